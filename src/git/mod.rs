@@ -80,8 +80,10 @@ impl Repo {
     fn discover_with(from: &Path, overrides: &Overrides) -> Result<Self, GitError> {
         let from = from.canonicalize().at(from)?;
         let not_here = || GitError::NotARepository { path: from.clone() };
-        let git_dir = match &overrides.git_dir {
-            Some(git_dir) => from.join(git_dir).canonicalize().map_err(|_| not_here())?,
+        let (git_dir, found) = match &overrides.git_dir {
+            Some(git_dir) => {
+                (from.join(git_dir).canonicalize().map_err(|_| not_here())?, None)
+            }
             None => {
                 let options = upwards::Options {
                     match_ceiling_dir_or_error: false,
@@ -95,13 +97,13 @@ impl Repo {
                 if trust != Trust::Full {
                     ensure_git_trusts(&from, work_tree.as_deref().unwrap_or(&git_dir))?;
                 }
-                git_dir.canonicalize().at(&git_dir)?
+                (git_dir.canonicalize().at(&git_dir)?, work_tree)
             }
         };
         let opened = open_in_process(&git_dir);
         let work_tree = match (&overrides.work_tree, &opened) {
             (Some(work_tree), _) => from.join(work_tree),
-            (None, Ok(repo)) => match work_tree_of(repo, &from, overrides) {
+            (None, Ok(repo)) => match work_tree_of(repo, found, &from, overrides) {
                 Some(work_tree) => work_tree,
                 None => return Err(GitError::Bare { path: git_dir }),
             },
@@ -201,17 +203,29 @@ fn open_in_process(git_dir: &Path) -> Result<gix::Repository, GitError> {
     Ok(repo)
 }
 
-/// Returns the top level that belongs to `repo`.
-fn work_tree_of(repo: &gix::Repository, from: &Path, overrides: &Overrides) -> Option<PathBuf> {
+/// Returns the top level that belongs to `repo`; `found` is the folder in which its `.git` was.
+fn work_tree_of(
+    repo: &gix::Repository,
+    found: Option<PathBuf>,
+    from: &Path,
+    overrides: &Overrides,
+) -> Option<PathBuf> {
     let own = repo.workdir().map(Path::to_owned);
-    if overrides.git_dir.is_none() || repo.config_snapshot().string("core.worktree").is_some() {
+    // What the shared configuration says about bareness is not about a linked worktree.
+    let linked = repo.git_dir().join("commondir").exists();
+    let config = repo.config_snapshot();
+    if !linked && config.string("core.worktree").is_some() {
         return own;
+    }
+    let bare = !linked && config.boolean("core.bare") == Some(true);
+    if overrides.git_dir.is_none() {
+        return found.or(own).filter(|_| !bare);
     }
     // With `GIT_DIR` alone git takes the current folder for the top level. In a subfolder of the
     // real work tree that would make every other file look deleted, so there we know better.
-    match own.as_ref().and_then(|own| own.canonicalize().ok()) {
+    match own.and_then(|own| own.canonicalize().ok()) {
         Some(own) if from.starts_with(&own) => Some(own),
-        _ if repo.is_bare() => None,
+        _ if bare => None,
         _ => Some(from.to_owned()),
     }
 }

@@ -60,7 +60,7 @@ const STATES: &[State] = &[
         it.write("new", "new\n");
         it.write("new.d/x/y/z", "z\n");
         it.write("dir/deep/new", "new\n");
-        it.write("a/../a.txt", "sorts near a\n");
+        it.write("a.txt", "sorts near a\n");
         it.write("a0", "sorts after a/\n");
         it.write("dir0", "sorts after dir/\n");
         it.write("dir-x", "sorts before dir/\n");
