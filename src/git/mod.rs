@@ -72,8 +72,7 @@ impl Repo {
     /// the environment come first.
     pub fn discover(from: &Path) -> Result<Self, GitError> {
         let named = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let overrides =
-            Overrides { git_dir: named("GIT_DIR"), work_tree: named("GIT_WORK_TREE") };
+        let overrides = Overrides { git_dir: named("GIT_DIR"), work_tree: named("GIT_WORK_TREE") };
         Self::discover_with(from, &overrides)
     }
 
@@ -81,9 +80,7 @@ impl Repo {
         let from = from.canonicalize().at(from)?;
         let not_here = || GitError::NotARepository { path: from.clone() };
         let (git_dir, found) = match &overrides.git_dir {
-            Some(git_dir) => {
-                (from.join(git_dir).canonicalize().map_err(|_| not_here())?, None)
-            }
+            Some(git_dir) => (from.join(git_dir).canonicalize().map_err(|_| not_here())?, None),
             None => {
                 let options = upwards::Options {
                     match_ceiling_dir_or_error: false,
@@ -188,8 +185,8 @@ fn open_in_process(git_dir: &Path) -> Result<gix::Repository, GitError> {
         .permissions(permissions)
         .with(Trust::Full)
         .open_path_as_is(true);
-    let repo = gix::open_opts(git_dir, options)
-        .map_err(|error| GitError::unsupported(git_dir, error))?;
+    let repo =
+        gix::open_opts(git_dir, options).map_err(|error| GitError::unsupported(git_dir, error))?;
     let config = repo.config_snapshot();
     for section in config.plumbing().sections_by_name("extensions").into_iter().flatten() {
         for name in section.value_names() {

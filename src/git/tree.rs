@@ -93,8 +93,7 @@ impl Repo {
                 dirty_submodules.push(path.to_string());
             }
         }
-        let mut unreadable: Vec<_> =
-            found.unreadable.iter().map(ToString::to_string).collect();
+        let mut unreadable: Vec<_> = found.unreadable.iter().map(ToString::to_string).collect();
         dirty_submodules.sort();
         unreadable.sort();
         let dirty = match &head.tree {
@@ -106,7 +105,9 @@ impl Repo {
 
     fn tree_in_process(&self, repo: &gix::Repository, filters: Filters) -> Result<Found, Fail> {
         let capabilities = repo.filesystem_options().map_err(|_| Fail::NeedsGit)?;
-        if capabilities.ignore_case || (capabilities.precompose_unicode && cfg!(target_vendor = "apple")) {
+        if capabilities.ignore_case
+            || (capabilities.precompose_unicode && cfg!(target_vendor = "apple"))
+        {
             return Err(Fail::NeedsGit);
         }
         let index = self.index(repo)?;
@@ -114,9 +115,8 @@ impl Repo {
         let changes = content::resolve(self, repo, &index, walked.changes, capabilities, filters)?;
         let mut unreadable = walked.unreadable;
         unreadable.extend(changes.unreadable);
-        let tree = build::tree(&index, &changes.known).map_err(|error| {
-            Fail::Error(GitError::unsupported(&self.git_dir, error))
-        })?;
+        let tree = build::tree(&index, &changes.known)
+            .map_err(|error| Fail::Error(GitError::unsupported(&self.git_dir, error)))?;
         Ok(Found { tree: tree.to_string(), nested: walked.nested, unreadable })
     }
 
@@ -147,4 +147,11 @@ fn is_empty_tree(id: &str) -> bool {
 #[cfg(test)]
 pub(super) fn tree_by_git(repo: &Repo) -> Result<String, GitError> {
     by_git::tree(repo).map(|found| found.tree)
+}
+
+/// Whether the tree was found in process, for tests that would not notice otherwise.
+#[cfg(test)]
+pub(super) fn is_found_in_process(repo: &Repo) -> bool {
+    let Some(gix) = repo.in_process() else { return false };
+    repo.tree_in_process(&gix, Filters::Run).is_ok()
 }

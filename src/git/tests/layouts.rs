@@ -128,6 +128,7 @@ fn every_layout_has_the_tree_that_git_would_write() {
         assert!(before == after, "{name}: something was touched");
         assert_eq!(messy.tree, scene.oracle(), "{name}");
         assert!(messy.dirty, "{name}");
+        assert!(crate::git::tree::is_found_in_process(&scene.repo()), "{name}: gix gave up");
     }
 }
 
@@ -138,7 +139,8 @@ fn every_layout_is_found_from_a_subfolder() {
         let found = Repo::discover_with(&scene.path("dir/deep"), &Overrides::default());
         let repo = found.expect(name);
         assert_eq!(repo.work_tree(), scene.top, "{name}");
-        let said = |words| PathBuf::from(scene.git(&format!("rev-parse --path-format=absolute {words}")));
+        let said =
+            |words| PathBuf::from(scene.git(&format!("rev-parse --path-format=absolute {words}")));
         assert_eq!(repo.git_dir(), said("--git-dir"), "{name}");
         assert_eq!(repo.common_dir(), said("--git-common-dir"), "{name}");
         let keys = repo.keys().expect(name);

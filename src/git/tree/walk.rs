@@ -16,9 +16,9 @@ use rustix::io::Errno;
 
 use super::super::error::At;
 use super::super::{Repo, nested};
+use super::Fail;
 use super::content::on_disk;
 use super::ignores::Ignores;
-use super::Fail;
 
 /// After so many folders the work is worth more threads.
 const FOLDERS_ALONE: usize = 24;
@@ -246,8 +246,7 @@ impl Walk<'_> {
             let mut kind = entry.file_type();
             if kind == FileType::Unknown {
                 let fd = dir.fd().map_err(Into::into).at(&path)?;
-                let Ok(stat) =
-                    rustix::fs::statat(fd, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
+                let Ok(stat) = rustix::fs::statat(fd, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
                 else {
                     continue;
                 };
@@ -297,7 +296,8 @@ impl Walk<'_> {
                 let range = at..at + count;
                 at += count;
                 let found = listing.find(&rest[..slash]);
-                let is_folder = found.is_some_and(|it| listing.names[it].kind == FileType::Directory);
+                let is_folder =
+                    found.is_some_and(|it| listing.names[it].kind == FileType::Directory);
                 if entries[range.start].mode.is_sparse() {
                     if found.is_some() {
                         // The index has to be expanded to say what should be in it.
@@ -306,7 +306,8 @@ impl Walk<'_> {
                 } else if is_folder {
                     let it = found.expect("it is a folder, so it was found");
                     listing.names[it].tracked = true;
-                    let ignored = folder.ignored || ignores.exclude(inside[..inside.len() - 1].as_bstr(), true);
+                    let ignored = folder.ignored
+                        || ignores.exclude(inside[..inside.len() - 1].as_bstr(), true);
                     let path = inside.into();
                     below.push(Folder { path, range, ignores: ignores.clone(), ignored });
                 } else {
@@ -524,8 +525,8 @@ impl Walk<'_> {
                 && old.uid == stat.st_uid as u32
                 && old.gid == stat.st_gid as u32);
         // git writes size 0 for an entry that it could not tell from a newer file.
-        let same_size = old.size == stat.st_size as u32
-            && (old.size != 0 || entry.id.is_empty_blob());
+        let same_size =
+            old.size == stat.st_size as u32 && (old.size != 0 || entry.id.is_empty_blob());
         // Written in the same moment as the index or later, the file may have changed since
         // without a trace in its stat data.
         let (seconds, nanoseconds) = self.made;
