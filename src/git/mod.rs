@@ -187,8 +187,9 @@ fn open_in_process(git_dir: &Path) -> Result<gix::Repository, GitError> {
         .open_path_as_is(true);
     let repo =
         gix::open_opts(git_dir, options).map_err(|error| GitError::unsupported(git_dir, error))?;
-    let config = repo.config_snapshot();
-    for section in config.plumbing().sections_by_name("extensions").into_iter().flatten() {
+    for section in
+        repo.config_snapshot().plumbing().sections_by_name("extensions").into_iter().flatten()
+    {
         for name in section.value_names() {
             let name = name.to_string().to_ascii_lowercase();
             if !KNOWN_EXTENSIONS.contains(&name.as_str()) {
@@ -196,7 +197,6 @@ fn open_in_process(git_dir: &Path) -> Result<gix::Repository, GitError> {
             }
         }
     }
-    drop(config);
     Ok(repo)
 }
 

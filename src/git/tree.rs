@@ -1,14 +1,16 @@
 //! The tree id of the work tree: what `git add -A && git write-tree` would name it, found without
 //! touching the index, the files or the object database.
 //!
-//! In three steps: [`walk`] finds what differs from the index, [`content`] hashes it as git would
-//! store it, [`build`] hashes the folders on the way to it. What gix cannot read goes to
+//! In three steps: [`walk`] lists folders, and [`compare`] finds what differs from the index;
+//! [`content`] hashes it as git would store it; [`build`] hashes the folders on the way to it. What gix cannot read goes to
 //! [`by_git`].
 
 mod build;
 mod by_git;
+mod compare;
 mod content;
 mod ignores;
+mod stat;
 mod walk;
 
 use gix::index::State;
@@ -138,9 +140,7 @@ impl Repo {
 }
 
 fn is_empty_tree(id: &str) -> bool {
-    [gix::hash::Kind::Sha1, gix::hash::Kind::Sha256]
-        .iter()
-        .any(|kind| gix::ObjectId::empty_tree(*kind).to_string() == id)
+    gix::ObjectId::from_hex(id.as_bytes()).is_ok_and(|id| id.is_empty_tree())
 }
 
 /// The tree as the git program has it, for tests that hold the two ways together.
