@@ -33,8 +33,9 @@ impl Repo {
     /// Returns all that a run is keyed to at its start.
     pub fn keys(&self) -> Result<GitKeys, GitError> {
         thread::scope(|scope| {
-            // Asking for the version costs a process, which another core can start meanwhile.
-            let version = scope.spawn(|| program::version(&self.work_tree));
+            // Should it cost a process, another core can start it meanwhile.
+            let cache = self.common_dir.join("orchestrate/git-version");
+            let version = scope.spawn(move || program::version(&self.work_tree, &cache));
             let head = self.head()?;
             let state = self.tree_state(&head)?;
             let (object_format, shallow, sparse) = self.format()?;

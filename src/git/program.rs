@@ -1,6 +1,7 @@
 //! The git program: the one place that builds its command line and environment.
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -122,8 +123,44 @@ impl Git {
     }
 }
 
-/// Returns what `git --version` says, without the word in front.
-pub(super) fn version(dir: &Path) -> Option<String> {
+/// Returns what `git --version` says, without the words in front. A process costs more than all else
+/// we ask, so the answer is kept in the file `cache` for as long as the program stays the same.
+pub(super) fn version(dir: &Path, cache: &Path) -> Option<String> {
+    let key = identity(dir);
+    if let Some(key) = &key
+        && let Ok(text) = std::fs::read_to_string(cache)
+        && let Some((known, version)) = text.trim_end().rsplit_once('\n')
+        && known == key
+    {
+        return Some(version.to_owned());
+    }
     let line = Git::new(dir).args(["--version"]).line().ok()?;
-    line.strip_prefix("git version ").map(str::to_owned)
+    let version = line.strip_prefix("git version ")?.to_owned();
+    if let Some(key) = key {
+        // Without the file we ask again next time.
+        let _ = keep(cache, &format!("{key}\n{version}\n"));
+    }
+    Some(version)
+}
+
+/// What tells one git program from another: where it is, and the stat data of the file.
+fn identity(dir: &Path) -> Option<String> {
+    let path = std::env::var_os("PATH")?;
+    let (path, found) = std::env::split_paths(&path).find_map(|folder| {
+        let path = dir.join(folder).join("git");
+        let found = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        Some((path, found))
+    })?;
+    let modified = found.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let path = path.to_str().filter(|path| !path.contains('\n'))?;
+    Some(format!("{path}\n{} {}", found.len(), modified.as_nanos()))
+}
+
+fn keep(cache: &Path, text: &str) -> std::io::Result<()> {
+    let folder = cache.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut temp = tempfile::NamedTempFile::new_in(folder)?;
+    temp.write_all(text.as_bytes())?;
+    temp.persist(cache)?;
+    Ok(())
 }
