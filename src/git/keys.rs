@@ -1,11 +1,9 @@
 //! What a run is keyed to: commit, tree, branch and worktree.
 
-use std::thread;
-
 use crate::run::git_keys::{GitKeys, Head, Worktree};
 
 use super::worktrees::relative;
-use super::{GitError, Repo, TreeState, program};
+use super::{GitError, Repo, TreeState};
 
 /// What `HEAD` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,29 +30,24 @@ pub struct Now {
 impl Repo {
     /// Returns all that a run is keyed to at its start.
     pub fn keys(&self) -> Result<GitKeys, GitError> {
-        thread::scope(|scope| {
-            // Should it cost a process, another core can start it meanwhile.
-            let cache = self.common_dir.join("orchestrate/git-version");
-            let version = scope.spawn(move || program::version(&self.work_tree, &cache));
-            let head = self.head()?;
-            let state = self.tree_state(&head)?;
-            let (object_format, shallow, sparse) = self.format()?;
-            Ok(GitKeys {
-                commit: head.commit,
-                tree: Some(state.tree),
-                branch: head.branch,
-                head: head.head,
-                worktree: self.worktree(),
-                dirty: state.dirty,
-                object_format,
-                git_version: version.join().unwrap_or(None),
-                shallow,
-                sparse,
-                dirty_submodules: state.dirty_submodules,
-                unreadable: state.unreadable,
-                tree_at_end: None,
-                moved: None,
-            })
+        let head = self.head()?;
+        let state = self.tree_state(&head)?;
+        let (object_format, shallow, sparse) = self.format()?;
+        Ok(GitKeys {
+            commit: head.commit,
+            tree: Some(state.tree),
+            branch: head.branch,
+            head: head.head,
+            worktree: self.worktree(),
+            dirty: state.dirty,
+            object_format,
+            git_version: self.program.version.clone(),
+            shallow,
+            sparse,
+            dirty_submodules: state.dirty_submodules,
+            unreadable: state.unreadable,
+            tree_at_end: None,
+            moved: None,
         })
     }
 
