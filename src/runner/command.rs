@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use super::interrupt::{Interrupt, Interrupts};
 use super::log::Lines;
 use super::{Ended, GRACE, Host, LEAK_IDLE, LEAK_LIMIT, Setup, Stream, heartbeat, sleep_until};
-use crate::output::mask::Masker;
+use crate::output::mask::{MaskMode, Masker};
 use crate::output::tail::{ERROR_BYTES, HeadTail, Quote, SUMMARY_UNITS, Tail, summary_excerpt};
 use crate::output::text::{Chunk, Utf8Stitcher};
 use crate::pipeline::Command as Action;
@@ -219,6 +219,7 @@ struct Channel {
     unreported: u64,
     total: u64,
     masked: Vec<u8>,
+    closed: bool,
 }
 
 impl Channel {
@@ -231,6 +232,7 @@ impl Channel {
             unreported: 0,
             total: 0,
             masked: Vec::with_capacity(READ_BYTES + 4096),
+            closed: false,
         }
     }
 }
@@ -256,6 +258,10 @@ impl Watched {
             Stream::Stdout => &mut self.out,
             Stream::Stderr => &mut self.err,
         };
+        if channel.closed {
+            return Ok(false);
+        }
+        channel.closed = bytes.is_empty();
         channel.masked.clear();
         channel.unreported += bytes.len() as u64;
         channel.total += bytes.len() as u64;
@@ -366,7 +372,7 @@ fn finish(
     };
     let handle_id = new_id();
     let frames = watched.sequence + 2;
-    let (decisions, redacted) = decisions(&watched, &handle_id, id.as_str(), frames, host.now());
+    let (decisions, redacted) = decisions(&watched, host.mask_mode(), &handle_id, id.as_str(), frames, host.now());
     let end = StageEnd {
         status,
         exit_code: not_started.is_none().then_some(exit_code),
@@ -378,7 +384,7 @@ fn finish(
             handle_id,
             correlation_id: watched.correlation_id.clone(),
             stage_id: Some(id.to_string()),
-            pipeline_id: String::new(),
+            pipeline_id: host.pipeline_id().to_owned(),
             status: "closed".to_owned(),
             frame_count: frames,
             latest_sequence: frames,
@@ -482,6 +488,7 @@ fn error_note(
 /// does not make the manifest grow.
 fn decisions(
     watched: &Watched,
+    mode: MaskMode,
     handle: &str,
     stage: &str,
     frames: u64,
@@ -500,10 +507,12 @@ fn decisions(
     let mut redacted = 0;
     for channel in [&watched.out, &watched.err] {
         for redaction in channel.masker.redactions() {
-            redacted += redaction.count;
-            decisions.push(match redaction.shadowed {
-                true => decision("allow", Some(redaction.rule), Some("shadow-mode".to_owned())),
-                false => decision("redact", Some(redaction.rule), Some(format!("{} masked", redaction.count))),
+            decisions.push(match mode {
+                MaskMode::Shadow => decision("allow", Some(redaction.rule), Some("shadow-mode".to_owned())),
+                MaskMode::Enforce => {
+                    redacted += redaction.count;
+                    decision("redact", Some(redaction.rule), Some(format!("{} masked", redaction.count)))
+                }
             });
         }
     }

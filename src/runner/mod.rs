@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::output::mask::Masker;
+use crate::output::mask::{MaskMode, Masker};
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::pipeline::{Action, Stage};
 use crate::run::event::{Happened, StageEnd};
@@ -47,6 +47,8 @@ pub trait Host {
     fn now(&self) -> Stamp;
     /// Returns the id of the run.
     fn run_id(&self) -> &str;
+    /// Returns the pipeline that runs.
+    fn pipeline_id(&self) -> &str;
     /// Keeps an event about the run (index 0) or about a stage.
     fn tell(&mut self, event: Happened, index: usize) -> Result<()>;
     /// Whether an earlier attempt finished the stage, so that it is kept.
@@ -55,6 +57,8 @@ pub trait Host {
     fn begin_command(&mut self, stage: &PlannedStage) -> Result<Setup>;
     /// Returns what masks one stream of output.
     fn masker(&self) -> Masker;
+    /// Returns what happens to secrets.
+    fn mask_mode(&self) -> MaskMode;
     /// Replaces secrets in a text that is no output, such as a command.
     fn masked(&self, text: &str) -> String;
     /// Keeps lines of the running command in its log and in the journal.
@@ -100,8 +104,8 @@ pub const GRACE: Duration = Duration::from_secs(10);
 
 /// Runs the stages of a plan that are wanted and not finished yet, in order, until one fails.
 pub async fn execute(plan: &Plan, host: &mut dyn Host, interrupts: &mut Interrupts) -> Result<Outcome> {
-    for planned in &plan.stages {
-        if !plan.runs(planned) || host.is_finished(planned.index) {
+    for planned in plan.running() {
+        if host.is_finished(planned.index) {
             continue;
         }
         if let Some(signal) = interrupts.seen() {

@@ -27,7 +27,8 @@ fn pending(layout: &Layout, task: &TaskId) -> PathBuf {
     layout.task(task).join("metrics.pending")
 }
 
-/// Appends the line of a run and rewrites the aggregates. The caller holds the task's lock.
+/// Appends the line of a run and rewrites the aggregates. The caller holds the task's lock. Returns
+/// the aggregates that could not be written: the line is there without them.
 ///
 /// `maybe_there` is whether an interrupted process may have appended the line already.
 pub fn record(
@@ -36,7 +37,7 @@ pub fn record(
     line: &MetricsLine,
     maybe_there: bool,
     at: Stamp,
-) -> Result<(), PathError> {
+) -> Result<Vec<PathError>, PathError> {
     let path = file(layout, task);
     let folder = layout.task(task).join("metrics");
     fs::create_dir_all(&folder)?;
@@ -58,30 +59,27 @@ pub fn record(
         append(&mut lines, &mut totals, &json)?;
     }
     let cache = Cache { bytes: lines.len(), totals };
-    fs::write_atomically(
-        &cache_path,
-        &serde_json::to_vec(&cache).expect("totals have string keys and finite numbers"),
-        Durability::Process,
-    )?;
-    let totals = cache.totals;
-    let baseline = folder.join("baseline.json");
-    if let Some(first) = totals.baseline.as_ref().filter(|_| !baseline.exists()) {
-        fs::write_atomically(&baseline, &pretty(first), Durability::Process)?;
-    }
-    fs::write_atomically(&folder.join("post-rollout.json"), &pretty(&totals.post_rollout(at)), Durability::Process)?;
-    fs::write_atomically(&folder.join("completeness.json"), &pretty(&totals.completeness(at)), Durability::Process)?;
-    write_out(layout, task, &totals, at)
-}
-
-fn write_out(layout: &Layout, task: &TaskId, totals: &Totals, at: Stamp) -> Result<(), PathError> {
     let out = layout.task_out(task);
-    if let Some(delta) = totals.mttr_delta(at) {
-        let folder = out.join("metrics");
-        fs::create_dir_all(&folder)?;
-        fs::write_atomically(&folder.join("mttr-delta.json"), &pretty(&delta), Durability::Process)?;
+    let totals = &cache.totals;
+    let baseline = folder.join("baseline.json");
+    let aggregates = [
+        (cache_path, Some(serde_json::to_value(&cache))),
+        (baseline.clone(), totals.baseline.as_ref().filter(|_| !baseline.exists()).map(serde_json::to_value)),
+        (folder.join("post-rollout.json"), Some(Ok(totals.post_rollout(at)))),
+        (folder.join("completeness.json"), Some(Ok(totals.completeness(at)))),
+        (out.join("metrics").join("mttr-delta.json"), totals.mttr_delta(at).map(Ok)),
+        (out.join("state.json"), Some(Ok(totals.state(at)))),
+    ];
+    let mut failures = Vec::new();
+    for (path, document) in aggregates {
+        let Some(document) = document else { continue };
+        let document = document.expect("aggregates have string keys and finite numbers");
+        let folder = path.parent().expect("an aggregate has a folder");
+        let written = fs::create_dir_all(folder)
+            .and_then(|()| fs::write_atomically(&path, &pretty(&document), Durability::Process));
+        failures.extend(written.err());
     }
-    fs::create_dir_all(&out)?;
-    fs::write_atomically(&out.join("state.json"), &pretty(&totals.state(at)), Durability::Process)
+    Ok(failures)
 }
 
 fn append(lines: &mut Appender, totals: &mut Totals, json: &[u8]) -> Result<(), PathError> {
