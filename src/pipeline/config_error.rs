@@ -80,7 +80,8 @@ fn circle(path: &[PipelineId]) -> String {
     let name = |id: &PipelineId| shown(id.as_str());
     if path.len() > 12 {
         let (head, tail) = (&path[..8], &path[path.len() - 2..]);
-        let names: Vec<String> = head.iter().map(name).chain(["…".to_owned()]).chain(tail.iter().map(name)).collect();
+        let names: Vec<String> =
+            head.iter().map(name).chain(["…".to_owned()]).chain(tail.iter().map(name)).collect();
         return names.join(" → ");
     }
     path.iter().map(name).collect::<Vec<_>>().join(" → ")
@@ -89,7 +90,14 @@ fn circle(path: &[PipelineId]) -> String {
 impl ConfigError {
     pub(super) fn new(source: &Source, at: Range<usize>, problem: Problem) -> Self {
         let source = source.clone();
-        Self(Box::new(Inner { source, problem, primary: at, label: String::new(), context: Vec::new(), hint: None }))
+        Self(Box::new(Inner {
+            source,
+            problem,
+            primary: at,
+            label: String::new(),
+            context: Vec::new(),
+            hint: None,
+        }))
     }
 
     pub(super) fn with_label(mut self, label: impl Into<String>) -> Self {
@@ -220,7 +228,8 @@ impl Excerpt {
     /// Returns the part of `range` (in the file) that lies on this line, which starts at `offset`.
     fn span(&self, range: &Range<usize>, offset: usize) -> Range<usize> {
         let place = |at: usize| {
-            let next = self.places.partition_point(|(original, _)| *original < at.saturating_sub(offset));
+            let next =
+                self.places.partition_point(|(original, _)| *original < at.saturating_sub(offset));
             self.places.get(next).map_or(self.text.len(), |(_, here)| *here)
         };
         let start = place(range.start);
@@ -235,4 +244,127 @@ fn floor(text: &str, at: usize) -> usize {
         at -= 1;
     }
     at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::parse;
+
+    fn picture(text: &str) -> String {
+        parse("codex.orchestrator.json", text).expect_err(text).render(false)
+    }
+
+    #[test]
+    fn a_picture_shows_the_place_and_the_way_out() {
+        let text = r#"{
+  "pipelines": [
+    { "id": "gate", "stages": [
+      { "kind": "command", "id": "tést", "comand": "make test" }
+    ] }
+  ]
+}"#;
+        insta::assert_snapshot!(picture(text), @r#"
+        error: unknown key `comand` in a stage
+         --> codex.orchestrator.json:4:42
+          |
+        4 |       { "kind": "command", "id": "tést", "comand": "make test" }
+          |                                          ^^^^^^^^
+          |
+          = hint: did you mean `command`?
+        "#);
+    }
+
+    #[test]
+    fn a_picture_shows_both_of_two() {
+        let text = "{\n  \"pipelines\": [\n    { \"id\": \"a\", \"stages\": [] },\n\n\n    { \"id\": \"a\", \"stages\": [] }\n  ]\n}";
+        insta::assert_snapshot!(picture(text), @r#"
+        error: two pipelines have the id `a`
+         --> codex.orchestrator.json:6:13
+          |
+        6 |     { "id": "a", "stages": [] }
+          |             ^^^ second
+          |
+         ::: codex.orchestrator.json:3:13
+          |
+        3 |     { "id": "a", "stages": [] },
+          |             --- first
+          |
+          = hint: rename one of them, or remove it
+        "#);
+        insta::assert_snapshot!(picture("{ \"pipelines\": [], \"pipelines\": [] }"), @r#"
+        error: key `pipelines` appears twice in the configuration
+         --> codex.orchestrator.json:1:20
+          |
+        1 | { "pipelines": [], "pipelines": [] }
+          |   -----------      ^^^^^^^^^^^ second
+          |   |
+          |   first
+        "#);
+    }
+
+    #[test]
+    fn a_picture_shows_a_circle() {
+        let text = r#"{ "pipelines": [
+  { "id": "a", "stages": [{ "kind": "subpipeline", "id": "s", "pipeline": "b" }] },
+  { "id": "b", "stages": [{ "kind": "subpipeline", "id": "s", "pipeline": "a" }] }
+] }"#;
+        let flaws = parse("codex.orchestrator.json", text).expect("well formed").flaws;
+        insta::assert_snapshot!(flaws[0].error.render(false), @r#"
+        error: pipelines call each other in a circle: a → b → a
+         --> codex.orchestrator.json:2:75
+          |
+        2 |   { "id": "a", "stages": [{ "kind": "subpipeline", "id": "s", "pipeline": "b" }] },
+          |                                                                           ^^^
+          |
+         ::: codex.orchestrator.json:3:75
+          |
+        3 |   { "id": "b", "stages": [{ "kind": "subpipeline", "id": "s", "pipeline": "a" }] }
+          |                                                                           ---
+          |
+          = hint: remove one of these calls
+        "#);
+    }
+
+    #[test]
+    fn a_picture_is_harmless() {
+        let text = "{ \"\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\": 1,\t\"x\u{200b}\": 2 }\r\n";
+        let picture = picture(text);
+        assert!(!picture.chars().any(|c| c.is_control() && c != '\n'), "{picture:?}");
+        insta::assert_snapshot!(picture, @r#"
+        error: invalid JSON: control character (\u0000-\u001F) found while parsing a string
+         --> codex.orchestrator.json:1:4
+          |
+        1 | { "␛]0;owned␇�31m�": 1, "x�": 2 }
+          |    ^
+        "#);
+    }
+
+    #[test]
+    fn what_json_allows_in_a_name_is_harmless_too() {
+        let text = "{ \"\u{9b}31m\u{202e}\u{7f}\\u001b\": 1 }";
+        insta::assert_snapshot!(picture(text), @r#"
+        error: unknown key `\u{9b}31m\u{202e}\u{7f}\u{1b}` in the configuration
+         --> codex.orchestrator.json:1:3
+          |
+        1 | { "�31m��\u001b": 1 }
+          |   ^^^^^^^^^^^^^^
+          |
+          = hint: known keys: $schema, pipelines, defaultPipeline
+        "#);
+    }
+
+    #[test]
+    fn color_is_up_to_the_caller() {
+        let error = parse("c.json", "[]").unwrap_err();
+        assert!(!error.render(false).contains('\u{1b}'));
+        assert!(error.render(true).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn the_longest_line_is_cut() {
+        let text = format!("{{{}\"x\": 1}}", " ".repeat(1 << 20));
+        let picture = picture(&text);
+        assert!(picture.len() < 2000, "{}", picture.len());
+        assert!(picture.contains(":1:1048578"), "{picture}");
+    }
 }

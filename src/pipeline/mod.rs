@@ -96,7 +96,13 @@ pub struct Hints {
 
 impl Default for Hints {
     fn default() -> Self {
-        Self { runnable: true, aliases: Vec::new(), default_target: false, requires_cloud: false, execution_mode: None }
+        Self {
+            runnable: true,
+            aliases: Vec::new(),
+            default_target: false,
+            requires_cloud: false,
+            execution_mode: None,
+        }
     }
 }
 
@@ -129,7 +135,10 @@ const NEAREST_AMONG: usize = 200;
 /// Returns the candidate that `word` was probably meant to be.
 fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| -> String {
-        text.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
+        text.chars()
+            .filter(|c| !matches!(c, '_' | '-' | ' '))
+            .flat_map(char::to_lowercase)
+            .collect()
     };
     if word.len() > 64 {
         return None;
@@ -159,7 +168,7 @@ fn listing<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 
 /// Returns `text` short and on one line, with nothing a terminal would act on.
 fn shown(text: &str) -> String {
-    const LIMIT: usize = 80;
+    const LIMIT: usize = 160;
     let mut shown = String::new();
     for c in text.chars().take(LIMIT) {
         if is_unprintable(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
@@ -175,4 +184,32 @@ fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_one_that_was_probably_meant() {
+        let known = ["command", "allowFailure", "requires_cloud", "id"];
+        let cases = [
+            ("comand", Some("command")),
+            ("allow-failure", Some("allowFailure")),
+            ("requiresCloud", Some("requires_cloud")),
+            ("ids", Some("id")),
+            ("banana", None),
+            ("", None),
+        ];
+        for (word, expected) in cases {
+            assert_eq!(nearest(word, known), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn shown_text_is_short_and_harmless() {
+        assert_eq!(shown("it's \"fine\" ü"), "it's \"fine\" ü");
+        assert_eq!(shown("\u{1b}[31m\u{9b}\u{202e}\n"), "\\u{1b}[31m\\u{9b}\\u{202e}\\n");
+        assert_eq!(shown(&"x".repeat(1000)).chars().count(), 161);
+    }
 }
