@@ -1,0 +1,98 @@
+//! What can go wrong between us and a repository.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A repository that could not be found, opened, read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// Neither the folder nor any above it belongs to a repository.
+    #[error("`{}` is not in a git repository", path.display())]
+    NotARepository {
+        /// Where the search began.
+        path: PathBuf,
+    },
+    /// The repository has no files checked out.
+    #[error("`{}` is a bare repository without a work tree", path.display())]
+    Bare {
+        /// The git directory.
+        path: PathBuf,
+    },
+    /// git refuses the repository because another user owns it.
+    #[error(
+        "`{}` belongs to another user; if it can be trusted: `git config --global --add safe.directory {}`",
+        path.display(), path.display()
+    )]
+    NotOwned {
+        /// The folder that git refuses.
+        path: PathBuf,
+    },
+    /// A tracked file has changed and cannot be read, so the tree has no name.
+    #[error("cannot read the tracked file `{}`", path.display())]
+    UnreadableFile {
+        /// The file, absolute.
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// The machine said no.
+    #[error("cannot use `{}`", path.display())]
+    Io {
+        /// What was read or written.
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// `info/exclude` may not be changed.
+    #[error("`{}` is read-only and lacks the line `{line}`", path.display())]
+    ExcludeReadOnly {
+        /// The exclude file.
+        path: PathBuf,
+        /// The first line that is missing.
+        line: String,
+    },
+    /// A pattern that would be more or less than one line of an exclude file.
+    #[error("`{}` is no exclude pattern", pattern.escape_debug())]
+    BadPattern {
+        /// The pattern as given.
+        pattern: String,
+    },
+    /// The git program failed.
+    #[error("`git {command}` failed in `{}`: {stderr}", dir.display())]
+    Program {
+        /// The words after `git`, without our own settings.
+        command: String,
+        /// Where it ran.
+        dir: PathBuf,
+        /// What git said.
+        stderr: String,
+    },
+    /// The git program could not be started.
+    #[error("cannot start `git`")]
+    NoProgram { source: io::Error },
+    /// The repository could not be read in process.
+    #[error("cannot read the repository `{}`: {message}", path.display())]
+    Unsupported {
+        /// The git directory or the file in it.
+        path: PathBuf,
+        /// The reason as the library tells it.
+        message: String,
+    },
+}
+
+impl GitError {
+    /// Returns the error of the library under our own name.
+    pub(super) fn unsupported(path: &Path, error: impl std::fmt::Display) -> Self {
+        Self::Unsupported { path: path.to_owned(), message: error.to_string() }
+    }
+}
+
+/// Names the path that an [`io::Error`] is about.
+pub(super) trait At<T> {
+    /// Returns the value, or the error with its path.
+    fn at(self, path: &Path) -> Result<T, GitError>;
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at(self, path: &Path) -> Result<T, GitError> {
+        self.map_err(|source| GitError::Io { path: path.to_owned(), source })
+    }
+}

@@ -1,0 +1,230 @@
+//! The repository: gix in process where speed counts, the git program where only it is right.
+
+mod error;
+mod exclude;
+mod keys;
+mod nested;
+mod program;
+mod tree;
+mod worktrees;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use gix::discover::upwards;
+use gix::sec::{Permission, Trust};
+
+pub use error::GitError;
+pub use keys::{HeadState, Now};
+pub use program::is_local_variable;
+pub use tree::TreeState;
+pub use worktrees::WorktreeInfo;
+
+use error::At;
+use program::Git;
+
+/// Extensions of the repository format that we and gix know how to read in process.
+const KNOWN_EXTENSIONS: [&str; 8] = [
+    "noop",
+    "noop-v1",
+    "objectformat",
+    "partialclone",
+    "preciousobjects",
+    "relativeworktrees",
+    "worktreeconfig",
+    "refstorage",
+];
+
+/// A repository and one of its work trees.
+#[derive(Clone)]
+pub struct Repo {
+    /// `None` if only the git program can read this repository.
+    gix: Option<gix::ThreadSafeRepository>,
+    /// Whether refs are where gix finds them.
+    refs_in_files: bool,
+    work_tree: PathBuf,
+    git_dir: PathBuf,
+    common_dir: PathBuf,
+}
+
+impl std::fmt::Debug for Repo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Repo")
+            .field("work_tree", &self.work_tree)
+            .field("git_dir", &self.git_dir)
+            .field("in_process", &self.gix.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The variables that tell git where the repository is.
+#[derive(Clone, Debug, Default)]
+struct Overrides {
+    git_dir: Option<OsString>,
+    work_tree: Option<OsString>,
+}
+
+impl Repo {
+    /// Finds the repository that `from` belongs to, as git does: `GIT_DIR` and `GIT_WORK_TREE` of
+    /// the environment come first.
+    pub fn discover(from: &Path) -> Result<Self, GitError> {
+        let named = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let overrides =
+            Overrides { git_dir: named("GIT_DIR"), work_tree: named("GIT_WORK_TREE") };
+        Self::discover_with(from, &overrides)
+    }
+
+    fn discover_with(from: &Path, overrides: &Overrides) -> Result<Self, GitError> {
+        let from = from.canonicalize().at(from)?;
+        let not_here = || GitError::NotARepository { path: from.clone() };
+        let git_dir = match &overrides.git_dir {
+            Some(git_dir) => from.join(git_dir).canonicalize().map_err(|_| not_here())?,
+            None => {
+                let options = upwards::Options {
+                    match_ceiling_dir_or_error: false,
+                    cross_fs: std::env::var_os("GIT_DISCOVERY_ACROSS_FILESYSTEM")
+                        .is_some_and(|value| value == "1" || value == "true"),
+                    ..upwards::Options::default().apply_environment()
+                };
+                let (path, trust) =
+                    gix::discover::upwards_opts(&from, options).map_err(|_| not_here())?;
+                let (git_dir, work_tree) = path.into_repository_and_work_tree_directories();
+                if trust != Trust::Full {
+                    ensure_git_trusts(&from, work_tree.as_deref().unwrap_or(&git_dir))?;
+                }
+                git_dir.canonicalize().at(&git_dir)?
+            }
+        };
+        let opened = open_in_process(&git_dir);
+        let work_tree = match (&overrides.work_tree, &opened) {
+            (Some(work_tree), _) => from.join(work_tree),
+            (None, Ok(repo)) => match work_tree_of(repo, &from, overrides) {
+                Some(work_tree) => work_tree,
+                None => return Err(GitError::Bare { path: git_dir }),
+            },
+            (None, Err(_)) => {
+                let git = match overrides.git_dir {
+                    Some(_) => Git::new(&from).env("GIT_DIR", &git_dir),
+                    None => Git::new(&from),
+                };
+                PathBuf::from(git.args(["rev-parse", "--show-toplevel"]).line()?)
+            }
+        };
+        let work_tree = work_tree.canonicalize().at(&work_tree)?;
+        Self::assemble(opened.ok(), git_dir, work_tree)
+    }
+
+    /// Opens the repository whose top level is `work_tree`, which somebody else found.
+    fn at(work_tree: &Path) -> Result<Self, GitError> {
+        let dot_git = work_tree.join(".git");
+        let options = upwards::Options { dot_git_only: true, ..Default::default() };
+        let (path, trust) = gix::discover::upwards_opts(work_tree, options)
+            .map_err(|error| GitError::unsupported(&dot_git, error))?;
+        let (git_dir, found) = path.into_repository_and_work_tree_directories();
+        if found.as_deref() != Some(work_tree) || trust != Trust::Full {
+            return Err(GitError::NotOwned { path: work_tree.to_owned() });
+        }
+        let git_dir = git_dir.canonicalize().at(&git_dir)?;
+        Self::assemble(open_in_process(&git_dir).ok(), git_dir, work_tree.to_owned())
+    }
+
+    fn assemble(
+        gix: Option<gix::Repository>,
+        git_dir: PathBuf,
+        work_tree: PathBuf,
+    ) -> Result<Self, GitError> {
+        let Some(mut repo) = gix else {
+            let words = ["rev-parse", "--path-format=absolute", "--git-common-dir"];
+            let git = Git::new(&work_tree).repository(&git_dir, &work_tree);
+            let common_dir = PathBuf::from(git.args(words).line()?);
+            return Ok(Self { gix: None, refs_in_files: false, work_tree, git_dir, common_dir });
+        };
+        repo.set_workdir(work_tree.clone())
+            .map_err(|error| GitError::unsupported(&git_dir, error))?;
+        let common_dir = repo.common_dir().canonicalize().at(repo.common_dir())?;
+        let storage = repo.config_snapshot().string("extensions.refStorage");
+        let refs_in_files = storage.is_none_or(|kind| kind.eq_ignore_ascii_case(b"files"));
+        Ok(Self { gix: Some(repo.into_sync()), refs_in_files, work_tree, git_dir, common_dir })
+    }
+
+    /// The absolute top level of the work tree.
+    pub fn work_tree(&self) -> &Path {
+        &self.work_tree
+    }
+
+    /// The git directory of this work tree, such as `.git` or `.git/worktrees/<name>`, absolute.
+    pub fn git_dir(&self) -> &Path {
+        &self.git_dir
+    }
+
+    /// The git directory that all work trees of the repository share, absolute.
+    pub fn common_dir(&self) -> &Path {
+        &self.common_dir
+    }
+
+    /// Returns a handle for this thread, unless only the git program can read the repository.
+    fn in_process(&self) -> Option<gix::Repository> {
+        self.gix.as_ref().map(gix::ThreadSafeRepository::to_thread_local)
+    }
+
+    /// Prepares a call of the git program on this repository.
+    fn git(&self) -> Git {
+        Git::new(&self.work_tree).repository(&self.git_dir, &self.work_tree)
+    }
+}
+
+/// Opens a git directory that is trusted, or says why gix should not read it.
+fn open_in_process(git_dir: &Path) -> Result<gix::Repository, GitError> {
+    let mut permissions = gix::open::Permissions::all();
+    // What a hook's environment says is about another index and another object database.
+    permissions.env.objects = Permission::Deny;
+    permissions.config.env = false;
+    let options = gix::open::Options::default()
+        .permissions(permissions)
+        .with(Trust::Full)
+        .open_path_as_is(true);
+    let repo = gix::open_opts(git_dir, options)
+        .map_err(|error| GitError::unsupported(git_dir, error))?;
+    let config = repo.config_snapshot();
+    for section in config.plumbing().sections_by_name("extensions").into_iter().flatten() {
+        for name in section.value_names() {
+            let name = name.to_string().to_ascii_lowercase();
+            if !KNOWN_EXTENSIONS.contains(&name.as_str()) {
+                return Err(GitError::unsupported(git_dir, format!("extension `{name}`")));
+            }
+        }
+    }
+    drop(config);
+    Ok(repo)
+}
+
+/// Returns the top level that belongs to `repo`.
+fn work_tree_of(repo: &gix::Repository, from: &Path, overrides: &Overrides) -> Option<PathBuf> {
+    let own = repo.workdir().map(Path::to_owned);
+    if overrides.git_dir.is_none() || repo.config_snapshot().string("core.worktree").is_some() {
+        return own;
+    }
+    // With `GIT_DIR` alone git takes the current folder for the top level. In a subfolder of the
+    // real work tree that would make every other file look deleted, so there we know better.
+    match own.as_ref().and_then(|own| own.canonicalize().ok()) {
+        Some(own) if from.starts_with(&own) => Some(own),
+        _ if repo.is_bare() => None,
+        _ => Some(from.to_owned()),
+    }
+}
+
+/// Lets git itself decide about a repository that another user owns, by its `safe.directory` rule
+/// and before we read any of its configuration.
+fn ensure_git_trusts(from: &Path, repository: &Path) -> Result<(), GitError> {
+    let git = Git::with_configuration_of_caller(from).args(["rev-parse", "--git-dir"]);
+    match git.run() {
+        Ok(_) => Ok(()),
+        Err(GitError::Program { stderr, .. }) if stderr.contains("dubious ownership") => {
+            Err(GitError::NotOwned { path: repository.to_owned() })
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,129 @@
+//! The git program: the one place that builds its command line and environment.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::GitError;
+
+/// What `git rev-parse --local-env-vars` lists, and what a quarantined push adds: a hook's
+/// environment points at another repository or index than the one we ask about.
+const LOCAL_VARIABLES: [&str; 17] = [
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_CONFIG_COUNT",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_QUARANTINE_PATH",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+];
+
+/// Returns whether a variable ties git to one repository, so that a child that works elsewhere
+/// must not inherit it.
+pub fn is_local_variable(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    LOCAL_VARIABLES.contains(&name)
+        || name.starts_with("GIT_CONFIG_KEY_")
+        || name.starts_with("GIT_CONFIG_VALUE_")
+}
+
+/// One call of the git program that reads, asks nobody, and runs no hook and no monitor.
+#[derive(Debug)]
+pub(super) struct Git {
+    command: Command,
+    dir: PathBuf,
+    words: Vec<OsString>,
+}
+
+impl Git {
+    /// Prepares a call in `dir`.
+    pub fn new(dir: &Path) -> Self {
+        let mut git = Self::with_configuration_of_caller(dir);
+        for (name, _) in std::env::vars_os() {
+            if is_local_variable(&name) {
+                git.command.env_remove(name);
+            }
+        }
+        git
+    }
+
+    /// Prepares a call in `dir` that still sees what `git -c` and `GIT_CONFIG_COUNT` set. Only the
+    /// question whether a folder is safe needs that.
+    pub fn with_configuration_of_caller(dir: &Path) -> Self {
+        let mut command = Command::new("git");
+        command.current_dir(dir).stdin(Stdio::null());
+        for name in LOCAL_VARIABLES {
+            if !name.starts_with("GIT_CONFIG") {
+                command.env_remove(name);
+            }
+        }
+        command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_NO_LAZY_FETCH", "1").env("LC_ALL", "C");
+        // A monitor and hooks are programs that a repository's configuration names.
+        command.args(["--no-optional-locks", "-c", "core.fsmonitor=false"]);
+        command.args(["-c", "core.hooksPath=/dev/null"]);
+        Self { command, dir: dir.to_owned(), words: Vec::new() }
+    }
+
+    /// Names the repository instead of letting git search for it.
+    pub fn repository(mut self, git_dir: &Path, work_tree: &Path) -> Self {
+        self.command.env("GIT_DIR", git_dir).env("GIT_WORK_TREE", work_tree);
+        self
+    }
+
+    /// Sets a variable.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Appends words.
+    pub fn args<S: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.words.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
+        self
+    }
+
+    /// Runs it and returns what it printed, or an error unless it exits with 0.
+    pub fn run(self) -> Result<Vec<u8>, GitError> {
+        self.run_expecting(&[0]).map(|(_, stdout)| stdout)
+    }
+
+    /// Runs it and returns its exit code and what it printed, or an error in git's own words if
+    /// the exit code is none of `codes`.
+    pub fn run_expecting(mut self, codes: &[i32]) -> Result<(i32, Vec<u8>), GitError> {
+        let output = self
+            .command
+            .args(&self.words)
+            .output()
+            .map_err(|source| GitError::NoProgram { source })?;
+        match output.status.code() {
+            Some(code) if codes.contains(&code) => Ok((code, output.stdout)),
+            _ => {
+                let words: Vec<_> = self.words.iter().map(|word| word.to_string_lossy()).collect();
+                let stderr = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+                Err(GitError::Program { command: words.join(" "), dir: self.dir, stderr })
+            }
+        }
+    }
+
+    /// Runs it and returns the one line that it printed.
+    pub fn line(self) -> Result<String, GitError> {
+        let stdout = self.run()?;
+        Ok(String::from_utf8_lossy(&stdout).trim_end_matches('\n').to_owned())
+    }
+}
+
+/// Returns what `git --version` says, without the word in front.
+pub(super) fn version(dir: &Path) -> Option<String> {
+    let line = Git::new(dir).args(["--version"]).line().ok()?;
+    line.strip_prefix("git version ").map(str::to_owned)
+}

@@ -1,0 +1,90 @@
+//! Excludes under contention, and what a child of ours inherits.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::thread;
+
+use super::scene::Scene;
+use crate::git::{GitError, is_local_variable};
+
+fn patterns(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn excluded_folders_vanish_from_status() {
+    let scene = Scene::new();
+    scene.write(".runs/x", "x\n");
+    scene.repo().exclude(&patterns("/.runs/ /out/")).expect("a line");
+    assert_eq!(scene.git("status --porcelain"), "");
+    assert!(!scene.state().dirty);
+    let path = scene.path(".git/info/exclude");
+    let before = fs::metadata(&path).expect("it is there").modified().expect("a time");
+    scene.repo().exclude(&patterns("/out/ /.runs/")).expect("nothing to do");
+    assert_eq!(fs::metadata(&path).expect("it is there").modified().expect("a time"), before);
+    assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o700, 0o600);
+}
+
+#[test]
+fn excludes_of_a_linked_worktree_go_to_the_repository() {
+    let scene = Scene::new();
+    scene.git("worktree add --quiet -b side ../side");
+    let side = scene.top.with_file_name("side");
+    scene.remove(".git/info");
+    let scene = scene.at(side);
+    scene.repo().exclude(&patterns("/.runs/")).expect("a line");
+    scene.write(".runs/x", "x\n");
+    assert_eq!(scene.git("status --porcelain"), "");
+}
+
+#[test]
+fn concurrent_excludes_lose_and_repeat_nothing() {
+    let scene = Scene::new();
+    let path = scene.path(".git/info/exclude");
+    let before = fs::read_to_string(&path).expect("git makes one");
+    let repo = scene.repo();
+    thread::scope(|scope| {
+        for n in 0..32 {
+            let repo = repo.clone();
+            scope.spawn(move || {
+                let own = format!("/own-{n}/");
+                repo.exclude(&[own, "/shared/".to_owned()]).expect("a line");
+            });
+        }
+    });
+    let after = fs::read_to_string(&path).expect("it is there");
+    let added = after.strip_prefix(&before).expect("what stood there stays");
+    let mut lines: Vec<_> = added.lines().filter(|line| line.starts_with('/')).collect();
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines.len(), 33);
+    assert_eq!(added.lines().filter(|line| line.starts_with('/')).count(), 33);
+}
+
+#[test]
+fn a_linked_exclude_file_stays_a_link_and_a_read_only_one_as_it_is() {
+    let scene = Scene::new();
+    let path = scene.path(".git/info/exclude");
+    fs::remove_file(&path).expect("git makes one");
+    let target = scene.temp.path().join("shared-exclude");
+    symlink(&target, &path).expect("a link");
+    scene.repo().exclude(&patterns("/.runs/")).expect("a line");
+    assert!(path.is_symlink());
+    assert!(fs::read_to_string(&target).expect("it was made").ends_with("/.runs/\n"));
+
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o444)).expect("it is ours");
+    scene.repo().exclude(&patterns("/.runs/")).expect("nothing to do");
+    let refused = scene.repo().exclude(&patterns("/out/"));
+    assert!(matches!(refused, Err(GitError::ExcludeReadOnly { .. })), "{refused:?}");
+}
+
+#[test]
+fn the_variables_of_another_repository_are_local() {
+    let said = Scene::new().git("rev-parse --local-env-vars");
+    for name in said.lines().chain(["GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_7"]) {
+        assert!(is_local_variable(name.as_ref()), "{name}");
+    }
+    for name in ["GIT_SSH", "GIT_CONFIG_GLOBAL", "GIT_AUTHOR_NAME", "PATH"] {
+        assert!(!is_local_variable(name.as_ref()), "{name}");
+    }
+}

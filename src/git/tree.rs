@@ -1,0 +1,150 @@
+//! The tree id of the work tree: what `git add -A && git write-tree` would name it, found without
+//! touching the index, the files or the object database.
+//!
+//! In three steps: [`walk`] finds what differs from the index, [`content`] hashes it as git would
+//! store it, [`build`] hashes the folders on the way to it. What gix cannot read goes to
+//! [`by_git`].
+
+mod build;
+mod by_git;
+mod content;
+mod ignores;
+mod walk;
+
+use gix::index::State;
+
+use super::keys::HeadState;
+use super::{GitError, Repo, nested};
+
+/// What is in a work tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreeState {
+    /// The id of the tree in hex: tracked and untracked files, without the ignored ones.
+    pub tree: String,
+    /// Whether it differs from the commit's tree; on an unborn branch, whether there is any file.
+    pub dirty: bool,
+    /// Submodules and nested repositories whose own work tree differs from their commit, which
+    /// `tree` cannot tell.
+    pub dirty_submodules: Vec<String>,
+    /// Untracked files and folders that are not in `tree` because they could not be read or are
+    /// nothing that git can store.
+    pub unreadable: Vec<String>,
+}
+
+/// Whether programs that the repository's configuration names may convert files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filters {
+    /// As git does.
+    Run,
+    /// Nobody vouches for this repository.
+    Refuse,
+}
+
+/// Why there is no answer in process.
+#[derive(Debug)]
+pub(super) enum Fail {
+    /// Only the git program can tell.
+    NeedsGit,
+    /// Nobody can tell.
+    Error(GitError),
+}
+
+impl From<GitError> for Fail {
+    fn from(error: GitError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// A tree before it is compared with the commit.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    tree: String,
+    /// Nested repositories, and whether the index knows each.
+    nested: Vec<(gix::bstr::BString, bool)>,
+    unreadable: Vec<gix::bstr::BString>,
+}
+
+impl Repo {
+    /// Returns what is in the work tree, next to `head`.
+    pub(super) fn tree_state(&self, head: &HeadState) -> Result<TreeState, GitError> {
+        self.tree_state_with(head, Filters::Run)
+    }
+
+    pub(super) fn tree_state_with(
+        &self,
+        head: &HeadState,
+        filters: Filters,
+    ) -> Result<TreeState, GitError> {
+        let in_process = match self.in_process() {
+            Some(repo) => self.tree_in_process(&repo, filters),
+            None => Err(Fail::NeedsGit),
+        };
+        let found = match in_process {
+            Ok(found) => found,
+            Err(Fail::NeedsGit) if filters == Filters::Run => by_git::tree(self)?,
+            Err(Fail::NeedsGit) => {
+                return Err(GitError::unsupported(&self.git_dir, "it is not trusted"));
+            }
+            Err(Fail::Error(error)) => return Err(error),
+        };
+        let mut dirty_submodules = Vec::new();
+        for (path, registered) in found.nested {
+            if nested::is_dirty(&content::on_disk(&self.work_tree, path.as_ref()), registered) {
+                dirty_submodules.push(path.to_string());
+            }
+        }
+        let mut unreadable: Vec<_> =
+            found.unreadable.iter().map(ToString::to_string).collect();
+        dirty_submodules.sort();
+        unreadable.sort();
+        let dirty = match &head.tree {
+            Some(tree) => *tree != found.tree,
+            None => !is_empty_tree(&found.tree),
+        };
+        Ok(TreeState { tree: found.tree, dirty, dirty_submodules, unreadable })
+    }
+
+    fn tree_in_process(&self, repo: &gix::Repository, filters: Filters) -> Result<Found, Fail> {
+        let capabilities = repo.filesystem_options().map_err(|_| Fail::NeedsGit)?;
+        if capabilities.ignore_case || (capabilities.precompose_unicode && cfg!(target_vendor = "apple")) {
+            return Err(Fail::NeedsGit);
+        }
+        let index = self.index(repo)?;
+        let walked = walk::walk(self, repo, &index, capabilities)?;
+        let changes = content::resolve(self, repo, &index, walked.changes, capabilities, filters)?;
+        let mut unreadable = walked.unreadable;
+        unreadable.extend(changes.unreadable);
+        let tree = build::tree(&index, &changes.known).map_err(|error| {
+            Fail::Error(GitError::unsupported(&self.git_dir, error))
+        })?;
+        Ok(Found { tree: tree.to_string(), nested: walked.nested, unreadable })
+    }
+
+    /// Reads this work tree's own index, whatever the environment names.
+    fn index(&self, repo: &gix::Repository) -> Result<State, Fail> {
+        let path = self.git_dir.join("index");
+        let options = gix::index::decode::Options {
+            min_extension_block_in_bytes_for_threading: 0,
+            ..Default::default()
+        };
+        if !path.exists() {
+            return Ok(State::new(repo.object_hash()));
+        }
+        // git does not verify the checksum either when it reads.
+        let file = gix::index::File::at(path, repo.object_hash(), true, options)
+            .map_err(|_| Fail::NeedsGit)?;
+        Ok(file.into_parts().0)
+    }
+}
+
+fn is_empty_tree(id: &str) -> bool {
+    [gix::hash::Kind::Sha1, gix::hash::Kind::Sha256]
+        .iter()
+        .any(|kind| gix::ObjectId::empty_tree(*kind).to_string() == id)
+}
+
+/// The tree as the git program has it, for tests that hold the two ways together.
+#[cfg(test)]
+pub(super) fn tree_by_git(repo: &Repo) -> Result<String, GitError> {
+    by_git::tree(repo).map(|found| found.tree)
+}

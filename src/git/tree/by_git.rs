@@ -1,0 +1,101 @@
+//! The tree by the git program, into a temporary index and object database: slower, and right
+//! where gix cannot read the repository.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use gix::bstr::{BString, ByteSlice};
+
+use super::super::error::At;
+use super::super::program::Git;
+use super::super::{GitError, Repo};
+use super::Found;
+use super::content::on_disk;
+
+/// Asks git for the tree of the work tree.
+pub(super) fn tree(repo: &Repo) -> Result<Found, GitError> {
+    let temp = tempfile::tempdir().at(&std::env::temp_dir())?;
+    let index = temp.path().join("index");
+    let objects = temp.path().join("objects");
+    fs::create_dir(&objects).at(&objects)?;
+    let own = repo.git_dir.join("index");
+    match fs::copy(&own, &index) {
+        Ok(_) => keep_age(&own, &index)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).at(&own),
+    }
+    let git = || {
+        // A split index would leave its shared part in the repository.
+        repo.git()
+            .env("GIT_INDEX_FILE", &index)
+            .env("GIT_OBJECT_DIRECTORY", &objects)
+            .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&repo.common_dir.join("objects")))
+            .args(["-c", "core.splitIndex=false", "-c", "advice.addEmbeddedRepo=false"])
+    };
+    // Files that a sparse checkout should not have are there all the same, and count.
+    let added = git().args(["add", "--all", "--sparse", "--ignore-errors"]);
+    let (code, _) = added.run_expecting(&[0, 1])?;
+    let mut found = Found::default();
+    if code != 0 {
+        left_out(repo, git(), &mut found)?;
+    }
+    found.tree = git().args(["write-tree", "--missing-ok"]).line()?;
+    for line in git().args(["ls-files", "--stage", "-z"]).run()?.split(|byte| *byte == 0) {
+        let Some((head, path)) = line.split_once_str("\t") else { continue };
+        let path = BString::from(path);
+        let is_there = on_disk(&repo.work_tree, path.as_bstr()).join(".git").exists();
+        if head.starts_with(b"160000 ") && is_there {
+            found.nested.push((path, false));
+        }
+    }
+    // Whoever was in the index before is registered: its filters may run.
+    let known = repo.git().args(["ls-files", "--stage", "-z"]).run()?;
+    for (path, registered) in &mut found.nested {
+        *registered = known.split(|byte| *byte == 0).any(|line| {
+            line.split_once_str("\t").is_some_and(|(head, known)| {
+                head.starts_with(b"160000 ") && known == path.as_slice()
+            })
+        });
+    }
+    Ok(found)
+}
+
+/// Gives the copy the age of the index, which decides what git takes for racy.
+fn keep_age(own: &Path, copy: &Path) -> Result<(), GitError> {
+    let modified = fs::metadata(own).and_then(|metadata| metadata.modified()).at(own)?;
+    let file = fs::File::options().write(true).open(copy).at(copy)?;
+    file.set_modified(modified).at(copy)
+}
+
+/// Notes what `git add` could not take: untracked things are listed, a tracked file is an error.
+fn left_out(repo: &Repo, git: Git, found: &mut Found) -> Result<(), GitError> {
+    let words = ["ls-files", "-z", "-t", "--modified", "--others", "--exclude-standard"];
+    for line in git.args(words).run()?.split(|byte| *byte == 0) {
+        let Some((tag, path)) = line.split_once_str(" ") else { continue };
+        let path = path.strip_suffix(b"/").unwrap_or(path);
+        if tag == b"?" {
+            found.unreadable.push(path.into());
+        } else {
+            let path = on_disk(&repo.work_tree, path.as_bstr());
+            let source = io::Error::other("git could not add it");
+            return Err(GitError::UnreadableFile { path, source });
+        }
+    }
+    Ok(())
+}
+
+/// Quotes a path as git reads them in a list separated by colons.
+fn quoted(path: &Path) -> std::ffi::OsString {
+    let mut bytes = vec![b'"'];
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'"' | b'\\' => bytes.extend([b'\\', *byte]),
+            b'\n' => bytes.extend(b"\\n"),
+            _ => bytes.push(*byte),
+        }
+    }
+    bytes.push(b'"');
+    std::ffi::OsString::from_vec(bytes)
+}
