@@ -5,6 +5,7 @@ mod exclude;
 mod keys;
 mod nested;
 mod program;
+mod resolve;
 mod tree;
 mod worktrees;
 

@@ -10,8 +10,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::{Context, Kind, Refusal, instructions};
-use crate::git::Repo;
-use crate::git::program::is_local_variable;
+use crate::git::{Repo, is_local_variable};
 use crate::guardrail;
 use crate::id::{RunId, TaskId};
 use crate::output::mask::{MaskMode, Masker};
@@ -299,8 +298,8 @@ impl RunHost {
         }
         let (tree_at_end, moved) = match self.shared.repo.tree_now() {
             Ok(now) => {
-                let moved = manifest.git.as_ref().map(|git| git.tree.as_ref() != Some(&now.tree.tree));
-                (Some(now.tree.tree), moved)
+                let moved = manifest.git.as_ref().map(|git| git.tree.as_ref() != Some(&now.state.tree));
+                (Some(now.state.tree), moved)
             }
             Err(err) => {
                 self.shared.warn("cannot tell whether the tree moved", err);

@@ -6,7 +6,6 @@ use anyhow::Result;
 
 use super::which::{self, Pulse};
 use super::{Context, Kind, Refusal};
-use crate::git::program::Git;
 use crate::id::TaskId;
 use crate::run::manifest::Manifest;
 use crate::run::status::RunStatus;
@@ -72,10 +71,8 @@ pub fn list(ctx: &Context, options: &ListOptions) -> Result<Vec<Listed>> {
 }
 
 fn resolve(ctx: &Context, rev: &str) -> Result<String> {
-    let dir = ctx.repo.work_tree();
-    let words = ["rev-parse", "--verify", "--quiet", "--end-of-options"];
-    let git = Git::new(dir).args(words).args([format!("{rev}^{{commit}}")]);
-    git.line().map_err(|_| Refusal::new(Kind::Usage, format!("`{}` names no commit", rev.escape_debug())).into())
+    let no_commit = || Refusal::new(Kind::Usage, format!("`{}` names no commit", rev.escape_debug()));
+    Ok(ctx.repo.resolve(rev)?.ok_or_else(no_commit)?)
 }
 
 fn worktree(ctx: &Context, wanted: &str) -> Result<Layout> {
