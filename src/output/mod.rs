@@ -6,6 +6,7 @@
 //! text from outside ─► untrusted::untrusted ─► terminal
 //! ```
 
+mod class;
 pub mod json;
 pub mod mask;
 mod rules;
