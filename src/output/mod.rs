@@ -16,4 +16,5 @@ pub mod text;
 pub mod untrusted;
 
 pub use mask::{MaskMode, Masker, Redaction};
+pub use rules::{AUTHORIZATION, JWT, KNOWN_SECRET, PRIVATE_KEY, SENSITIVE_TOKEN, URL_CREDENTIALS};
 pub use secrets::Secrets;
