@@ -23,8 +23,7 @@ impl Repo {
         let folder = self.common_dir.join("orchestrate");
         fs::create_dir_all(&folder).at(&folder)?;
         let lock_path = folder.join("exclude.lock");
-        let lock =
-            File::options().create(true).append(true).open(&lock_path).at(&lock_path)?;
+        let lock = File::options().create(true).append(true).open(&lock_path).at(&lock_path)?;
         lock.lock().at(&lock_path)?;
         // Only now does what we read stay true until we write.
         let old = read(&named)?;

@@ -73,16 +73,15 @@ impl Repo {
     /// the environment come first.
     pub fn discover(from: &Path) -> Result<Self, GitError> {
         let named = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let overrides =
-            Overrides { git_dir: named("GIT_DIR"), work_tree: named("GIT_WORK_TREE") };
+        let overrides = Overrides { git_dir: named("GIT_DIR"), work_tree: named("GIT_WORK_TREE") };
         Self::discover_with(from, &overrides)
     }
 
     fn discover_with(from: &Path, overrides: &Overrides) -> Result<Self, GitError> {
         let from = from.canonicalize().at(from)?;
         let not_here = || GitError::NotARepository { path: from.clone() };
-        let git_dir = match &overrides.git_dir {
-            Some(git_dir) => from.join(git_dir).canonicalize().map_err(|_| not_here())?,
+        let (git_dir, found) = match &overrides.git_dir {
+            Some(git_dir) => (from.join(git_dir).canonicalize().map_err(|_| not_here())?, None),
             None => {
                 let options = upwards::Options {
                     match_ceiling_dir_or_error: false,
@@ -96,13 +95,13 @@ impl Repo {
                 if trust != Trust::Full {
                     ensure_git_trusts(&from, work_tree.as_deref().unwrap_or(&git_dir))?;
                 }
-                git_dir.canonicalize().at(&git_dir)?
+                (git_dir.canonicalize().at(&git_dir)?, work_tree)
             }
         };
         let opened = open_in_process(&git_dir);
         let work_tree = match (&overrides.work_tree, &opened) {
             (Some(work_tree), _) => from.join(work_tree),
-            (None, Ok(repo)) => match work_tree_of(repo, &from, overrides) {
+            (None, Ok(repo)) => match work_tree_of(repo, found, &from, overrides) {
                 Some(work_tree) => work_tree,
                 None => return Err(GitError::Bare { path: git_dir }),
             },
@@ -187,10 +186,11 @@ fn open_in_process(git_dir: &Path) -> Result<gix::Repository, GitError> {
         .permissions(permissions)
         .with(Trust::Full)
         .open_path_as_is(true);
-    let repo = gix::open_opts(git_dir, options)
-        .map_err(|error| GitError::unsupported(git_dir, error))?;
-    let config = repo.config_snapshot();
-    for section in config.plumbing().sections_by_name("extensions").into_iter().flatten() {
+    let repo =
+        gix::open_opts(git_dir, options).map_err(|error| GitError::unsupported(git_dir, error))?;
+    for section in
+        repo.config_snapshot().plumbing().sections_by_name("extensions").into_iter().flatten()
+    {
         for name in section.value_names() {
             let name = name.to_string().to_ascii_lowercase();
             if !KNOWN_EXTENSIONS.contains(&name.as_str()) {
@@ -198,21 +198,32 @@ fn open_in_process(git_dir: &Path) -> Result<gix::Repository, GitError> {
             }
         }
     }
-    drop(config);
     Ok(repo)
 }
 
-/// Returns the top level that belongs to `repo`.
-fn work_tree_of(repo: &gix::Repository, from: &Path, overrides: &Overrides) -> Option<PathBuf> {
+/// Returns the top level that belongs to `repo`; `found` is the folder in which its `.git` was.
+fn work_tree_of(
+    repo: &gix::Repository,
+    found: Option<PathBuf>,
+    from: &Path,
+    overrides: &Overrides,
+) -> Option<PathBuf> {
     let own = repo.workdir().map(Path::to_owned);
-    if overrides.git_dir.is_none() || repo.config_snapshot().string("core.worktree").is_some() {
+    // What the shared configuration says about bareness is not about a linked worktree.
+    let linked = repo.git_dir().join("commondir").exists();
+    let config = repo.config_snapshot();
+    if !linked && config.string("core.worktree").is_some() {
         return own;
+    }
+    let bare = !linked && config.boolean("core.bare") == Some(true);
+    if overrides.git_dir.is_none() {
+        return found.or(own).filter(|_| !bare);
     }
     // With `GIT_DIR` alone git takes the current folder for the top level. In a subfolder of the
     // real work tree that would make every other file look deleted, so there we know better.
-    match own.as_ref().and_then(|own| own.canonicalize().ok()) {
+    match own.and_then(|own| own.canonicalize().ok()) {
         Some(own) if from.starts_with(&own) => Some(own),
-        _ if repo.is_bare() => None,
+        _ if bare => None,
         _ => Some(from.to_owned()),
     }
 }

@@ -1,14 +1,16 @@
 //! The tree id of the work tree: what `git add -A && git write-tree` would name it, found without
 //! touching the index, the files or the object database.
 //!
-//! In three steps: [`walk`] finds what differs from the index, [`content`] hashes it as git would
-//! store it, [`build`] hashes the folders on the way to it. What gix cannot read goes to
+//! In three steps: [`walk`] lists folders, and [`compare`] finds what differs from the index;
+//! [`content`] hashes it as git would store it; [`build`] hashes the folders on the way to it. What gix cannot read goes to
 //! [`by_git`].
 
 mod build;
 mod by_git;
+mod compare;
 mod content;
 mod ignores;
+mod stat;
 mod walk;
 
 use gix::index::State;
@@ -93,8 +95,7 @@ impl Repo {
                 dirty_submodules.push(path.to_string());
             }
         }
-        let mut unreadable: Vec<_> =
-            found.unreadable.iter().map(ToString::to_string).collect();
+        let mut unreadable: Vec<_> = found.unreadable.iter().map(ToString::to_string).collect();
         dirty_submodules.sort();
         unreadable.sort();
         let dirty = match &head.tree {
@@ -106,7 +107,9 @@ impl Repo {
 
     fn tree_in_process(&self, repo: &gix::Repository, filters: Filters) -> Result<Found, Fail> {
         let capabilities = repo.filesystem_options().map_err(|_| Fail::NeedsGit)?;
-        if capabilities.ignore_case || (capabilities.precompose_unicode && cfg!(target_vendor = "apple")) {
+        if capabilities.ignore_case
+            || (capabilities.precompose_unicode && cfg!(target_vendor = "apple"))
+        {
             return Err(Fail::NeedsGit);
         }
         let index = self.index(repo)?;
@@ -114,9 +117,8 @@ impl Repo {
         let changes = content::resolve(self, repo, &index, walked.changes, capabilities, filters)?;
         let mut unreadable = walked.unreadable;
         unreadable.extend(changes.unreadable);
-        let tree = build::tree(&index, &changes.known).map_err(|error| {
-            Fail::Error(GitError::unsupported(&self.git_dir, error))
-        })?;
+        let tree = build::tree(&index, &changes.known)
+            .map_err(|error| Fail::Error(GitError::unsupported(&self.git_dir, error)))?;
         Ok(Found { tree: tree.to_string(), nested: walked.nested, unreadable })
     }
 
@@ -138,13 +140,18 @@ impl Repo {
 }
 
 fn is_empty_tree(id: &str) -> bool {
-    [gix::hash::Kind::Sha1, gix::hash::Kind::Sha256]
-        .iter()
-        .any(|kind| gix::ObjectId::empty_tree(*kind).to_string() == id)
+    gix::ObjectId::from_hex(id.as_bytes()).is_ok_and(|id| id.is_empty_tree())
 }
 
 /// The tree as the git program has it, for tests that hold the two ways together.
 #[cfg(test)]
 pub(super) fn tree_by_git(repo: &Repo) -> Result<String, GitError> {
     by_git::tree(repo).map(|found| found.tree)
+}
+
+/// Whether the tree was found in process, for tests that would not notice otherwise.
+#[cfg(test)]
+pub(super) fn is_found_in_process(repo: &Repo) -> bool {
+    let Some(gix) = repo.in_process() else { return false };
+    repo.tree_in_process(&gix, Filters::Run).is_ok()
 }

@@ -6,6 +6,7 @@
 //! text from outside ─► untrusted::untrusted ─► terminal
 //! ```
 
+mod class;
 pub mod json;
 pub mod mask;
 mod rules;
@@ -15,4 +16,5 @@ pub mod text;
 pub mod untrusted;
 
 pub use mask::{MaskMode, Masker, Redaction};
+pub use rules::{AUTHORIZATION, JWT, KNOWN_SECRET, PRIVATE_KEY, SENSITIVE_TOKEN, URL_CREDENTIALS};
 pub use secrets::Secrets;

@@ -1,7 +1,7 @@
 //! The shapes by which a secret is known that no environment variable holds.
 //!
 //! A rule begins at a *trigger*: three letters that are rare in ordinary output and that every
-//! match must hold. [`judge`] looks at what stands around them and says no, yes, or that it
+//! match must hold. [`Triggers::judge`] looks at what stands around them and says no, yes, or that it
 //! needs more bytes; what then belongs to the secret is swallowed by its [`Class`] of bytes, so a
 //! secret of any length needs only as much of it at hand as tells it from ordinary text.
 //!
@@ -13,6 +13,8 @@
 use std::sync::LazyLock;
 
 use aho_corasick::packed;
+
+use super::class::{Class, Pem, is_base64, is_blank, is_quote, is_value, is_word};
 
 /// A value that the environment says is secret.
 pub const KNOWN_SECRET: &str = "known-secret";
@@ -108,157 +110,6 @@ pub enum Until {
     End(Class),
 }
 
-/// The bytes that still belong to a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// No blanks and no quotes.
-    Value,
-    /// Letters, digits, `-` and `_`.
-    Word,
-    /// A word with dots.
-    Dotted,
-    /// Up to the closing quote, which has backslashes before it if the opening one had.
-    Quoted { quote: u8, escaped: bool },
-    /// Up to the end of a PEM block, or of what looks like one.
-    Pem(Pem),
-}
-
-/// How many classes there are, see [`Class::slot`].
-pub const CLASSES: usize = 10;
-
-impl Class {
-    /// Two secrets whose classes share a slot end at the same byte, if one begins in the other.
-    pub fn slot(self) -> usize {
-        match self {
-            Self::Value => 0,
-            Self::Word => 1,
-            Self::Dotted => 2,
-            Self::Pem(_) => 3,
-            Self::Quoted { quote, escaped } => {
-                4 + usize::from(escaped) + 2 * usize::from(quote == b'"') + 4 * usize::from(quote == b'`')
-            }
-        }
-    }
-
-    /// Swallows from `at` on. Returns how far it came and whether the secret ends there.
-    pub fn swallow(&mut self, text: &[u8], at: usize, eof: bool) -> (usize, bool) {
-        let plain = |of: fn(u8) -> bool| match text[at..].iter().position(|b| !of(*b)) {
-            Some(len) => (at + len, true),
-            None => (text.len(), eof),
-        };
-        match self {
-            Self::Word => plain(is_word),
-            Self::Dotted => plain(|b| is_word(b) || b == b'.'),
-            Self::Value => swallow_to(text, at, eof, true, |b| !is_value(b)),
-            Self::Quoted { quote, escaped } => {
-                let (quote, escaped) = (*quote, *escaped);
-                swallow_to(text, at, eof, escaped, |b| b == quote || matches!(b, b'\n' | b'\r'))
-            }
-            Self::Pem(pem) => pem.swallow(text, at, eof),
-        }
-    }
-}
-
-/// Swallows up to a byte that `ends` the secret. A backslash before a quote belongs to the quote
-/// if quotes are `escaped`; otherwise it means that the byte after it does not end anything.
-fn swallow_to(
-    text: &[u8],
-    mut at: usize,
-    eof: bool,
-    escaped: bool,
-    ends: impl Fn(u8) -> bool,
-) -> (usize, bool) {
-    while let Some(&byte) = text.get(at) {
-        if ends(byte) {
-            return (at, true);
-        }
-        if byte != b'\\' {
-            at += 1;
-            continue;
-        }
-        let slashes = text[at..].iter().take(16).take_while(|b| **b == b'\\').count();
-        match text.get(at + slashes) {
-            None if slashes < 16 && !eof => return (at, false),
-            Some(next) if escaped && is_quote(*next) => return (at, true),
-            Some(next) if !escaped && slashes % 2 == 1 && is_quote(*next) => at += slashes + 1,
-            _ => at += slashes,
-        }
-    }
-    (at, eof)
-}
-
-/// How far a PEM block has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pem {
-    bytes: usize,
-    /// The last eight bytes.
-    window: u64,
-    in_footer: bool,
-    run: usize,
-    line_is_body: bool,
-    lines: usize,
-    other_lines: usize,
-}
-
-impl Pem {
-    const LONGEST: usize = 32 * 1024;
-    const FOOTER: u64 = u64::from_be_bytes(*b"-----end");
-    const DASHES: u64 = u64::from_be_bytes(*b"\0\0\0-----");
-
-    fn swallow(&mut self, text: &[u8], start: usize, eof: bool) -> (usize, bool) {
-        for (at, &byte) in text.iter().enumerate().skip(start) {
-            if self.bytes >= Self::LONGEST || (byte == b'\n' && self.ends_with_line()) {
-                return (at, true);
-            }
-            self.bytes += 1;
-            self.window = self.window << 8 | u64::from(byte.to_ascii_lowercase());
-            if self.in_footer {
-                if self.window & 0xff_ffff_ffff == Self::DASHES {
-                    return (at + 1, true);
-                }
-            } else if self.window == Self::FOOTER {
-                self.in_footer = true;
-                self.window = 0;
-            }
-            self.run = if is_base64(byte) { self.run + 1 } else { 0 };
-            self.line_is_body |= self.run >= 32;
-        }
-        (text.len(), eof)
-    }
-
-    /// Judges the line that ends here: after two that hold no key, the block was cut off.
-    fn ends_with_line(&mut self) -> bool {
-        if self.line_is_body || self.lines == 0 {
-            self.other_lines = 0;
-        } else {
-            self.other_lines += 1;
-        }
-        self.lines += 1;
-        (self.run, self.line_is_body) = (0, false);
-        self.in_footer || self.other_lines > 2
-    }
-}
-
-fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
-}
-
-fn is_quote(byte: u8) -> bool {
-    matches!(byte, b'"' | b'\'' | b'`')
-}
-
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
-}
-
-fn is_base64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')
-}
-
-fn is_value(byte: u8) -> bool {
-    byte > b' ' && byte != 0x7f && !is_quote(byte)
-}
-
 /// A token that is known by how it begins.
 struct Head {
     text: &'static str,
@@ -274,7 +125,13 @@ struct Head {
     weak: bool,
 }
 
-const fn head(text: &'static str, back: usize, rule: &'static str, min: usize, of: fn(u8) -> bool) -> Head {
+const fn head(
+    text: &'static str,
+    back: usize,
+    rule: &'static str,
+    min: usize,
+    of: fn(u8) -> bool,
+) -> Head {
     Head { text, back, rule, min, of, exact: false, weak: false }
 }
 
@@ -320,7 +177,16 @@ const WORDS: [(&str, usize, &[&str]); 13] = [
     (
         "ecr",
         1,
-        &["secret_access_key", "secret-access-key", "secretaccesskey", "secret_key_base", "secret_key", "secret-key", "secretkey", "secret"],
+        &[
+            "secret_access_key",
+            "secret-access-key",
+            "secretaccesskey",
+            "secret_key_base",
+            "secret_key",
+            "secret-key",
+            "secretkey",
+            "secret",
+        ],
     ),
     ("ssw", 2, &["password", "passwd"]),
     ("ssp", 2, &["passphrase"]),
@@ -421,9 +287,8 @@ pub fn unfinished_head(look: Look<'_>) -> usize {
     let len = look.text.len();
     for at in len.saturating_sub(LOOK_BACK / 2)..len {
         let rest = &look.text[at..];
-        let begins = |head: &Head| {
-            head.text.len() > rest.len() && head.text.as_bytes().starts_with(rest)
-        };
+        let begins =
+            |head: &Head| head.text.len() > rest.len() && head.text.as_bytes().starts_with(rest);
         if (begins_token(look.text, at) && HEADS.iter().any(begins))
             || PEM_HEAD.len() > rest.len() && PEM_HEAD.starts_with(&look.folded[at..])
         {
@@ -459,17 +324,20 @@ fn judge_head(head: &Head, look: Look<'_>, at: usize) -> Verdict {
     let body = start + head.text.len();
     // In the middle of a word the head itself may be out already, and is no secret anyway.
     let start_of_mask = if boundary { start } else { body };
-    decided(start_of_mask, (|| {
-        if !begins(&look.text[start..], head.text.as_bytes(), look.eof)?
-            || look.run(body, head.min, head.of)? < head.min
-            || (head.weak && !looks_random(look, body)?)
-        {
-            return Ok(Verdict::No);
-        }
-        let until =
-            if head.exact { Until::Byte(body + head.min) } else { Until::End(Class::Word) };
-        Ok(Verdict::Found { rule: head.rule, start: start_of_mask, until })
-    })())
+    decided(
+        start_of_mask,
+        (|| {
+            if !begins(&look.text[start..], head.text.as_bytes(), look.eof)?
+                || look.run(body, head.min, head.of)? < head.min
+                || (head.weak && !looks_random(look, body)?)
+            {
+                return Ok(Verdict::No);
+            }
+            let until =
+                if head.exact { Until::Byte(body + head.min) } else { Until::End(Class::Word) };
+            Ok(Verdict::Found { rule: head.rule, start: start_of_mask, until })
+        })(),
+    )
 }
 
 /// Whether the first letters hold enough digits and capitals to be no name.
@@ -486,33 +354,42 @@ fn judge_jwt(look: Look<'_>, at: usize) -> Verdict {
     {
         return Verdict::No;
     }
-    decided(at, (|| {
-        let header = look.run(at, LONGEST, is_word)?;
-        if header < 12 || look.byte(at + header)? != b'.' || look.run(at + header + 1, 10, is_word)? < 10
-        {
-            return Ok(Verdict::No);
-        }
-        Ok(Verdict::Found { rule: JWT, start: at, until: Until::End(Class::Dotted) })
-    })())
+    decided(
+        at,
+        (|| {
+            let header = look.run(at, LONGEST, is_word)?;
+            if header < 12
+                || look.byte(at + header)? != b'.'
+                || look.run(at + header + 1, 10, is_word)? < 10
+            {
+                return Ok(Verdict::No);
+            }
+            Ok(Verdict::Found { rule: JWT, start: at, until: Until::End(Class::Dotted) })
+        })(),
+    )
 }
 
 fn judge_pem(look: Look<'_>, at: usize) -> Verdict {
     let Some(start) = at.checked_sub(4) else { return Verdict::No };
-    decided(start, (|| {
-        let label = start + PEM_HEAD.len();
-        if !look.has(start, PEM_HEAD)? {
-            return Ok(Verdict::No);
-        }
-        let len = look.run(label, 48, |b| b != b'-' && b != b'\n')?;
-        let label = &look.folded[label..label + len];
-        let private = label.windows(7).position(|part| part == b"private");
-        let is_key = private.is_some_and(|at| label[at..].windows(3).any(|part| part == b"key"));
-        if !is_key || look.byte(start + PEM_HEAD.len() + len)? != b'-' {
-            return Ok(Verdict::No);
-        }
-        let class = Class::Pem(Pem::default());
-        Ok(Verdict::Found { rule: PRIVATE_KEY, start, until: Until::End(class) })
-    })())
+    decided(
+        start,
+        (|| {
+            let label = start + PEM_HEAD.len();
+            if !look.has(start, PEM_HEAD)? {
+                return Ok(Verdict::No);
+            }
+            let len = look.run(label, 48, |b| b != b'-' && b != b'\n')?;
+            let label = &look.folded[label..label + len];
+            let private = label.windows(7).position(|part| part == b"private");
+            let is_key =
+                private.is_some_and(|at| label[at..].windows(3).any(|part| part == b"key"));
+            if !is_key || look.byte(start + PEM_HEAD.len() + len)? != b'-' {
+                return Ok(Verdict::No);
+            }
+            let class = Class::Pem(Pem::default());
+            Ok(Verdict::Found { rule: PRIVATE_KEY, start, until: Until::End(class) })
+        })(),
+    )
 }
 
 fn judge_url(look: Look<'_>, at: usize) -> Verdict {
@@ -524,16 +401,20 @@ fn judge_url(look: Look<'_>, at: usize) -> Verdict {
     let password = user + len + 1;
     let rule = URL_CREDENTIALS;
     match look.byte(user + len) {
-        Ok(b':') => decided(password, (|| {
-            let len = look.run(password, LONGEST, inside)?;
-            let host = look.text[password..password + len].iter().rposition(|b| *b == b'@');
-            Ok(match host {
-                Some(end) if end > 0 => {
-                    Verdict::Found { rule, start: password, until: Until::Byte(password + end) }
-                }
-                _ => Verdict::No,
-            })
-        })()),
+        // Held from the user on: it may be a token, and its own rule comes after this one.
+        Ok(b':') => decided(
+            user,
+            (|| {
+                let len = look.run(password, LONGEST, inside)?;
+                let host = look.text[password..password + len].iter().rposition(|b| *b == b'@');
+                Ok(match host {
+                    Some(end) if end > 0 => {
+                        Verdict::Found { rule, start: password, until: Until::Byte(password + end) }
+                    }
+                    _ => Verdict::No,
+                })
+            })(),
+        ),
         // A token in place of a user: `https://TOKEN@host/`.
         Ok(b'@') if len >= 20 && look.text[user..user + len].iter().any(u8::is_ascii_digit) => {
             Verdict::Found { rule, start: user, until: Until::Byte(user + len) }
@@ -588,13 +469,17 @@ fn judge_bearer(look: Look<'_>, at: usize) -> Verdict {
         Ok(blanks) => at + 6 + blanks,
         Err(More) => return Verdict::Wait(nothing),
     };
-    decided(start, (|| {
-        let long = look.run(start, 20, |b| is_word(b) || is_base64(b) || matches!(b, b'.' | b'~'))?;
-        if long < 20 || !looks_random(look, start)? {
-            return Ok(Verdict::No);
-        }
-        Ok(Verdict::Found { rule: AUTHORIZATION, start, until: Until::End(Class::Value) })
-    })())
+    decided(
+        start,
+        (|| {
+            let long =
+                look.run(start, 20, |b| is_word(b) || is_base64(b) || matches!(b, b'.' | b'~'))?;
+            if long < 20 || !looks_random(look, start)? {
+                return Ok(Verdict::No);
+            }
+            Ok(Verdict::Found { rule: AUTHORIZATION, start, until: Until::End(Class::Value) })
+        })(),
+    )
 }
 
 fn judge_word(look: Look<'_>, at: usize, back: usize, words: &[&str]) -> Verdict {
@@ -670,33 +555,43 @@ fn judge_value(look: Look<'_>, value: usize, rule: &'static str, tight: bool) ->
     match quoted {
         Err(More) => Verdict::Wait(value.min(look.text.len())),
         Ok(None) => judge_unquoted(look, value, rule, tight),
-        Ok(Some((start, quote, escaped))) => decided(start.min(look.text.len()), (|| {
-            let inside = |b: u8| b != quote && !matches!(b, b'\n' | b'\r') && !(escaped && b == b'\\');
-            let len = look.run(start, 64, inside)?;
-            let content = &look.text[start..start + len];
-            // The reference counts six bytes with the quotes.
-            let spared = len < 4
-                || len < 64 && is_placeholder(content)
-                || len < 64 && quote == b'`' && !tight && !content.iter().any(u8::is_ascii_digit);
-            if spared {
-                return Ok(Verdict::No);
-            }
-            let until = Until::End(Class::Quoted { quote, escaped });
-            Ok(Verdict::Found { rule, start, until })
-        })()),
+        Ok(Some((start, quote, escaped))) => decided(
+            start.min(look.text.len()),
+            (|| {
+                let inside =
+                    |b: u8| b != quote && !matches!(b, b'\n' | b'\r') && !(escaped && b == b'\\');
+                let len = look.run(start, 64, inside)?;
+                let content = &look.text[start..start + len];
+                // The reference counts six bytes with the quotes.
+                let spared = len < 4
+                    || len < 64 && is_placeholder(content)
+                    || len < 64
+                        && quote == b'`'
+                        && !tight
+                        && !content.iter().any(u8::is_ascii_digit);
+                if spared {
+                    return Ok(Verdict::No);
+                }
+                let until = Until::End(Class::Quoted { quote, escaped });
+                Ok(Verdict::Found { rule, start, until })
+            })(),
+        ),
     }
 }
 
 fn judge_unquoted(look: Look<'_>, start: usize, rule: &'static str, tight: bool) -> Verdict {
-    decided(start.min(look.text.len()), (|| {
-        let len = look.run(start, 64, is_value)?;
-        let value = &look.text[start..start + len];
-        let spared = len < 6 || len < 64 && (is_placeholder(value) || !tight && is_code(value));
-        if spared {
-            return Ok(Verdict::No);
-        }
-        Ok(Verdict::Found { rule, start, until: Until::End(Class::Value) })
-    })())
+    decided(
+        start.min(look.text.len()),
+        (|| {
+            let len = look.run(start, 64, is_value)?;
+            let value = &look.text[start..start + len];
+            let spared = len < 6 || len < 64 && (is_placeholder(value) || !tight && is_code(value));
+            if spared {
+                return Ok(Verdict::No);
+            }
+            Ok(Verdict::Found { rule, start, until: Until::End(Class::Value) })
+        })(),
+    )
 }
 
 /// Whether a value only stands for one: `${TOKEN}`, `<token>`, `******`.
@@ -714,16 +609,42 @@ fn is_placeholder(value: &[u8]) -> bool {
 
 /// Words that follow a colon in code and in sentences.
 const PLAIN_WORDS: [&str; 30] = [
-    "string", "number", "boolean", "integer", "object", "undefined", "nullptr", "default", "optional",
-    "required", "missing", "expected", "invalid", "expired", "unknown", "function", "private",
-    "public", "static", "readonly", "symbol", "buffer", "option", "identifier", "present", "absent",
-    "accepted", "rejected", "disabled", "enabled",
+    "string",
+    "number",
+    "boolean",
+    "integer",
+    "object",
+    "undefined",
+    "nullptr",
+    "default",
+    "optional",
+    "required",
+    "missing",
+    "expected",
+    "invalid",
+    "expired",
+    "unknown",
+    "function",
+    "private",
+    "public",
+    "static",
+    "readonly",
+    "symbol",
+    "buffer",
+    "option",
+    "identifier",
+    "present",
+    "absent",
+    "accepted",
+    "rejected",
+    "disabled",
+    "enabled",
 ];
 
 /// First words of a path into a program's own values.
 const ROOTS: [&str; 16] = [
-    "self", "this", "process", "os", "env", "secrets", "config", "args", "opts", "options", "params",
-    "req", "request", "ctx", "settings", "std",
+    "self", "this", "process", "os", "env", "secrets", "config", "args", "opts", "options",
+    "params", "req", "request", "ctx", "settings", "std",
 ];
 
 /// Whether a value is plainly a type, a call or a path of a program.
@@ -746,7 +667,9 @@ fn is_code(value: &[u8]) -> bool {
         }
         // `&str,` and `$TOKEN`
         Some(b'&' | b'$') if name.is_empty() => {
-            core.len() > 1 && letters(&core[1..]) && (rest[0] == b'&' || !core[1..].iter().any(u8::is_ascii_lowercase))
+            core.len() > 1
+                && letters(&core[1..])
+                && (rest[0] == b'&' || !core[1..].iter().any(u8::is_ascii_lowercase))
         }
         // `TokenKind,` but not at the end of a line, where it may be a pass phrase.
         Some(b',' | b';' | b')' | b'}') => {
@@ -755,5 +678,117 @@ fn is_code(value: &[u8]) -> bool {
                 && name.iter().any(u8::is_ascii_lowercase)
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::output::{MaskMode, Masker, Secrets};
+
+    /// Returns what is left of a text, and the rule that saw it first.
+    fn masked(text: &str) -> (String, &'static str) {
+        let mut masker = Masker::new(&Secrets::default(), MaskMode::Enforce);
+        let mut out = Vec::new();
+        masker.push(text.as_bytes(), &mut out);
+        masker.finish(&mut out);
+        (
+            String::from_utf8(out).unwrap(),
+            masker.redactions().first().map_or("", |found| found.rule),
+        )
+    }
+
+    #[test]
+    fn secrets_are_known_by_their_shape() {
+        // `§` marks what is masked.
+        let table = [
+            ("sensitive-token", "password=§hunter2secret§"),
+            ("sensitive-token", "PassWord = §hunter2secret§ next"),
+            ("sensitive-token", "tOkEn: §abcdef§"),
+            ("sensitive-token", "api-key:§a1b2c3§\n"),
+            ("sensitive-token", "AWS_SECRET_ACCESS_KEY=§wJalrXUtnFEMI/K7MDENG§"),
+            ("sensitive-token", "{\"password\":\"§a b\\\"c§\",\"x\":1}"),
+            ("sensitive-token", "{\"msg\":\"{\\\"token\\\":\\\"§abcdef§\\\"}\"}"),
+            ("sensitive-token", "{ password: \x1b[32m'§hunter2§'\x1b[39m }"),
+            ("sensitive-token", "let token = \"§abc def§\";"),
+            ("sensitive-token", "const SECRET: &str = x; secret = b\"§1234§\""),
+            ("sensitive-token", "id §AKIAIOSFODNN7EXAMPLE§."),
+            ("sensitive-token", "idAKIA§IOSFODNN7EXAMPLE§."),
+            ("github-token", "a §ghp_0123456789abcdefghij0123456789§ b"),
+            ("github-token", "\\n§ghp_0123456789abcdefghij0123456789§\\n"),
+            ("github-token", "\x1b[1m§github_pat_0123456789abcdefghij_0123456789§\x1b[0m"),
+            ("gitlab-token", "§glpat-0123456789abcdefghij§"),
+            ("slack-token", "§xoxb-0123456789-abcdef§"),
+            ("model-api-key", "§sk-ant-api03-AbCdEfGh0123456789§"),
+            ("npm-token", "§npm_0123456789abcdefghij0123456789abcdef§"),
+            ("stripe-key", "§sk_live_0123456789abcdef§"),
+            ("google-api-key", "§AIzaSyA0123456789abcdefghijklmnopqrstuv§"),
+            ("jwt", "§eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NSJ9.c2lnbmF0dXJl§"),
+            ("authorization", "Authorization: Bearer §abcdef0123§"),
+            ("authorization", "> authorization: Basic §dXNlcjpwYXNz§\r\n"),
+            ("authorization", "{'Authorization': 'Bearer §abcdef0123§'}"),
+            ("authorization", "sent bearer §0123456789ABCDEFabcdef§"),
+            ("url-credentials", "https://me:§p@ss§@host/path"),
+            ("url-credentials", "https://§0123456789abcdef0123456789§@host/path"),
+            ("private-key", "a\n§-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----§\nb"),
+            (
+                "private-key",
+                "§-----begin OPENSSH private key-----\nb3Blb\n-----END OPENSSH PRIVATE KEY-----§",
+            ),
+            (
+                "private-key",
+                "§-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES\n\n§\nb",
+            ),
+            (
+                "private-key",
+                "k=\"§-----BEGIN EC PRIVATE KEY-----\\nMIIE\\n-----END EC PRIVATE KEY-----§\\n\"",
+            ),
+        ];
+        for (rule, marked) in table {
+            let text = marked.replace('§', "");
+            let parts: Vec<&str> = marked.split('§').collect();
+            let left = format!("{}[REDACTED]{}", parts[0], parts[2]);
+            assert_eq!(masked(&text), (left, rule), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_without_an_end_is_masked_as_far_as_it_goes() {
+        let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\n";
+        let text =
+            format!("-----BEGIN PRIVATE KEY-----\n{}one\ntwo\nthree\nfour\nfive", line.repeat(9));
+        assert_eq!(masked(&text).0, "[REDACTED]\nthree\nfour\nfive");
+        let text = format!("-----BEGIN PRIVATE KEY-----\n{}", line.repeat(2_000));
+        assert!(masked(&text).0.len() < text.len() - 32_000);
+    }
+
+    #[test]
+    fn ordinary_output_stays() {
+        let table = [
+            "    token: String,",
+            "    pub token: Option<Token>,",
+            "secret = None,",
+            "token: TokenStream)",
+            "let password = prompt_password(\"Password: \")?;",
+            "const token = process.env.API_TOKEN;",
+            "token: &str, password: &'static str",
+            "error: unexpected token: `identifier`",
+            "Unexpected token: punctuation",
+            "token::TokenKind::Ident",
+            "password: ******",
+            "token=${GITHUB_TOKEN} secret: <your-secret-here>",
+            "secret: required",
+            "tokens: 123456789 tokenizer: abcdefgh",
+            "Listening on http://localhost:3000/ and http://[::1]:80/",
+            "git@github.com:owner/repo.git ssh://git@github.com/owner/repo",
+            "-----BEGIN CERTIFICATE-----\nMIIE\n-----END CERTIFICATE-----",
+            "----------------------------------------",
+            "sk-fading-circle-container-wide task-2024-01-02-03-04-05",
+            "npm_config_registry=https://registry.npmjs.org/",
+            "the bearer of bad news",
+            "test output::mask::tests::token ... ok",
+        ];
+        for text in table {
+            assert_eq!(masked(text), (text.to_owned(), ""));
+        }
     }
 }

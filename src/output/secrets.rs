@@ -2,6 +2,7 @@
 //! tend to be printed.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, Input, MatchKind};
@@ -20,10 +21,9 @@ const SHORTEST_LINE: usize = 8;
 const PIECE: usize = 1_024;
 
 /// What counts as a secret, built once per run and cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Secrets(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     names: Vec<String>,
     /// All forms of all values, sorted.
@@ -33,6 +33,13 @@ struct Inner {
     first: [bool; 256],
     inner: [bool; 256],
     searcher: Option<AhoCorasick>,
+}
+
+/// Shows the names only: a secret has no business in a debug print.
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secrets").field("names", &self.0.names).finish_non_exhaustive()
+    }
 }
 
 impl Default for Secrets {
@@ -46,7 +53,9 @@ impl Secrets {
     ///
     /// A variable is secret by its name (`…TOKEN…`, `…_KEY`), unless its value is too short, a
     /// plain word or a path; and by its value if that is a URL with a password.
-    pub fn new<N: AsRef<str>, V: AsRef<[u8]>>(environment: impl IntoIterator<Item = (N, V)>) -> Self {
+    pub fn new<N: AsRef<str>, V: AsRef<[u8]>>(
+        environment: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
         let mut names = Vec::new();
         let mut literals = Vec::new();
         for (name, value) in environment {
@@ -134,8 +143,16 @@ impl Inner {
 /// Whether a variable of this name holds a secret.
 fn is_secret_name(name: &str) -> bool {
     const PARTS: [&str; 10] = [
-        "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "API_KEY", "APIKEY", "ACCESS_KEY",
-        "PRIVATE_KEY", "CREDENTIAL",
+        "TOKEN",
+        "SECRET",
+        "PASSWORD",
+        "PASSWD",
+        "PASSPHRASE",
+        "API_KEY",
+        "APIKEY",
+        "ACCESS_KEY",
+        "PRIVATE_KEY",
+        "CREDENTIAL",
     ];
     const ENDS: [&str; 8] = ["_PAT", "_KEY", "_KEYS", "_PWD", "_PASS", "_AUTH", "_PSK", "_PIN"];
     let name = name.to_ascii_uppercase();
@@ -145,14 +162,21 @@ fn is_secret_name(name: &str) -> bool {
 /// Whether the value of a secret-looking variable is worth masking, and safe to mask.
 fn is_secret_value(name: &str, value: &[u8]) -> bool {
     const WORDS: [&str; 10] = [
-        "disabled", "enabled", "default", "undefined", "required", "optional", "unknown", "always",
-        "never", "inherit",
+        "disabled",
+        "enabled",
+        "default",
+        "undefined",
+        "required",
+        "optional",
+        "unknown",
+        "always",
+        "never",
+        "inherit",
     ];
-    value.len() >= SHORTEST
-        && !WORDS.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()))
-        && !(value.len() < 8 && value.iter().all(u8::is_ascii_digit))
-        && !value.iter().all(|byte| *byte == value[0])
-        && !is_path(name, value)
+    let word = WORDS.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()));
+    let number = value.len() < 8 && value.iter().all(u8::is_ascii_digit);
+    let filler = value.iter().all(|byte| *byte == value[0]);
+    value.len() >= SHORTEST && !(word || number || filler || is_path(name, value))
 }
 
 /// Whether a value names a file that holds the secret, and is none itself.
@@ -162,8 +186,20 @@ fn is_secret_value(name: &str, value: &[u8]) -> bool {
 fn is_path(name: &str, value: &[u8]) -> bool {
     const NAMES: [&str; 6] = ["_FILE", "_PATH", "_DIR", "_SOCK", "_SOCKET", "_HOME"];
     const FOLDERS: [&str; 14] = [
-        "/home/", "/Users/", "/etc/", "/var/", "/tmp/", "/run/", "/usr/", "/opt/", "/root/",
-        "/private/", "/mnt/", "/srv/", "/dev/", "/workspace/",
+        "/home/",
+        "/Users/",
+        "/etc/",
+        "/var/",
+        "/tmp/",
+        "/run/",
+        "/usr/",
+        "/opt/",
+        "/root/",
+        "/private/",
+        "/mnt/",
+        "/srv/",
+        "/dev/",
+        "/workspace/",
     ];
     let Ok(text) = std::str::from_utf8(value) else { return false };
     let rooted = ["/", "~/", "./", "../"].iter().any(|root| text.starts_with(root));
@@ -173,9 +209,9 @@ fn is_path(name: &str, value: &[u8]) -> bool {
     }
     let name = name.to_ascii_uppercase();
     let file = text.rsplit('/').next().unwrap_or_default();
-    let extension = file.rsplit_once('.').is_some_and(|(stem, extension)| {
-        !stem.is_empty() && (1..=5).contains(&extension.len())
-    });
+    let extension = file
+        .rsplit_once('.')
+        .is_some_and(|(stem, extension)| !stem.is_empty() && (1..=5).contains(&extension.len()));
     extension
         || NAMES.iter().any(|end| name.ends_with(end))
         || FOLDERS.iter().any(|folder| text.starts_with(folder))
@@ -203,7 +239,8 @@ fn add_forms(value: &[u8], literals: &mut Vec<Vec<u8>>) {
         }
     };
     let lines = value.split(|b| *b == b'\n').map(<[u8]>::trim_ascii);
-    let lines: Vec<&[u8]> = lines.filter(|line| line.len() >= SHORTEST_LINE && *line != value).collect();
+    let lines: Vec<&[u8]> =
+        lines.filter(|line| line.len() >= SHORTEST_LINE && *line != value).collect();
     for text in std::iter::once(value).chain(lines) {
         add(text.to_vec());
         if let Ok(text) = std::str::from_utf8(text) {

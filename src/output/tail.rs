@@ -128,12 +128,12 @@ impl HeadTail {
         // An unfinished character at the cut is left out, not shown as damage.
         let head_end = self.head.len() - unfinished_bytes(&self.head);
         let head = String::from_utf8_lossy(&self.head[..head_end]);
-        let head = &head[..head.floor_char_boundary(self.head_limit)];
+        let head = &head[..boundary_before(&head, self.head_limit)];
         let tail = self.tail.bytes();
         let tail_start = if self.tail.truncated() { continuation_bytes(&tail) } else { 0 };
         let tail = String::from_utf8_lossy(&tail[tail_start..]);
         let room = self.budget - self.head_limit - MARKER_BYTES;
-        let tail = &tail[tail.ceil_char_boundary(tail.len().saturating_sub(room))..];
+        let tail = &tail[boundary_after(&tail, tail.len().saturating_sub(room))..];
         let total = self.head.len() as u64 + self.tail.total();
         let left_out = total.saturating_sub((head.len() + tail.len()) as u64);
         let newline = if head.ends_with('\n') { "" } else { "\n" };
@@ -214,6 +214,14 @@ fn first_units(text: &str, max_units: usize) -> String {
     kept
 }
 
+fn boundary_before(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+fn boundary_after(text: &str, at: usize) -> usize {
+    (at..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
+}
+
 /// Returns how many bytes at the start continue a character that began earlier.
 fn continuation_bytes(bytes: &[u8]) -> usize {
     bytes.iter().take(3).take_while(|b| **b & 0xc0 == 0x80).count()
@@ -241,7 +249,10 @@ mod tests {
         }
         assert_eq!((tail.text(), tail.truncated()), ("abcdefgh".to_owned(), false));
         tail.push(b"ij");
-        assert_eq!((tail.text(), tail.truncated(), tail.total()), ("cdefghij".to_owned(), true, 10));
+        assert_eq!(
+            (tail.text(), tail.truncated(), tail.total()),
+            ("cdefghij".to_owned(), true, 10)
+        );
         tail.push("0123456789é".as_bytes());
         assert_eq!(tail.text(), "456789é");
     }

@@ -69,8 +69,7 @@ impl Builder<'_> {
                 continue;
             };
             let (name, folder) = (&rest[..slash], &next[..depth + slash + 1]);
-            let below =
-                entries.partition_point(|entry| entry.path(self.index).starts_with(folder));
+            let below = entries.partition_point(|entry| entry.path(self.index).starts_with(folder));
             let (inside, others) = entries.split_at(below);
             entries = others;
             let below = changes.partition_point(|change| change.path.starts_with(folder));

@@ -77,8 +77,7 @@ pub(super) fn resolve(
         let parts = thread::scope(|scope| {
             let mut shares = open.chunks(share);
             let first = shares.next().expect("something is open");
-            let others: Vec<_> =
-                shares.map(|part| scope.spawn(|| job(part))).collect();
+            let others: Vec<_> = shares.map(|part| scope.spawn(|| job(part))).collect();
             let mut parts = vec![job(first)];
             parts.extend(others.into_iter().map(|it| it.join().expect("a reader does not panic")));
             parts
@@ -131,8 +130,7 @@ impl Reader<'_> {
                 Err(other) => return Err(other),
             };
             let as_indexed = entry.is_some_and(|entry| {
-                let plain =
-                    entry.stage_raw() == 0 && !entry.flags.contains(Flags::INTENT_TO_ADD);
+                let plain = entry.stage_raw() == 0 && !entry.flags.contains(Flags::INTENT_TO_ADD);
                 plain && now == entry.mode.to_tree_entry_mode().map(|mode| (mode.kind(), entry.id))
             });
             if !as_indexed {
