@@ -9,20 +9,14 @@ use git_orchestrate::output::text::Utf8Stitcher;
 use git_orchestrate::output::{MaskMode, Masker, Secrets};
 
 fn main() {
-    let quiet = lines(|n| {
-        format!("compiled crate number {n} of the workspace and found nothing to say about it")
-    });
+    let quiet =
+        lines(|n| format!("compiled crate number {n} of the workspace and found nothing to say about it"));
     let log = lines(|n| {
-        format!(
-            "2024-05-01T12:{:02}:00Z INFO worker={n} https://docs.rs/x passed: \"case {n}\"",
-            n % 60
-        )
+        format!("2024-05-01T12:{:02}:00Z INFO worker={n} https://docs.rs/x passed: \"case {n}\"", n % 60)
     });
     let token = lines(|n| format!("request {n} sent with token=abcdef{n} and answered"));
-    let few =
-        Secrets::new((0..3).map(|n| (format!("T{n}_TOKEN"), format!("s3cr{n}t-v@lue-{n}{n}"))));
-    let many =
-        Secrets::new((0..40).map(|n| (format!("T{n}_TOKEN"), format!("{n}s3cr{n}t-v@lue-{n}{n}"))));
+    let few = Secrets::new((0..3).map(|n| (format!("T{n}_TOKEN"), format!("s3cr{n}t-v@lue-{n}{n}"))));
+    let many = Secrets::new((0..40).map(|n| (format!("T{n}_TOKEN"), format!("{n}s3cr{n}t-v@lue-{n}{n}"))));
     let none = Secrets::default();
 
     for (name, text, secrets) in [

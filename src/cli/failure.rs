@@ -82,7 +82,9 @@ impl Failure {
                 Kind::Invalid => 6,
             };
         }
-        if self.find::<ReadError>().is_some_and(|err| matches!(err, ReadError::Corrupt { .. } | ReadError::Journal(_)))
+        if self
+            .find::<ReadError>()
+            .is_some_and(|err| matches!(err, ReadError::Corrupt { .. } | ReadError::Journal(_)))
             || self.find::<JournalError>().is_some()
         {
             return 6;
@@ -111,7 +113,9 @@ impl Failure {
                 let some: Vec<_> = candidates.iter().take(5).map(ToString::to_string).collect();
                 return Some(format!("one of: {}", some.join(", ")));
             }
-            Some(NotFound::NoSuchRun { .. }) => return Some("`git orchestrate list` shows the runs".to_owned()),
+            Some(NotFound::NoSuchRun { .. }) => {
+                return Some("`git orchestrate list` shows the runs".to_owned());
+            }
             Some(NotFound::NoRuns { .. }) => return Some("`git orchestrate start` makes one".to_owned()),
             None => {}
         }
@@ -126,7 +130,10 @@ impl Failure {
         }
         match self.find() {
             Some(UnsafePath::Link(_)) => {
-                return Some("to keep runs elsewhere, set CODEX_ORCHESTRATOR_RUNS_DIR or CODEX_ORCHESTRATOR_OUT_DIR".to_owned());
+                return Some(
+                    "to keep runs elsewhere, set CODEX_ORCHESTRATOR_RUNS_DIR or CODEX_ORCHESTRATOR_OUT_DIR"
+                        .to_owned(),
+                );
             }
             Some(UnsafePath::NoFolder(path)) => {
                 return Some(format!("move `{}` out of the way", path.display()));

@@ -1,4 +1,5 @@
 //! The repository: gix in process where speed counts, the git program where only it is right.
+#![expect(clippy::disallowed_methods, reason = "git's own variables decide which repository is meant")]
 
 mod error;
 mod exclude;
@@ -89,8 +90,7 @@ impl Repo {
                         .is_some_and(|value| value == "1" || value == "true"),
                     ..upwards::Options::default().apply_environment()
                 };
-                let (path, trust) =
-                    gix::discover::upwards_opts(&from, options).map_err(|_| not_here())?;
+                let (path, trust) = gix::discover::upwards_opts(&from, options).map_err(|_| not_here())?;
                 let (git_dir, work_tree) = path.into_repository_and_work_tree_directories();
                 if trust != Trust::Full {
                     ensure_git_trusts(&from, work_tree.as_deref().unwrap_or(&git_dir))?;
@@ -142,8 +142,7 @@ impl Repo {
             let common_dir = PathBuf::from(git.args(words).line()?);
             return Ok(Self { gix: None, refs_in_files: false, work_tree, git_dir, common_dir });
         };
-        repo.set_workdir(work_tree.clone())
-            .map_err(|error| GitError::unsupported(&git_dir, error))?;
+        repo.set_workdir(work_tree.clone()).map_err(|error| GitError::unsupported(&git_dir, error))?;
         let common_dir = repo.common_dir().canonicalize().at(repo.common_dir())?;
         let storage = repo.config_snapshot().string("extensions.refStorage");
         let refs_in_files = storage.is_none_or(|kind| kind.eq_ignore_ascii_case(b"files"));
@@ -182,15 +181,10 @@ fn open_in_process(git_dir: &Path) -> Result<gix::Repository, GitError> {
     // What a hook's environment says is about another index and another object database.
     permissions.env.objects = Permission::Deny;
     permissions.config.env = false;
-    let options = gix::open::Options::default()
-        .permissions(permissions)
-        .with(Trust::Full)
-        .open_path_as_is(true);
-    let repo =
-        gix::open_opts(git_dir, options).map_err(|error| GitError::unsupported(git_dir, error))?;
-    for section in
-        repo.config_snapshot().plumbing().sections_by_name("extensions").into_iter().flatten()
-    {
+    let options =
+        gix::open::Options::default().permissions(permissions).with(Trust::Full).open_path_as_is(true);
+    let repo = gix::open_opts(git_dir, options).map_err(|error| GitError::unsupported(git_dir, error))?;
+    for section in repo.config_snapshot().plumbing().sections_by_name("extensions").into_iter().flatten() {
         for name in section.value_names() {
             let name = name.to_string().to_ascii_lowercase();
             if !KNOWN_EXTENSIONS.contains(&name.as_str()) {

@@ -11,7 +11,8 @@ const GUARD: &str = "spec-guard";
 pub fn coverage(entries: &[StageEntry], required: bool, at: Stamp) -> GuardrailStatus {
     let mut counts = GuardrailCounts::default();
     let mut pending = 0;
-    let guards = entries.iter().filter(|entry| entry.command.as_deref().is_some_and(|text| text.contains(GUARD)));
+    let guards =
+        entries.iter().filter(|entry| entry.command.as_deref().is_some_and(|text| text.contains(GUARD)));
     for guard in guards {
         counts.total += 1;
         match guard.status {

@@ -72,7 +72,9 @@ impl Shared {
     /// Gathers what does not depend on the run, and hides our folders from `git status`.
     pub fn new(ctx: &Context, task: TaskId, plan: &Plan, watch: SharedWatch) -> Result<Self> {
         if let Err(err) = ctx.repo.exclude(&ctx.layout.exclude_patterns()) {
-            watch.borrow_mut().warn(&format!("{:#}; git will show `.runs` as untracked", anyhow::Error::from(err)));
+            watch
+                .borrow_mut()
+                .warn(&format!("{:#}; git will show `.runs` as untracked", anyhow::Error::from(err)));
         }
         let mut variables: Vec<_> = ctx
             .env
@@ -97,7 +99,11 @@ impl Shared {
                 true => MaskMode::Enforce,
                 false => MaskMode::Shadow,
             },
-            control_plane_mode: match enforce("CODEX_CONTROL_PLANE_MODE", "CODEX_CONTROL_PLANE_ENFORCE", false) {
+            control_plane_mode: match enforce(
+                "CODEX_CONTROL_PLANE_MODE",
+                "CODEX_CONTROL_PLANE_ENFORCE",
+                false,
+            ) {
                 true => "enforce",
                 false => "shadow",
             },
@@ -151,7 +157,9 @@ fn slug_of(root: &Path, task: &TaskId, watch: &SharedWatch) -> String {
             .unwrap_or(task.as_str())
             .to_owned(),
         Err(err) => {
-            watch.borrow_mut().warn(&format!("`{}` is no JSON, so the task has no slug: {err}", path.display()));
+            watch
+                .borrow_mut()
+                .warn(&format!("`{}` is no JSON, so the task has no slug: {err}", path.display()));
             task.to_string()
         }
     }
@@ -204,7 +212,8 @@ impl RunHost {
             .expect("a stamp and hex digits are a run id");
         let token = random_hex::<32>().context("no randomness")?;
         let paths = shared.layout.run(&shared.task, &run);
-        let manifest = first_manifest(&shared, &plan, &run, &paths, git, parent, approval_policy.clone(), &token, at);
+        let manifest =
+            first_manifest(&shared, &plan, &run, &paths, git, parent, approval_policy.clone(), &token, at);
         let stored = || -> Result<Recorder> {
             let cli = paths.dir.parent().expect("a run has a folder above it");
             fs::create_dir_all(cli)?;
@@ -257,7 +266,8 @@ impl RunHost {
         mask_strings(&mut plan, &self.shared);
         let summary = summary::summarize(self.manifest(), plan, mode, at);
         let paths = self.recorder.paths().clone();
-        let summary_path = match fs::write_atomically(&paths.summary, &pretty(&summary), Durability::Process) {
+        let summary_path = match fs::write_atomically(&paths.summary, &pretty(&summary), Durability::Process)
+        {
             Ok(()) => Some(self.shared.layout.relative(&paths.summary)),
             Err(err) => {
                 self.shared.warn("the run summary was not written", err);
@@ -307,7 +317,9 @@ impl RunHost {
             }
         };
         match moved {
-            Some(true) => notes.push("The tree moved while the run went on: this run proves nothing.".to_owned()),
+            Some(true) => {
+                notes.push("The tree moved while the run went on: this run proves nothing.".to_owned())
+            }
             None => notes.push("Whether the tree moved is not known: this run proves nothing.".to_owned()),
             Some(false) => {}
         }
@@ -345,18 +357,24 @@ impl RunHost {
         match history::add(layout, task, summary, resumed || maybe_recorded) {
             Ok(history::Added::Fine) => {}
             Ok(history::Added::Quarantined(aside)) => {
-                let text = format!("the run history was no JSON of this task; it was moved to `{}`", aside.display());
+                let text = format!(
+                    "the run history was no JSON of this task; it was moved to `{}`",
+                    aside.display()
+                );
                 self.shared.watch.borrow_mut().warn(&text);
             }
             Err(err) => self.shared.warn("the run history was not written", err),
         }
         let short = layout.task(task).join(manifest.run_id.as_str());
-        let written = fs::create_dir_all(&short)
-            .and_then(|()| fs::write_atomically(&short.join("manifest.json"), &pretty(summary), Durability::Process));
+        let written = fs::create_dir_all(&short).and_then(|()| {
+            fs::write_atomically(&short.join("manifest.json"), &pretty(summary), Durability::Process)
+        });
         if let Err(err) = written {
             self.shared.warn("the short manifest was not written", err);
         }
-        if let Err(err) = store::drift::record(layout, task, &manifest.run_id, self.shared.control_plane_mode, at) {
+        if let Err(err) =
+            store::drift::record(layout, task, &manifest.run_id, self.shared.control_plane_mode, at)
+        {
             self.shared.warn("the drift report was not written", err);
         }
         match store::metrics::record(layout, task, &line, maybe_recorded, at) {

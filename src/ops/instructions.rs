@@ -66,7 +66,10 @@ mod tests {
     #[test]
     fn a_stamp_is_a_comment_with_a_digest() {
         let digest = "a".repeat(64);
-        assert_eq!(stamp(&format!("<!-- codex:instruction-stamp {digest} -->")).as_deref(), Some(digest.as_str()));
+        assert_eq!(
+            stamp(&format!("<!-- codex:instruction-stamp {digest} -->")).as_deref(),
+            Some(digest.as_str())
+        );
         assert_eq!(stamp(&format!("<!--CODEX:Instruction-Stamp   {}-->", "A".repeat(64))), Some(digest));
         assert_eq!(stamp("# Agents"), None);
         assert_eq!(stamp("<!-- codex:instruction-stamp abc -->"), None);

@@ -86,8 +86,11 @@ fn worktree(ctx: &Context, wanted: &str) -> Result<Layout> {
     match found {
         Some(worktree) if worktree.path == ctx.repo.work_tree() => Ok(ctx.layout.clone()),
         Some(worktree) => Ok(ctx.layout.of_worktree(&worktree.path)),
-        None => Err(Refusal::new(Kind::Usage, format!("`{}` is no worktree of this repository", wanted.escape_debug()))
-            .hint("`git worktree list` shows them")
-            .into()),
+        None => Err(Refusal::new(
+            Kind::Usage,
+            format!("`{}` is no worktree of this repository", wanted.escape_debug()),
+        )
+        .hint("`git worktree list` shows them")
+        .into()),
     }
 }

@@ -44,7 +44,11 @@ pub struct Printed {
 }
 
 /// Calls `tell` with every line of the log that is wanted, until it says that nobody listens.
-pub fn logs(ctx: &Context, options: &LogsOptions, mut tell: impl FnMut(Line<'_>) -> Result<bool>) -> Result<()> {
+pub fn logs(
+    ctx: &Context,
+    options: &LogsOptions,
+    mut tell: impl FnMut(Line<'_>) -> Result<bool>,
+) -> Result<()> {
     let (found, state) = which::run(ctx, options.task.as_ref(), &options.run)?;
     let path = match &options.stage {
         None => found.paths.journal.clone(),
@@ -97,9 +101,12 @@ fn stage_log(found: &Found, manifest: &crate::run::manifest::Manifest, stage: &s
         })?;
     if entry.kind == "subpipeline" {
         let child = entry.sub_run_id.as_deref().unwrap_or("that has not begun");
-        return Err(Refusal::new(Kind::Usage, format!("stage `{}` is a run of its own: {child}", entry.id.escape_debug()))
-            .hint(format!("git orchestrate logs {child}"))
-            .into());
+        return Err(Refusal::new(
+            Kind::Usage,
+            format!("stage `{}` is a run of its own: {child}", entry.id.escape_debug()),
+        )
+        .hint(format!("git orchestrate logs {child}"))
+        .into());
     }
     Ok(found.paths.stage_log(entry.index, &entry.id))
 }

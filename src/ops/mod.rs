@@ -30,7 +30,9 @@ pub struct Context {
 impl Context {
     /// Finds the repository that the current folder, or `CODEX_ORCHESTRATOR_ROOT`, belongs to.
     pub fn open(env: Env, clock: Clock) -> Result<Self> {
-        let from = env.path("CODEX_ORCHESTRATOR_ROOT").map_or_else(|| env.cwd().to_owned(), |root| env.cwd().join(root));
+        let from = env
+            .path("CODEX_ORCHESTRATOR_ROOT")
+            .map_or_else(|| env.cwd().to_owned(), |root| env.cwd().join(root));
         let repo = Repo::discover(&from)?;
         let layout = Layout::resolve(repo.work_tree(), &env);
         Ok(Self { repo, layout, env, clock })

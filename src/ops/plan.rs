@@ -39,7 +39,10 @@ pub fn load(ctx: &Context) -> Result<Config> {
         return Ok(Config::default());
     };
     let text = String::from_utf8(bytes).map_err(|err| {
-        super::Refusal::new(super::Kind::Usage, format!("`{}` is no UTF-8 text: {}", path.display(), err.utf8_error()))
+        super::Refusal::new(
+            super::Kind::Usage,
+            format!("`{}` is no UTF-8 text: {}", path.display(), err.utf8_error()),
+        )
     })?;
     Ok(config::parse(FILE_NAME, &text)?)
 }

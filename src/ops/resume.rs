@@ -62,8 +62,13 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     let manifest = &state.manifest;
     let target = options.target.clone().or_else(|| manifest.plan.as_ref()?.only.clone());
     let pipeline = manifest.pipeline_id.parse().ok();
-    if pipeline.as_ref().is_some_and(|id: &crate::id::PipelineId| id.as_str() == "exec") || pipeline.is_none() {
-        return Err(Refusal::new(Kind::Usage, format!("run `{}` executed no pipeline that could go on", found.run)).into());
+    if pipeline.as_ref().is_some_and(|id: &crate::id::PipelineId| id.as_str() == "exec") || pipeline.is_none()
+    {
+        return Err(Refusal::new(
+            Kind::Usage,
+            format!("run `{}` executed no pipeline that could go on", found.run),
+        )
+        .into());
     }
     if let Err(refusal) = check_token(&found, manifest, options.token.as_deref()) {
         resume.detail = Some(refusal.message.clone());
@@ -73,11 +78,15 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
         return Err(refusal.into());
     }
     if manifest.status == RunStatus::Succeeded && (manifest.metrics_recorded || manifest.journal.is_none()) {
-        return Err(Refusal::new(Kind::Usage, format!("run `{}` succeeded: there is nothing left to do", found.run))
-            .hint("`git orchestrate start` makes a new run")
-            .into());
+        return Err(Refusal::new(
+            Kind::Usage,
+            format!("run `{}` succeeded: there is nothing left to do", found.run),
+        )
+        .hint("`git orchestrate start` makes a new run")
+        .into());
     }
-    let plan = plan::plan(ctx, &PlanOptions { pipeline, target }).context("cannot plan what is left of the run")?;
+    let plan =
+        plan::plan(ctx, &PlanOptions { pipeline, target }).context("cannot plan what is left of the run")?;
     verify_plan(&found, manifest, &plan)?;
     ctx.layout.check(&found.task)?;
     let shared = Rc::new(Shared::new(ctx, found.task.clone(), &plan, watch.clone())?);
@@ -203,11 +212,9 @@ fn difference(a: &Value, b: &Value, path: String) -> Option<String> {
                 difference(a.unwrap_or(&Value::Null), b.unwrap_or(&Value::Null), path)
             })
         }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => a
-            .iter()
-            .zip(b)
-            .enumerate()
-            .find_map(|(at, (a, b))| difference(a, b, format!("{path}[{at}]"))),
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).enumerate().find_map(|(at, (a, b))| difference(a, b, format!("{path}[{at}]")))
+        }
         _ => (a != b).then_some(path),
     }
 }
@@ -262,8 +269,12 @@ fn verify_plan(found: &Found, manifest: &Manifest, plan: &Plan) -> Result<()> {
 
 fn verify_tree(shared: &Shared, found: &Found, manifest: &Manifest) -> Result<()> {
     let Some(before) = manifest.git.as_ref().and_then(|git| git.tree.as_deref()) else { return Ok(()) };
-    let finished: Vec<_> =
-        manifest.commands.iter().filter(|entry| entry.status.is_finished()).map(|entry| entry.id.as_str()).collect();
+    let finished: Vec<_> = manifest
+        .commands
+        .iter()
+        .filter(|entry| entry.status.is_finished())
+        .map(|entry| entry.id.as_str())
+        .collect();
     let now = shared.keys()?.tree;
     if now.as_deref() == Some(before) {
         return Ok(());
@@ -290,7 +301,9 @@ fn interrupted_at_the_end(found: &Found) -> Result<bool> {
     journal::events(&found.paths.journal, 0, None, |line, _| {
         if line.starts_with(b"{\"type\":\"run:finished\"") {
             open = true;
-        } else if line.starts_with(b"{\"type\":\"run:recorded\"") || line.starts_with(b"{\"type\":\"run:resumed\"") {
+        } else if line.starts_with(b"{\"type\":\"run:recorded\"")
+            || line.starts_with(b"{\"type\":\"run:resumed\"")
+        {
             open = false;
         }
         Ok(())
@@ -305,7 +318,9 @@ fn end_orphans(found: &Found, watch: &SharedWatch) -> Result<()> {
     if orphans.is_empty() {
         return Ok(());
     }
-    watch.borrow_mut().warn(&format!("ending {} processes that the last owner of the run left", orphans.len()));
+    watch
+        .borrow_mut()
+        .warn(&format!("ending {} processes that the last owner of the run left", orphans.len()));
     process::signal_run(run, None, Signal::TERM);
     let begin = Instant::now();
     while !process::members(run).is_empty() {
@@ -322,8 +337,8 @@ fn end_orphans(found: &Found, watch: &SharedWatch) -> Result<()> {
 
 /// Gives a manifest of the reference, or one that was rebuilt, a journal of ours to stand on.
 fn adopt(found: &Found, manifest: Manifest) -> Result<Manifest> {
-    let known = found.paths.journal.exists()
-        && journal::rebuild(&found.paths.journal, None).ok().flatten().is_some();
+    let known =
+        found.paths.journal.exists() && journal::rebuild(&found.paths.journal, None).ok().flatten().is_some();
     if known {
         return Ok(manifest);
     }

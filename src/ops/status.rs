@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::which::{self, Pulse};
 use super::Context;
+use super::which::{self, Pulse};
 use crate::id::TaskId;
 use crate::run::manifest::Manifest;
 use crate::store::catalog::{Found, Wanted};

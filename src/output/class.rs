@@ -27,9 +27,7 @@ impl Class {
             Self::Dotted => 2,
             Self::Pem(_) => 3,
             Self::Quoted { quote, escaped } => {
-                4 + usize::from(escaped)
-                    + 2 * usize::from(quote == b'"')
-                    + 4 * usize::from(quote == b'`')
+                4 + usize::from(escaped) + 2 * usize::from(quote == b'"') + 4 * usize::from(quote == b'`')
             }
         }
     }

@@ -4,8 +4,7 @@
 
 /// Appends `text` to `out` as a JSON string, quotes included.
 pub fn push_json_string(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text)
-        .expect("a `Vec` takes every byte, and a string is always valid JSON");
+    serde_json::to_writer(out, text).expect("a `Vec` takes every byte, and a string is always valid JSON");
 }
 
 #[cfg(test)]

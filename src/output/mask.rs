@@ -6,9 +6,7 @@
 use std::fmt;
 
 use super::class::{CLASSES, Class};
-use super::rules::{
-    KNOWN_SECRET, LOOK_BACK, Look, TRIGGER_BYTES, TRIGGERS, Until, Verdict, unfinished_head,
-};
+use super::rules::{KNOWN_SECRET, LOOK_BACK, Look, TRIGGER_BYTES, TRIGGERS, Until, Verdict, unfinished_head};
 use super::secrets::Secrets;
 
 /// What stands in place of a secret.
@@ -215,8 +213,7 @@ impl Masker {
             }
             self.next_trigger = at + 1;
         }
-        self.next_trigger =
-            self.next_trigger.max((self.text.len() + 1).saturating_sub(TRIGGER_BYTES));
+        self.next_trigger = self.next_trigger.max((self.text.len() + 1).saturating_sub(TRIGGER_BYTES));
         if eof {
             return safe;
         }
@@ -377,9 +374,7 @@ mod tests {
     #[test]
     fn masking_twice_changes_nothing() {
         let secrets = Secrets::new([("A_TOKEN", "hunter2secret")]);
-        let once = secrets
-            .mask_text("password=hunter2secret --token: abcdef1 https://u:p1@h/")
-            .into_owned();
+        let once = secrets.mask_text("password=hunter2secret --token: abcdef1 https://u:p1@h/").into_owned();
         assert_eq!(once, "password=[REDACTED] --token: [REDACTED] https://u:[REDACTED]@h/");
         assert_eq!(secrets.mask_text(&once), once);
     }
@@ -387,15 +382,8 @@ mod tests {
     #[test]
     fn adversarial_output_takes_linear_time() {
         let secrets = Secrets::new([("A_TOKEN", "aaaaaaab".repeat(100))]);
-        for line in [
-            "token=",
-            "eyJ",
-            "://a:",
-            "-----BEGIN PRIVATE KEY-----",
-            "a",
-            "\"token\":\"",
-            "secret:'",
-        ] {
+        for line in ["token=", "eyJ", "://a:", "-----BEGIN PRIVATE KEY-----", "a", "\"token\":\"", "secret:'"]
+        {
             let text = line.repeat(65_536 / line.len());
             let start = std::time::Instant::now();
             mask(&secrets, &[text.as_bytes()]);

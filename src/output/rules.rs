@@ -125,13 +125,7 @@ struct Head {
     weak: bool,
 }
 
-const fn head(
-    text: &'static str,
-    back: usize,
-    rule: &'static str,
-    min: usize,
-    of: fn(u8) -> bool,
-) -> Head {
+const fn head(text: &'static str, back: usize, rule: &'static str, min: usize, of: fn(u8) -> bool) -> Head {
     Head { text, back, rule, min, of, exact: false, weak: false }
 }
 
@@ -221,10 +215,8 @@ pub struct Triggers {
 
 /// All triggers, in lower case.
 pub static TRIGGERS: LazyLock<Triggers> = LazyLock::new(|| {
-    let mut judges: Vec<(Vec<u8>, Judge)> = WORDS
-        .iter()
-        .map(|&(trigger, back, words)| (trigger.into(), Judge::Word { back, words }))
-        .collect();
+    let mut judges: Vec<(Vec<u8>, Judge)> =
+        WORDS.iter().map(|&(trigger, back, words)| (trigger.into(), Judge::Word { back, words })).collect();
     for (trigger, judge) in [
         ("-be", Judge::Pem),
         ("eyj", Judge::Jwt),
@@ -287,8 +279,7 @@ pub fn unfinished_head(look: Look<'_>) -> usize {
     let len = look.text.len();
     for at in len.saturating_sub(LOOK_BACK / 2)..len {
         let rest = &look.text[at..];
-        let begins =
-            |head: &Head| head.text.len() > rest.len() && head.text.as_bytes().starts_with(rest);
+        let begins = |head: &Head| head.text.len() > rest.len() && head.text.as_bytes().starts_with(rest);
         if (begins_token(look.text, at) && HEADS.iter().any(begins))
             || PEM_HEAD.len() > rest.len() && PEM_HEAD.starts_with(&look.folded[at..])
         {
@@ -333,8 +324,7 @@ fn judge_head(head: &Head, look: Look<'_>, at: usize) -> Verdict {
             {
                 return Ok(Verdict::No);
             }
-            let until =
-                if head.exact { Until::Byte(body + head.min) } else { Until::End(Class::Word) };
+            let until = if head.exact { Until::Byte(body + head.min) } else { Until::End(Class::Word) };
             Ok(Verdict::Found { rule: head.rule, start: start_of_mask, until })
         })(),
     )
@@ -358,9 +348,7 @@ fn judge_jwt(look: Look<'_>, at: usize) -> Verdict {
         at,
         (|| {
             let header = look.run(at, LONGEST, is_word)?;
-            if header < 12
-                || look.byte(at + header)? != b'.'
-                || look.run(at + header + 1, 10, is_word)? < 10
+            if header < 12 || look.byte(at + header)? != b'.' || look.run(at + header + 1, 10, is_word)? < 10
             {
                 return Ok(Verdict::No);
             }
@@ -381,8 +369,7 @@ fn judge_pem(look: Look<'_>, at: usize) -> Verdict {
             let len = look.run(label, 48, |b| b != b'-' && b != b'\n')?;
             let label = &look.folded[label..label + len];
             let private = label.windows(7).position(|part| part == b"private");
-            let is_key =
-                private.is_some_and(|at| label[at..].windows(3).any(|part| part == b"key"));
+            let is_key = private.is_some_and(|at| label[at..].windows(3).any(|part| part == b"key"));
             if !is_key || look.byte(start + PEM_HEAD.len() + len)? != b'-' {
                 return Ok(Verdict::No);
             }
@@ -472,8 +459,7 @@ fn judge_bearer(look: Look<'_>, at: usize) -> Verdict {
     decided(
         start,
         (|| {
-            let long =
-                look.run(start, 20, |b| is_word(b) || is_base64(b) || matches!(b, b'.' | b'~'))?;
+            let long = look.run(start, 20, |b| is_word(b) || is_base64(b) || matches!(b, b'.' | b'~'))?;
             if long < 20 || !looks_random(look, start)? {
                 return Ok(Verdict::No);
             }
@@ -558,17 +544,13 @@ fn judge_value(look: Look<'_>, value: usize, rule: &'static str, tight: bool) ->
         Ok(Some((start, quote, escaped))) => decided(
             start.min(look.text.len()),
             (|| {
-                let inside =
-                    |b: u8| b != quote && !matches!(b, b'\n' | b'\r') && !(escaped && b == b'\\');
+                let inside = |b: u8| b != quote && !matches!(b, b'\n' | b'\r') && !(escaped && b == b'\\');
                 let len = look.run(start, 64, inside)?;
                 let content = &look.text[start..start + len];
                 // The reference counts six bytes with the quotes.
                 let spared = len < 4
                     || len < 64 && is_placeholder(content)
-                    || len < 64
-                        && quote == b'`'
-                        && !tight
-                        && !content.iter().any(u8::is_ascii_digit);
+                    || len < 64 && quote == b'`' && !tight && !content.iter().any(u8::is_ascii_digit);
                 if spared {
                     return Ok(Verdict::No);
                 }
@@ -643,8 +625,8 @@ const PLAIN_WORDS: [&str; 30] = [
 
 /// First words of a path into a program's own values.
 const ROOTS: [&str; 16] = [
-    "self", "this", "process", "os", "env", "secrets", "config", "args", "opts", "options",
-    "params", "req", "request", "ctx", "settings", "std",
+    "self", "this", "process", "os", "env", "secrets", "config", "args", "opts", "options", "params", "req",
+    "request", "ctx", "settings", "std",
 ];
 
 /// Whether a value is plainly a type, a call or a path of a program.
@@ -691,10 +673,7 @@ mod tests {
         let mut out = Vec::new();
         masker.push(text.as_bytes(), &mut out);
         masker.finish(&mut out);
-        (
-            String::from_utf8(out).unwrap(),
-            masker.redactions().first().map_or("", |found| found.rule),
-        )
+        (String::from_utf8(out).unwrap(), masker.redactions().first().map_or("", |found| found.rule))
     }
 
     #[test]
@@ -754,8 +733,7 @@ mod tests {
     #[test]
     fn a_key_without_an_end_is_masked_as_far_as_it_goes() {
         let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\n";
-        let text =
-            format!("-----BEGIN PRIVATE KEY-----\n{}one\ntwo\nthree\nfour\nfive", line.repeat(9));
+        let text = format!("-----BEGIN PRIVATE KEY-----\n{}one\ntwo\nthree\nfour\nfive", line.repeat(9));
         assert_eq!(masked(&text).0, "[REDACTED]\nthree\nfour\nfive");
         let text = format!("-----BEGIN PRIVATE KEY-----\n{}", line.repeat(2_000));
         assert!(masked(&text).0.len() < text.len() - 32_000);

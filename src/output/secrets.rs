@@ -53,9 +53,7 @@ impl Secrets {
     ///
     /// A variable is secret by its name (`…TOKEN…`, `…_KEY`), unless its value is too short, a
     /// plain word or a path; and by its value if that is a URL with a password.
-    pub fn new<N: AsRef<str>, V: AsRef<[u8]>>(
-        environment: impl IntoIterator<Item = (N, V)>,
-    ) -> Self {
+    pub fn new<N: AsRef<str>, V: AsRef<[u8]>>(environment: impl IntoIterator<Item = (N, V)>) -> Self {
         let mut names = Vec::new();
         let mut literals = Vec::new();
         for (name, value) in environment {
@@ -239,8 +237,7 @@ fn add_forms(value: &[u8], literals: &mut Vec<Vec<u8>>) {
         }
     };
     let lines = value.split(|b| *b == b'\n').map(<[u8]>::trim_ascii);
-    let lines: Vec<&[u8]> =
-        lines.filter(|line| line.len() >= SHORTEST_LINE && *line != value).collect();
+    let lines: Vec<&[u8]> = lines.filter(|line| line.len() >= SHORTEST_LINE && *line != value).collect();
     for text in std::iter::once(value).chain(lines) {
         add(text.to_vec());
         if let Ok(text) = std::str::from_utf8(text) {

@@ -249,10 +249,7 @@ mod tests {
         }
         assert_eq!((tail.text(), tail.truncated()), ("abcdefgh".to_owned(), false));
         tail.push(b"ij");
-        assert_eq!(
-            (tail.text(), tail.truncated(), tail.total()),
-            ("cdefghij".to_owned(), true, 10)
-        );
+        assert_eq!((tail.text(), tail.truncated(), tail.total()), ("cdefghij".to_owned(), true, 10));
         tail.push("0123456789é".as_bytes());
         assert_eq!(tail.text(), "456789é");
     }

@@ -65,9 +65,7 @@ impl Utf8Stitcher {
 fn chunk(bytes: &[u8]) -> Chunk<'_> {
     match simdutf8::basic::from_utf8(bytes) {
         Ok(text) => Chunk { text: Cow::Borrowed(text), raw: None, bytes: bytes.len() },
-        Err(_) => {
-            Chunk { text: String::from_utf8_lossy(bytes), raw: Some(bytes), bytes: bytes.len() }
-        }
+        Err(_) => Chunk { text: String::from_utf8_lossy(bytes), raw: Some(bytes), bytes: bytes.len() },
     }
 }
 

@@ -157,8 +157,7 @@ fn is_hidden(c: char) -> bool {
 /// Returns the colour sequence at the start of `text`, unless it would hide what follows.
 fn sgr_at(text: &str) -> Option<&str> {
     let body = text.strip_prefix("\x1b[")?;
-    let len =
-        body.bytes().take(LONGEST_SGR).position(|b| !matches!(b, b'0'..=b'9' | b';' | b':'))?;
+    let len = body.bytes().take(LONGEST_SGR).position(|b| !matches!(b, b'0'..=b'9' | b';' | b':'))?;
     let conceals = conceals(&body[..len]);
     (body.as_bytes()[len] == b'm' && !conceals).then(|| &text[..len + 3])
 }

@@ -74,10 +74,7 @@ pub enum NodeManager {
 ///
 /// `read` returns the text of a file, by its path relative to the root of the repository, or `None`
 /// if there is none. For lock files only their presence counts, so any text will do.
-pub fn find(
-    id: &PipelineId,
-    read: &dyn Fn(&str) -> Option<String>,
-) -> Option<Result<Pipeline, UnknownKind>> {
+pub fn find(id: &PipelineId, read: &dyn Fn(&str) -> Option<String>) -> Option<Result<Pipeline, UnknownKind>> {
     (id.as_str() == DIAGNOSTICS).then(|| diagnostics(read))
 }
 
@@ -131,20 +128,15 @@ fn commands(kind: &ProjectKind) -> Vec<(&'static str, String)> {
     let own = |command: &str| Some(command.to_owned());
     let (build, lint, test) = match kind {
         ProjectKind::Node { manager, build, lint, test } => {
-            let run = |exists: &bool, script: &str| {
-                exists.then(|| format!("{} run {script}", manager.program()))
-            };
+            let run =
+                |exists: &bool, script: &str| exists.then(|| format!("{} run {script}", manager.program()));
             (run(build, "build"), run(lint, "lint"), run(test, "test"))
         }
         // Clippy may be missing on a machine, and its verdict changes with every toolchain. A project that
         // configures it wants it, and says itself which of its lints are errors.
         ProjectKind::Cargo { clippy } => (
             own("cargo build --workspace --all-targets"),
-            own(if *clippy {
-                "cargo clippy --workspace --all-targets"
-            } else {
-                "cargo fmt --all --check"
-            }),
+            own(if *clippy { "cargo clippy --workspace --all-targets" } else { "cargo fmt --all --check" }),
             own("cargo test --workspace"),
         ),
         ProjectKind::Go => (own("go build ./..."), own("go vet ./..."), own("go test ./...")),
@@ -209,10 +201,9 @@ fn node(read: &dyn Fn(&str) -> Option<String>) -> Option<ProjectKind> {
 fn cargo(read: &dyn Fn(&str) -> Option<String>) -> Option<ProjectKind> {
     let manifest = read("Cargo.toml")?;
     let lints = ["[lints", "[workspace.lints"];
-    let clippy =
-        manifest.lines().any(|line| lints.iter().any(|table| line.trim_start().starts_with(table)))
-            || read("clippy.toml").is_some()
-            || read(".clippy.toml").is_some();
+    let clippy = manifest.lines().any(|line| lints.iter().any(|table| line.trim_start().starts_with(table)))
+        || read("clippy.toml").is_some()
+        || read(".clippy.toml").is_some();
     Some(ProjectKind::Cargo { clippy })
 }
 
@@ -246,13 +237,8 @@ fn make(read: &dyn Fn(&str) -> Option<String>) -> Option<ProjectKind> {
     let targets = make_targets(&text);
     let first = |names: &[&'static str]| names.iter().copied().find(|name| targets.contains(name));
     // `make check` runs tests in most makefiles.
-    let (build, lint, test) =
-        (first(&["build", "all"]), first(&["lint"]), first(&["test", "check"]));
-    (build.is_some() || lint.is_some() || test.is_some()).then_some(ProjectKind::Make {
-        build,
-        lint,
-        test,
-    })
+    let (build, lint, test) = (first(&["build", "all"]), first(&["lint"]), first(&["test", "check"]));
+    (build.is_some() || lint.is_some() || test.is_some()).then_some(ProjectKind::Make { build, lint, test })
 }
 
 /// Returns the names before the colon of every rule.
@@ -280,9 +266,7 @@ fn spec_guard(read: &dyn Fn(&str) -> Option<String>) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn repository(
-        files: &'static [(&'static str, &'static str)],
-    ) -> impl Fn(&str) -> Option<String> {
+    fn repository(files: &'static [(&'static str, &'static str)]) -> impl Fn(&str) -> Option<String> {
         move |path| files.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned())
     }
 
@@ -298,8 +282,7 @@ mod tests {
     #[test]
     fn diagnostics_fit_the_project() {
         type Case = (&'static [(&'static str, &'static str)], &'static [&'static str]);
-        const SCRIPTS: &str =
-            r#"{"scripts": {"build": "tsc", "lint": "eslint .", "test": "vitest"}}"#;
+        const SCRIPTS: &str = r#"{"scripts": {"build": "tsc", "lint": "eslint .", "test": "vitest"}}"#;
         let cases: &[Case] = &[
             (
                 &[("package.json", SCRIPTS)],
@@ -319,10 +302,7 @@ mod tests {
             ),
             (
                 &[
-                    (
-                        "package.json",
-                        r#"{"packageManager": "pnpm@9.1.0", "scripts": {"lint": "x"}}"#,
-                    ),
+                    ("package.json", r#"{"packageManager": "pnpm@9.1.0", "scripts": {"lint": "x"}}"#),
                     ("yarn.lock", ""),
                 ],
                 &["lint: pnpm run lint"],
@@ -365,8 +345,7 @@ mod tests {
             assert_eq!(lines(files), *expected, "{files:?}");
         }
         assert_eq!(
-            lines(&[("pyproject.toml", "[tool.ruff]\n[tool.pytest.ini_options]"), ("uv.lock", "")])
-                [1..],
+            lines(&[("pyproject.toml", "[tool.ruff]\n[tool.pytest.ini_options]"), ("uv.lock", "")])[1..],
             ["lint: uv run python3 -m ruff check .", "test: uv run python3 -m pytest"]
         );
         assert_eq!(lines(&[("setup.py", "")])[1..], ["test: python3 -m unittest"]);
@@ -385,10 +364,7 @@ mod tests {
         let kinds: Vec<_> = (0..all.len())
             .map(|skipped| {
                 let read = |path: &str| {
-                    all[skipped..]
-                        .iter()
-                        .find(|(name, _)| *name == path)
-                        .map(|(_, text)| (*text).to_owned())
+                    all[skipped..].iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned())
                 };
                 detect(&read).expect("a known kind")
             })
@@ -407,8 +383,7 @@ mod tests {
 
     #[test]
     fn what_says_nothing_is_no_kind() {
-        const PLACEHOLDER: &str =
-            r#"{"scripts": {"test": "echo \"Error: no test specified\" && exit 1"}}"#;
+        const PLACEHOLDER: &str = r#"{"scripts": {"test": "echo \"Error: no test specified\" && exit 1"}}"#;
         let cases: &[&'static [(&'static str, &'static str)]] = &[
             &[],
             &[("package.json", "not json")],

@@ -19,8 +19,7 @@ pub use super::config_schema::schema;
 
 use super::config_error::Source as File;
 use super::{
-    Action, Command, Config, Flaw, Hints, Pipeline, Session, Source, Stage, builtin, listing,
-    nearest, shown,
+    Action, Command, Config, Flaw, Hints, Pipeline, Session, Source, Stage, builtin, listing, nearest, shown,
 };
 use crate::id::{InvalidId, PipelineId, StageId};
 
@@ -44,8 +43,7 @@ pub(super) const STAGE_KEYS: &[&str] = &[
     "execution_mode",
     "mode",
 ];
-pub(super) const COMMAND_KEYS: &[&str] =
-    &["command", "cwd", "env", "allowFailure", "summaryHint", "session"];
+pub(super) const COMMAND_KEYS: &[&str] = &["command", "cwd", "env", "allowFailure", "summaryHint", "session"];
 pub(super) const SUBPIPELINE_KEYS: &[&str] = &["pipeline", "optional"];
 pub(super) const PLAN_KEYS: &[&str] = &[
     "runnable",
@@ -128,7 +126,8 @@ impl<'f> Reader<'f> {
             let said = shown(&err.kind().to_string());
             // The parser's sentences begin with a capital letter, ours do not.
             let said = said[..1].to_lowercase() + &said[1..];
-            let hint = "the file is strict JSON: no comments, no trailing commas, names and texts in double quotes";
+            let hint =
+                "the file is strict JSON: no comments, no trailing commas, names and texts in double quotes";
             self.error(range.start..range.end, Problem::Json(said)).with_hint(Some(hint.to_owned()))
         })?;
         let value = parsed.value.ok_or_else(|| {
@@ -246,18 +245,12 @@ impl<'f> Reader<'f> {
         fields.only(&[STAGE_KEYS, COMMAND_KEYS, SUBPIPELINE_KEYS].concat(), |_| None)?;
         let Some(kind_value) = fields.get("kind") else {
             let likely = if fields.get("pipeline").is_some() { "subpipeline" } else { "command" };
-            return Err(fields
-                .missing("kind")
-                .with_hint(Some(format!("add `\"kind\": \"{likely}\"`"))));
+            return Err(fields.missing("kind").with_hint(Some(format!("add `\"kind\": \"{likely}\"`"))));
         };
         let kind = self.text(kind_value, "`kind`")?;
         let (kind, own, other, other_kind) = match kind {
-            "command" => {
-                ("a stage of kind `command`", COMMAND_KEYS, SUBPIPELINE_KEYS, "subpipeline")
-            }
-            "subpipeline" => {
-                ("a stage of kind `subpipeline`", SUBPIPELINE_KEYS, COMMAND_KEYS, "command")
-            }
+            "command" => ("a stage of kind `command`", COMMAND_KEYS, SUBPIPELINE_KEYS, "subpipeline"),
+            "subpipeline" => ("a stage of kind `subpipeline`", SUBPIPELINE_KEYS, COMMAND_KEYS, "command"),
             _ => {
                 let hint = match nearest(kind, ["command", "subpipeline"]) {
                     Some(near) => format!("did you mean `{near}`?"),
@@ -269,9 +262,7 @@ impl<'f> Reader<'f> {
         };
         let fields = Fields { within: kind, ..fields };
         fields.only(&[STAGE_KEYS, own].concat(), |key| {
-            other
-                .contains(&key)
-                .then(|| format!("`{key}` belongs to stages of kind `{other_kind}`"))
+            other.contains(&key).then(|| format!("`{key}` belongs to stages of kind `{other_kind}`"))
         })?;
 
         let id_value = fields.required("id")?;
@@ -341,9 +332,7 @@ impl<'f> Reader<'f> {
             }
         };
         if text.contains('\0') {
-            return Err(
-                self.error(span(value), Problem::Nul { what: format!("variable `{name}`") })
-            );
+            return Err(self.error(span(value), Problem::Nul { what: format!("variable `{name}`") }));
         }
         Ok(text)
     }
@@ -364,15 +353,11 @@ impl<'f> Reader<'f> {
             execution_mode = plan.first_text(EXECUTION_MODE)?;
         }
         // Both are read, so that a wrong type is found even where `plan` decides.
-        let (own_cloud, own_mode) =
-            (stage.first_flag(REQUIRES_CLOUD)?, stage.first_text(EXECUTION_MODE)?);
-        hints.execution_mode = execution_mode
-            .or(own_mode)
-            .map(|mode| mode.trim().to_lowercase())
-            .filter(|m| !m.is_empty());
-        hints.requires_cloud = requires_cloud
-            .or(own_cloud)
-            .unwrap_or(hints.execution_mode.as_deref() == Some("cloud"));
+        let (own_cloud, own_mode) = (stage.first_flag(REQUIRES_CLOUD)?, stage.first_text(EXECUTION_MODE)?);
+        hints.execution_mode =
+            execution_mode.or(own_mode).map(|mode| mode.trim().to_lowercase()).filter(|m| !m.is_empty());
+        hints.requires_cloud =
+            requires_cloud.or(own_cloud).unwrap_or(hints.execution_mode.as_deref() == Some("cloud"));
         Ok(hints)
     }
 
@@ -393,10 +378,7 @@ impl<'f> Reader<'f> {
             let key = property.name.as_str();
             if let Some(first) = seen.insert(key, property) {
                 return Err(self
-                    .error(
-                        name_span(property),
-                        Problem::DuplicateKey { key: key.to_owned(), within },
-                    )
+                    .error(name_span(property), Problem::DuplicateKey { key: key.to_owned(), within })
                     .with_label("second")
                     .with_context(name_span(first), "first"));
             }
@@ -411,11 +393,7 @@ impl<'f> Reader<'f> {
         }
     }
 
-    fn id<T: FromStr<Err = InvalidId>>(
-        &self,
-        value: &Value<'_>,
-        key: &str,
-    ) -> Result<T, ConfigError> {
+    fn id<T: FromStr<Err = InvalidId>>(&self, value: &Value<'_>, key: &str) -> Result<T, ConfigError> {
         let text = self.text(value, &format!("`{key}`"))?;
         text.parse().map_err(|InvalidId { kind, text, flaw }| {
             self.error(span(value), Problem::Id { kind, text, flaw })
@@ -434,8 +412,7 @@ impl<'f> Reader<'f> {
             Value::Array(_) => ("a list", None),
             Value::NullKeyword(_) => ("`null`", Some("to leave a value out, leave out its key")),
         };
-        let hint =
-            hint.filter(|_| expected != "an object" && expected != "a list").map(str::to_owned);
+        let hint = hint.filter(|_| expected != "an object" && expected != "a list").map(str::to_owned);
         self.error(span(value), Problem::WrongType { what, expected, found }).with_hint(hint)
     }
 
@@ -450,34 +427,24 @@ impl<'f> Reader<'f> {
         flaws
     }
 
-    fn own_flaw(
-        &self,
-        read: &Read,
-        all: &[Read],
-        by_id: &HashMap<PipelineId, usize>,
-    ) -> Option<ConfigError> {
+    fn own_flaw(&self, read: &Read, all: &[Read], by_id: &HashMap<PipelineId, usize>) -> Option<ConfigError> {
         let id = &read.pipeline.id;
         if read.pipeline.stages.is_empty() {
             return Some(
-                self.error(read.stages_at.clone(), Problem::NoStages { id: id.clone() }).with_hint(
-                    Some("a run of nothing would prove nothing: add a stage".to_owned()),
-                ),
+                self.error(read.stages_at.clone(), Problem::NoStages { id: id.clone() })
+                    .with_hint(Some("a run of nothing would prove nothing: add a stage".to_owned())),
             );
         }
         let mut seen: HashMap<&StageId, &Range<usize>> = HashMap::new();
         for (stage, at) in read.pipeline.stages.iter().zip(&read.stage_ids_at) {
             if let Some(first) = seen.insert(&stage.id, at) {
-                let problem = Problem::DuplicateStage {
-                    pipeline: id.clone(),
-                    stage: stage.id.as_str().to_owned(),
-                };
+                let problem =
+                    Problem::DuplicateStage { pipeline: id.clone(), stage: stage.id.as_str().to_owned() };
                 return Some(
                     self.error(at.clone(), problem)
                         .with_label("second")
                         .with_context(first.clone(), "first")
-                        .with_hint(Some(
-                            "a target and a record could mean either: rename one".to_owned(),
-                        )),
+                        .with_hint(Some("a target and a record could mean either: rename one".to_owned())),
                 );
             }
         }
@@ -487,19 +454,12 @@ impl<'f> Reader<'f> {
                 && !builtin::IDS.contains(&call.pipeline.as_str())
         })?;
         let problem = Problem::UnknownPipeline { id: missing.pipeline.clone() };
-        Some(
-            self.error(missing.at.clone(), problem)
-                .with_hint(Some(pipelines_hint(&missing.pipeline, all))),
-        )
+        Some(self.error(missing.at.clone(), problem).with_hint(Some(pipelines_hint(&missing.pipeline, all))))
     }
 
     /// Finds pipelines that lead back to themselves. Of every circle at least one pipeline is found,
     /// which is enough to never follow it.
-    fn circles(
-        &self,
-        read: &[Read],
-        by_id: &HashMap<PipelineId, usize>,
-    ) -> HashMap<usize, ConfigError> {
+    fn circles(&self, read: &[Read], by_id: &HashMap<PipelineId, usize>) -> HashMap<usize, ConfigError> {
         #[derive(Clone, Copy, PartialEq)]
         enum State {
             New,
@@ -552,8 +512,7 @@ impl<'f> Reader<'f> {
                 let path = around.map(|(index, _)| read[*index].pipeline.id.clone()).collect();
                 // `next` already points behind the call that is open.
                 let call = |(index, next): &(usize, usize)| &read[*index].calls[*next - 1];
-                let mut error =
-                    self.error(call(&members[turn]).at.clone(), Problem::Cycle { path });
+                let mut error = self.error(call(&members[turn]).at.clone(), Problem::Cycle { path });
                 for member in members[turn..].iter().chain(&members[..turn]).skip(1).take(4) {
                     error = error.with_context(call(member).at.clone(), String::new());
                 }
@@ -577,11 +536,7 @@ impl<'a, 't> Fields<'a, 't> {
     }
 
     /// Checks that there are only known keys. `explain` may say more about one than its neighbours would.
-    fn only(
-        &self,
-        known: &[&str],
-        explain: impl Fn(&str) -> Option<String>,
-    ) -> Result<(), ConfigError> {
+    fn only(&self, known: &[&str], explain: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
         for property in &self.node.properties {
             let key = property.name.as_str();
             if known.contains(&key) {
@@ -626,9 +581,7 @@ impl<'a, 't> Fields<'a, 't> {
             return Err(self.reader().error(span(value), Problem::Blank { key }));
         }
         if text.contains('\0') {
-            return Err(self
-                .reader()
-                .error(span(value), Problem::Nul { what: format!("`{key}`") }));
+            return Err(self.reader().error(span(value), Problem::Nul { what: format!("`{key}`") }));
         }
         Ok(Some(text))
     }
@@ -637,9 +590,7 @@ impl<'a, 't> Fields<'a, 't> {
         match self.get(key) {
             None => Ok(None),
             Some(Value::BooleanLit(flag)) => Ok(Some(flag.value)),
-            Some(value) => {
-                Err(self.reader().wrong_type(value, format!("`{key}`"), "`true` or `false`"))
-            }
+            Some(value) => Err(self.reader().wrong_type(value, format!("`{key}`"), "`true` or `false`")),
         }
     }
 
@@ -653,10 +604,7 @@ impl<'a, 't> Fields<'a, 't> {
 
     fn texts(&self, key: &str) -> Result<Vec<String>, ConfigError> {
         let what = format!("an entry of `{key}`");
-        self.list(key)?
-            .iter()
-            .map(|value| Ok(self.reader().text(value, &what)?.to_owned()))
-            .collect()
+        self.list(key)?.iter().map(|value| Ok(self.reader().text(value, &what)?.to_owned())).collect()
     }
 
     fn first_flag<const N: usize>(&self, keys: [&str; N]) -> Result<Option<bool>, ConfigError> {
@@ -669,8 +617,7 @@ impl<'a, 't> Fields<'a, 't> {
 }
 
 fn pipelines_hint(wanted: &PipelineId, read: &[Read]) -> String {
-    let ids =
-        || read.iter().map(|read| read.pipeline.id.as_str()).chain(builtin::IDS.iter().copied());
+    let ids = || read.iter().map(|read| read.pipeline.id.as_str()).chain(builtin::IDS.iter().copied());
     match nearest(wanted.as_str(), ids()) {
         Some(near) => format!("did you mean `{}`?", shown(near)),
         None => format!("pipelines here: {}", listing(ids().take(20))),
@@ -818,17 +765,12 @@ mod tests {
         ");
 
         let ok = &config.pipelines[0];
-        assert_eq!(
-            (ok.title.as_str(), ok.tags.len(), ok.guardrails_required),
-            ("All good", 2, true)
-        );
+        assert_eq!((ok.title.as_str(), ok.tags.len(), ok.guardrails_required), ("All good", 2, true));
         assert_eq!(ok.stages[1].id.as_str(), "env check");
         let targets = &config.pipelines[13].stages;
         assert_eq!(targets[0].hints.aliases, ["compile"]);
         assert!(
-            !targets[0].hints.runnable
-                && targets[1].hints.default_target
-                && targets[1].hints.requires_cloud
+            !targets[0].hints.runnable && targets[1].hints.default_target && targets[1].hints.requires_cloud
         );
         assert_eq!(targets[2].hints.execution_mode.as_deref(), Some("cloud"));
 
@@ -862,44 +804,105 @@ mod tests {
             ("{\"hooks\": {}}".to_owned(), "1:2", "unknown key `hooks` in the configuration"),
             ("{\"pipelines\": {}}".to_owned(), "1:15", "`pipelines` must be a list, not an object"),
             ("{\"pipelines\": [3]}".to_owned(), "1:16", "a pipeline must be an object, not a number"),
-            ("{\"pipelines\": [],\n \"ü\": 1, \"pipelines\": []}".to_owned(), "2:10", "key `pipelines` appears twice in the configuration"),
-            ("{\"defaultPipeline\": \"x\"}".to_owned(), "1:21", "`defaultPipeline` names `x`, which does not exist"),
+            (
+                "{\"pipelines\": [],\n \"ü\": 1, \"pipelines\": []}".to_owned(),
+                "2:10",
+                "key `pipelines` appears twice in the configuration",
+            ),
+            (
+                "{\"defaultPipeline\": \"x\"}".to_owned(),
+                "1:21",
+                "`defaultPipeline` names `x`, which does not exist",
+            ),
             // Pipelines
             ("{\"pipelines\": [ {}]}".to_owned(), "1:17", "a pipeline has no `id`"),
-            ("{\"pipelines\": [{\"id\": \"\"}]}".to_owned(), "1:23", "`` is no valid pipeline id: it is empty"),
-            ("{\"pipelines\": [{\"id\": \"a\\u0007\"}]}".to_owned(), "1:23", "`a\\u{7}` is no valid pipeline id: it holds a control character"),
+            (
+                "{\"pipelines\": [{\"id\": \"\"}]}".to_owned(),
+                "1:23",
+                "`` is no valid pipeline id: it is empty",
+            ),
+            (
+                "{\"pipelines\": [{\"id\": \"a\\u0007\"}]}".to_owned(),
+                "1:23",
+                "`a\\u{7}` is no valid pipeline id: it holds a control character",
+            ),
             ("{\"pipelines\": [{\"id\": \"a\"}]}".to_owned(), "1:16", "a pipeline has no `stages`"),
-            ("{\"pipelines\": [{\"id\": \"a\", \"stages\": []}, {\"id\": \"a\", \"stages\": []}]}".to_owned(), "1:50", "two pipelines have the id `a`"),
-            ("{\"pipelines\": [{\"id\": \"a\", \"tags\": [1], \"stages\": []}]}".to_owned(), "1:37", "an entry of `tags` must be a text, not a number"),
-            ("{\"pipelines\": [{\"id\": \"a\", \"description\": null, \"stages\": []}]}".to_owned(), "1:43", "`description` must be a text, not `null`"),
+            (
+                "{\"pipelines\": [{\"id\": \"a\", \"stages\": []}, {\"id\": \"a\", \"stages\": []}]}"
+                    .to_owned(),
+                "1:50",
+                "two pipelines have the id `a`",
+            ),
+            (
+                "{\"pipelines\": [{\"id\": \"a\", \"tags\": [1], \"stages\": []}]}".to_owned(),
+                "1:37",
+                "an entry of `tags` must be a text, not a number",
+            ),
+            (
+                "{\"pipelines\": [{\"id\": \"a\", \"description\": null, \"stages\": []}]}".to_owned(),
+                "1:43",
+                "`description` must be a text, not `null`",
+            ),
             // Stages
             (one("{}"), "1:39", "a stage has no `kind`"),
-            (one("{\"kind\": \"manual\", \"prompt\": \"?\"}"), "1:48", "stages of kind `manual` are not supported by this version yet"),
+            (
+                one("{\"kind\": \"manual\", \"prompt\": \"?\"}"),
+                "1:48",
+                "stages of kind `manual` are not supported by this version yet",
+            ),
             (one("{\"kind\": \"comand\"}"), "1:48", "unknown kind `comand` of a stage"),
             (one("{\"kind\": \"command\", \"comand\": \"x\"}"), "1:59", "unknown key `comand` in a stage"),
-            (one("{\"kind\": \"command\", \"pipeline\": \"x\"}"), "1:59", "unknown key `pipeline` in a stage of kind `command`"),
-            (one("{\"kind\": \"command\", \"command\": \"x\"}"), "1:39", "a stage of kind `command` has no `id`"),
-            (one("{\"kind\": \"command\", \"id\": \"x\"}"), "1:39", "a stage of kind `command` has no `command`"),
+            (
+                one("{\"kind\": \"command\", \"pipeline\": \"x\"}"),
+                "1:59",
+                "unknown key `pipeline` in a stage of kind `command`",
+            ),
+            (
+                one("{\"kind\": \"command\", \"command\": \"x\"}"),
+                "1:39",
+                "a stage of kind `command` has no `id`",
+            ),
+            (
+                one("{\"kind\": \"command\", \"id\": \"x\"}"),
+                "1:39",
+                "a stage of kind `command` has no `command`",
+            ),
             (one("{\"kind\": \"command\", \"id\": \"x\", \"command\": \" \"}"), "1:81", "`command` is empty"),
-            (one("{\"kind\": \"subpipeline\", \"id\": \"x\"}"), "1:39", "a stage of kind `subpipeline` has no `pipeline`"),
-            (with_stage_keys("\"allowFailure\": \"true\""), "1:102", "`allowFailure` must be `true` or `false`, not a text"),
-            (with_stage_keys("\"cwd\": \"a\\u0000\""), "1:93", "`cwd` holds a NUL character, which no process can be given"),
+            (
+                one("{\"kind\": \"subpipeline\", \"id\": \"x\"}"),
+                "1:39",
+                "a stage of kind `subpipeline` has no `pipeline`",
+            ),
+            (
+                with_stage_keys("\"allowFailure\": \"true\""),
+                "1:102",
+                "`allowFailure` must be `true` or `false`, not a text",
+            ),
+            (
+                with_stage_keys("\"cwd\": \"a\\u0000\""),
+                "1:93",
+                "`cwd` holds a NUL character, which no process can be given",
+            ),
             (with_stage_keys("\"env\": {\"A=B\": 1}"), "1:94", "`A=B` is no name of a variable"),
-            (with_stage_keys("\"env\": {\"A\": {}}"), "1:99", "variable `A` must be a text, a number, `true`, `false` or `null`, not an object"),
+            (
+                with_stage_keys("\"env\": {\"A\": {}}"),
+                "1:99",
+                "variable `A` must be a text, a number, `true`, `false` or `null`, not an object",
+            ),
             (with_stage_keys("\"env\": {\"A\": 1, \"A\": 2}"), "1:102", "key `A` appears twice in `env`"),
             (with_stage_keys("\"session\": {\"ids\": 1}"), "1:98", "unknown key `ids` in `session`"),
-            (with_stage_keys("\"plan\": {\"runnable\": 1}"), "1:107", "`runnable` must be `true` or `false`, not a number"),
+            (
+                with_stage_keys("\"plan\": {\"runnable\": 1}"),
+                "1:107",
+                "`runnable` must be `true` or `false`, not a number",
+            ),
             (with_stage_keys("\"mode\": 1"), "1:94", "`mode` must be a text, not a number"),
         ];
         let mut wrong = Vec::new();
         for (text, place, message) in cases {
             let seen = error(&text).to_string();
             let expected = format!("c.json:{place}: {message}");
-            let same = if message.ends_with(": ") {
-                seen.starts_with(&expected)
-            } else {
-                seen == expected
-            };
+            let same = if message.ends_with(": ") { seen.starts_with(&expected) } else { seen == expected };
             if !same {
                 wrong.push(format!("{text}\n  expected {expected}\n       got {seen}"));
             }
@@ -920,8 +923,7 @@ mod tests {
   {"id": "twice", "stages": [{"kind": "command", "id": "s", "command": "x"}, {"kind": "command", "id": "s", "command": "x"}]}
 ]}"#;
         let flaws = parse("c.json", text).expect("well formed").flaws;
-        let seen: Vec<_> =
-            flaws.iter().map(|flaw| format!("{}: {}", flaw.pipeline, flaw.error)).collect();
+        let seen: Vec<_> = flaws.iter().map(|flaw| format!("{}: {}", flaw.pipeline, flaw.error)).collect();
         insta::assert_snapshot!(seen.join("\n"), @"
         a: c.json:3:73: pipelines call each other in a circle: a → b → c → a
         b: c.json:4:73: pipelines call each other in a circle: b → c → a → b
@@ -941,10 +943,7 @@ mod tests {
             ),
             (r#"{"banana": {}}"#.to_owned(), "known keys: $schema, pipelines, defaultPipeline"),
             (with_stage_keys(r#""allow_failure": true"#), "did you mean `allowFailure`?"),
-            (
-                with_stage_keys(r#""optional": true"#),
-                "`optional` belongs to stages of kind `subpipeline`",
-            ),
+            (with_stage_keys(r#""optional": true"#), "`optional` belongs to stages of kind `subpipeline`"),
             (with_stage_keys(r#""cwd": null"#), "to leave a value out, leave out its key"),
             (r#"{"defaultPipeline": "diagnostic"}"#.to_owned(), "did you mean `diagnostics`?"),
             (
@@ -973,8 +972,7 @@ mod tests {
         for key in REQUIRES_CLOUD {
             assert!(hints(&format!(r#""{key}": true"#)).requires_cloud, "{key}");
             assert!(
-                !hints(&format!(r#""plan": {{"{key}": false}}, "requiresCloud": true"#))
-                    .requires_cloud,
+                !hints(&format!(r#""plan": {{"{key}": false}}, "requiresCloud": true"#)).requires_cloud,
                 "{key}"
             );
         }
@@ -986,22 +984,15 @@ mod tests {
                 "{key}"
             );
         }
-        assert_eq!(
-            hints(r#""executionMode": "a", "mode": "b""#).execution_mode.as_deref(),
-            Some("a")
-        );
+        assert_eq!(hints(r#""executionMode": "a", "mode": "b""#).execution_mode.as_deref(), Some("a"));
         assert!(!hints(r#""mode": "cloud", "requiresCloud": false"#).requires_cloud);
         assert_eq!(
             hints(r#""mode": "mcp""#),
             Hints { execution_mode: Some("mcp".to_owned()), ..Hints::default() }
         );
 
-        let session =
-            command(&with_stage_keys(r#""session": {"id": "main", "reuse": true}"#)).session;
-        assert_eq!(
-            session,
-            Some(Session { id: Some("main".to_owned()), reuse: Some(true), persist: None })
-        );
+        let session = command(&with_stage_keys(r#""session": {"id": "main", "reuse": true}"#)).session;
+        assert_eq!(session, Some(Session { id: Some("main".to_owned()), reuse: Some(true), persist: None }));
         assert_eq!(stage(&with_stage_keys(r#""title": "T""#)).title, "T");
         assert_eq!(stage(&with_stage_keys(r#""cwd": ".""#)).title, "s");
         assert_eq!(parse("c.json", "\u{feff}{}"), Ok(Config::default()));
@@ -1018,10 +1009,7 @@ mod tests {
 
         // A chain of calls is as long as the file, and no stack grows with it.
         let link = |n: usize| {
-            format!(
-                r#"{{"id":"{n}","stages":[{{"kind":"subpipeline","id":"s","pipeline":"{}"}}]}}"#,
-                n + 1
-            )
+            format!(r#"{{"id":"{n}","stages":[{{"kind":"subpipeline","id":"s","pipeline":"{}"}}]}}"#, n + 1)
         };
         let links: Vec<_> = (0..20_000).map(link).collect();
         let last = r#"{"id":"20000","stages":[{"kind":"subpipeline","id":"s","pipeline":"0"}]}"#;
@@ -1039,8 +1027,7 @@ mod tests {
         let keys = |at: &str| {
             let object = schema.pointer(at).unwrap_or_else(|| panic!("{at} in {schema:#}"));
             assert_eq!(object["additionalProperties"], false, "{at}");
-            let mut keys: Vec<_> =
-                object["properties"].as_object().expect("keys").keys().cloned().collect();
+            let mut keys: Vec<_> = object["properties"].as_object().expect("keys").keys().cloned().collect();
             keys.sort();
             keys
         };
@@ -1066,8 +1053,7 @@ mod tests {
     fn written(config: &Config) -> String {
         use serde_json::{Value, json};
         let stage = |stage: &Stage| {
-            let Hints { runnable, aliases, default_target, requires_cloud, execution_mode } =
-                &stage.hints;
+            let Hints { runnable, aliases, default_target, requires_cloud, execution_mode } = &stage.hints;
             let mut value = json!({
                 "id": stage.id, "title": stage.title, "executionMode": execution_mode,
                 "plan": {
@@ -1101,8 +1087,7 @@ mod tests {
             value.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
             value
         };
-        let mut value =
-            json!({ "pipelines": config.pipelines.iter().map(pipeline).collect::<Vec<_>>() });
+        let mut value = json!({ "pipelines": config.pipelines.iter().map(pipeline).collect::<Vec<_>>() });
         if let Some(id) = &config.default_pipeline {
             value["defaultPipeline"] = json!(id);
         }
@@ -1152,8 +1137,7 @@ mod tests {
     fn check_error(error: &ConfigError, text: &str) {
         assert!(error.line() <= text.lines().count().max(1) + 1);
         let seen =
-            [error.to_string(), error.render(false), error.hint().unwrap_or_default().to_owned()]
-                .concat();
+            [error.to_string(), error.render(false), error.hint().unwrap_or_default().to_owned()].concat();
         assert!(!seen.chars().any(|c| c.is_control() && c != '\n'), "{seen:?}");
     }
 

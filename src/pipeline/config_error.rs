@@ -228,8 +228,7 @@ impl Excerpt {
     /// Returns the part of `range` (in the file) that lies on this line, which starts at `offset`.
     fn span(&self, range: &Range<usize>, offset: usize) -> Range<usize> {
         let place = |at: usize| {
-            let next =
-                self.places.partition_point(|(original, _)| *original < at.saturating_sub(offset));
+            let next = self.places.partition_point(|(original, _)| *original < at.saturating_sub(offset));
             self.places.get(next).map_or(self.text.len(), |(_, here)| *here)
         };
         let start = place(range.start);

@@ -76,12 +76,7 @@ struct Pipeline {
 
 /// One entry of a pipeline.
 #[derive(JsonSchema)]
-#[schemars(
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase",
-    tag = "kind",
-    deny_unknown_fields
-)]
+#[schemars(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "kind", deny_unknown_fields)]
 enum Stage {
     /// Runs a command.
     Command {

@@ -122,9 +122,7 @@ impl PlanError {
                     None => all,
                 })
             }
-            Self::NoStages(_) => {
-                Some("a run of nothing would prove nothing: add a stage".to_owned())
-            }
+            Self::NoStages(_) => Some("a run of nothing would prove nothing: add a stage".to_owned()),
             Self::TooDeep(_) | Self::TooLong(_) => None,
             Self::Config(error) => error.hint().map(str::to_owned),
             Self::Builtin(error) => Some(error.hint()),
@@ -152,18 +150,12 @@ pub fn choose(
 
 fn unknown(config: &Config, name: &PipelineId) -> PlanError {
     let declared = config.pipelines.iter().map(|pipeline| pipeline.id.clone());
-    let ours = builtin::IDS
-        .iter()
-        .filter_map(|id| id.parse().ok())
-        .filter(|id| config.pipeline(id).is_none());
+    let ours =
+        builtin::IDS.iter().filter_map(|id| id.parse().ok()).filter(|id| config.pipeline(id).is_none());
     PlanError::UnknownPipeline { name: name.clone(), exist: declared.chain(ours).collect() }
 }
 
-fn find(
-    config: &Config,
-    builtin: Builtins<'_>,
-    id: &PipelineId,
-) -> Result<Option<Pipeline>, PlanError> {
+fn find(config: &Config, builtin: Builtins<'_>, id: &PipelineId) -> Result<Option<Pipeline>, PlanError> {
     if let Some(flaw) = config.flaws.iter().find(|flaw| flaw.pipeline == *id) {
         return Err(flaw.error.clone().into());
     }
@@ -200,8 +192,7 @@ impl Plan {
         depth: usize,
         room: &mut usize,
     ) -> Result<Self, PlanError> {
-        let Pipeline { id, title, description, tags, guardrails_required, stages, source } =
-            pipeline;
+        let Pipeline { id, title, description, tags, guardrails_required, stages, source } = pipeline;
         if stages.is_empty() {
             return Err(PlanError::NoStages(id));
         }
@@ -210,11 +201,9 @@ impl Plan {
         for (position, stage) in stages.into_iter().enumerate() {
             let child = match &stage.action {
                 Action::Command(_) => None,
-                Action::Subpipeline { pipeline, optional } => match find(config, builtin, pipeline)
-                {
+                Action::Subpipeline { pipeline, optional } => match find(config, builtin, pipeline) {
                     Ok(Some(child)) => {
-                        let depth =
-                            depth.checked_sub(1).ok_or_else(|| PlanError::TooDeep(id.clone()))?;
+                        let depth = depth.checked_sub(1).ok_or_else(|| PlanError::TooDeep(id.clone()))?;
                         Some(Box::new(Self::resolve(config, builtin, child, depth, room)?))
                     }
                     // Diagnostics that fit no project do not exist for it.
@@ -248,13 +237,11 @@ impl Plan {
     fn position(&self, target: &Target) -> Result<usize, PlanError> {
         let name = target.name.as_str();
         let last = name.rsplit(':').next().unwrap_or(name);
-        let find = |test: &dyn Fn(&Stage) -> bool| {
-            self.stages.iter().position(|planned| test(&planned.stage))
-        };
+        let find =
+            |test: &dyn Fn(&Stage) -> bool| self.stages.iter().position(|planned| test(&planned.stage));
         let same = |one: &str, other: &str| one.to_lowercase() == other.to_lowercase();
-        let alias = |stage: &Stage, name: &str| {
-            stage.hints.aliases.iter().any(|alias| same(alias.trim(), name))
-        };
+        let alias =
+            |stage: &Stage, name: &str| stage.hints.aliases.iter().any(|alias| same(alias.trim(), name));
         let found = find(&|stage| self.item_id(stage) == name)
             .or_else(|| find(&|stage| stage.id.as_str() == name))
             .or_else(|| find(&|stage| stage.id.as_str() == last))
@@ -271,8 +258,7 @@ impl Plan {
                 .stages
                 .iter()
                 .flat_map(|PlannedStage { stage, .. }| {
-                    std::iter::once(stage.id.as_str().to_owned())
-                        .chain(stage.hints.aliases.iter().cloned())
+                    std::iter::once(stage.id.as_str().to_owned()).chain(stage.hints.aliases.iter().cloned())
                 })
                 .collect(),
         })
@@ -345,10 +331,7 @@ impl Plan {
     }
 
     fn digest_pipeline(&self) -> DigestPipeline<'_> {
-        DigestPipeline {
-            id: &self.pipeline,
-            stages: self.stages.iter().map(PlannedStage::digest).collect(),
-        }
+        DigestPipeline { id: &self.pipeline, stages: self.stages.iter().map(PlannedStage::digest).collect() }
     }
 }
 
@@ -546,13 +529,8 @@ mod tests {
         insta::assert_snapshot!(error.hint().expect("a hint"), @"did you mean `compile`? stages here: build, compile, test:unit, Lint, lint");
 
         let target = Target::named(None, Some("nope"));
-        let error = Plan::new(
-            &config(),
-            &go,
-            choose(&config(), &go, None).expect("exists"),
-            target.as_ref(),
-        )
-        .unwrap_err();
+        let error = Plan::new(&config(), &go, choose(&config(), &go, None).expect("exists"), target.as_ref())
+            .unwrap_err();
         insta::assert_snapshot!(error, @"no stage named `nope` in pipeline `ok`, which `CODEX_ORCHESTRATOR_TARGET_STAGE` asks for");
 
         let error = choose(&Config::default(), &unknown_kind, None).unwrap_err();
@@ -565,10 +543,7 @@ mod tests {
         for (name, message) in [
             ("empty", "codex.orchestrator.json:20:36: pipeline `empty` has no stages"),
             ("calls empty", "codex.orchestrator.json:20:36: pipeline `empty` has no stages"),
-            (
-                "loop",
-                "codex.orchestrator.json:22:85: pipelines call each other in a circle: loop → loop",
-            ),
+            ("loop", "codex.orchestrator.json:22:85: pipelines call each other in a circle: loop → loop"),
         ] {
             assert_eq!(plan(name, None).unwrap_err().to_string(), message);
         }
@@ -577,15 +552,9 @@ mod tests {
     #[test]
     fn called_pipelines_are_part_of_the_plan() {
         let plan = plan("nested", None).expect("a plan");
-        let children: Vec<_> = plan
-            .stages
-            .iter()
-            .map(|planned| planned.child.as_ref().map(|plan| ids(plan)))
-            .collect();
-        assert_eq!(
-            children,
-            [Some(vec!["hello", "env check"]), None, Some(vec!["build", "lint", "test"])]
-        );
+        let children: Vec<_> =
+            plan.stages.iter().map(|planned| planned.child.as_ref().map(|plan| ids(plan))).collect();
+        assert_eq!(children, [Some(vec!["hello", "env check"]), None, Some(vec!["build", "lint", "test"])]);
         assert_eq!(plan.stages[2].index, 3);
         assert_eq!(plan.stages[2].child.as_ref().expect("planned").source, Source::Default);
     }
@@ -593,11 +562,7 @@ mod tests {
     #[test]
     fn optional_diagnostics_that_fit_no_project_are_absent() {
         let nested = choose(&config(), &unknown_kind, Some(&id("nested"))).expect("exists");
-        assert!(
-            Plan::new(&config(), &unknown_kind, nested, None).expect("a plan").stages[2]
-                .child
-                .is_none()
-        );
+        assert!(Plan::new(&config(), &unknown_kind, nested, None).expect("a plan").stages[2].child.is_none());
     }
 
     #[test]
@@ -624,8 +589,7 @@ mod tests {
             ("LINT", "Lint"),
         ];
         for (target, expected) in cases {
-            let plan =
-                plan("targets", Some(target)).unwrap_or_else(|err| panic!("{target}: {err}"));
+            let plan = plan("targets", Some(target)).unwrap_or_else(|err| panic!("{target}: {err}"));
             assert!(plan.only_target);
             assert_eq!(ids(&plan), [expected], "{target}");
         }
@@ -639,9 +603,7 @@ mod tests {
 
     #[test]
     fn a_flag_goes_before_the_variable_and_a_blank_variable_is_none() {
-        let by = |flag, variable| {
-            Target::named(flag, variable).map(|target| (target.name, target.named_by))
-        };
+        let by = |flag, variable| Target::named(flag, variable).map(|target| (target.name, target.named_by));
         assert_eq!(by(Some("a"), Some("b")), Some(("a".to_owned(), NamedBy::Flag)));
         assert_eq!(by(None, Some(" b ")), Some(("b".to_owned(), NamedBy::Environment)));
         assert_eq!(by(None, Some(" ")), None);
@@ -738,10 +700,7 @@ mod tests {
             ("say hello", "say so"),
             ("two stages", "2 stages"),
             ("\"B\": 1, \"A\": null", "\"A\": \"null\", \"B\": \"1\""),
-            (
-                "\"command\": \"env\"",
-                "\"summaryHint\": \"x\", \"mode\": \"cloud\", \"command\": \"env\"",
-            ),
+            ("\"command\": \"env\"", "\"summaryHint\": \"x\", \"mode\": \"cloud\", \"command\": \"env\""),
         ] {
             assert_eq!(with(from, to), base, "{to}");
         }
@@ -754,10 +713,7 @@ mod tests {
             let pipeline = |n: usize| {
                 let stage = |k: usize| match n {
                     0 => format!(r#"{{"kind": "command", "id": "{k}", "command": "x"}}"#),
-                    n => format!(
-                        r#"{{"kind": "subpipeline", "id": "{k}", "pipeline": "p{}"}}"#,
-                        n - 1
-                    ),
+                    n => format!(r#"{{"kind": "subpipeline", "id": "{k}", "pipeline": "p{}"}}"#, n - 1),
                 };
                 format!(
                     r#"{{"id": "p{n}", "stages": [{}]}}"#,
@@ -765,8 +721,7 @@ mod tests {
                 )
             };
             let all: Vec<_> = (0..=depth).map(pipeline).collect();
-            config::parse("x", &format!(r#"{{"pipelines": [{}]}}"#, all.join(",")))
-                .expect("well formed")
+            config::parse("x", &format!(r#"{{"pipelines": [{}]}}"#, all.join(","))).expect("well formed")
         };
         let top = |config: &Config, depth: usize| plan_in(config, &format!("p{depth}"), None);
         assert!(top(&pipelines(1, MAX_DEPTH), MAX_DEPTH).is_ok());

@@ -134,7 +134,9 @@ impl Answer for Runs<'_> {
                 }
                 None => "-".to_owned(),
             };
-            let age = manifest.started_at.map_or("?".to_owned(), |at| format!("{} ago", span(self.now.seconds_since(at))));
+            let age = manifest
+                .started_at
+                .map_or("?".to_owned(), |at| format!("{} ago", span(self.now.seconds_since(at))));
             writeln!(
                 table,
                 "{}\t{}\t{}\t{color}{}{color:#}\t{commit}\t{worktree}\t{age}",

@@ -12,6 +12,9 @@ pub fn printed(out: &mut dyn Write, printed: &Printed, terminal: bool) -> io::Re
     if terminal {
         return write!(out, "{}", untrusted(&printed.data).with_lines().with_color());
     }
-    let raw = printed.data_base64.as_ref().and_then(|raw| base64::engine::general_purpose::STANDARD.decode(raw).ok());
+    let raw = printed
+        .data_base64
+        .as_ref()
+        .and_then(|raw| base64::engine::general_purpose::STANDARD.decode(raw).ok());
     out.write_all(raw.as_deref().unwrap_or(printed.data.as_bytes()))
 }

@@ -153,7 +153,8 @@ fn text(plan: &Plan, out: &mut dyn Write, depth: usize) -> io::Result<()> {
                     writeln!(out, "{indent}   cwd: {}", untrusted(cwd))?;
                 }
                 if !action.env.is_empty() {
-                    let env: Vec<_> = action.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                    let env: Vec<_> =
+                        action.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
                     writeln!(out, "{indent}   env: {}", untrusted(&env.join(", ")))?;
                 }
                 if action.allow_failure {

@@ -60,7 +60,8 @@ impl Progress {
         let Some(entry) = manifest.commands.get(index.wrapping_sub(1)) else { return };
         self.end_bar();
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(15));
-        let template = format!("{}{{spinner}} {{prefix}}  {{elapsed}}  {{wide_msg:.dim}}", "  ".repeat(depth));
+        let template =
+            format!("{}{{spinner}} {{prefix}}  {{elapsed}}  {{wide_msg:.dim}}", "  ".repeat(depth));
         bar.set_style(ProgressStyle::with_template(&template).expect("the template is well-formed"));
         bar.set_prefix(untrusted(&entry.id).with_width(40).to_string());
         bar.enable_steady_tick(Duration::from_millis(120));

@@ -116,7 +116,10 @@ impl<'a> Answer for Standing<'a> {
         match manifest.completed_at {
             Some(at) => writeln!(out, "Completed: {at}")?,
             None => {
-                let age = pulse.liveness.heartbeat_age.map_or("never".to_owned(), |age| format!("{} ago", span(age)));
+                let age = pulse
+                    .liveness
+                    .heartbeat_age
+                    .map_or("never".to_owned(), |age| format!("{} ago", span(age)));
                 writeln!(out, "Last heartbeat: {age}")?;
             }
         }

@@ -24,9 +24,9 @@ pub fn liveness(manifest: &Manifest, heartbeat_file: Option<Stamp>, now: Stamp) 
     let quiet = match age {
         Some(age) => age >= f64::from(manifest.heartbeat_stale_after_seconds),
         // A run that died before its first beat counts from its beginning.
-        None => {
-            manifest.started_at.is_none_or(|at| now.seconds_since(at) >= f64::from(manifest.heartbeat_stale_after_seconds))
-        }
+        None => manifest
+            .started_at
+            .is_none_or(|at| now.seconds_since(at) >= f64::from(manifest.heartbeat_stale_after_seconds)),
     };
     Liveness { heartbeat_age: age, stale: quiet && !manifest.status.is_terminal() }
 }

@@ -545,7 +545,8 @@ impl Manifest {
 
     /// Returns the document as it stands on disk.
     pub fn to_json(&self) -> Vec<u8> {
-        let mut json = serde_json::to_vec_pretty(self).expect("a manifest has string keys and finite numbers only");
+        let mut json =
+            serde_json::to_vec_pretty(self).expect("a manifest has string keys and finite numbers only");
         json.push(b'\n');
         json
     }

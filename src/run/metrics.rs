@@ -69,11 +69,10 @@ const MAX_EVENTS: usize = 100;
 
 /// Returns the line of a run that ended.
 pub fn line(manifest: &Manifest, at: Stamp) -> MetricsLine {
-    let duration = manifest.completed_at.zip(manifest.started_at).map(|(end, start)| end.seconds_since(start));
+    let duration =
+        manifest.completed_at.zip(manifest.started_at).map(|(end, start)| end.seconds_since(start));
     let count = |status| manifest.commands.iter().filter(|entry| entry.status == status).count();
-    let learning = |pointer: &str| {
-        Some(manifest.learning.as_ref()?.pointer(pointer)?.as_str()?.to_owned())
-    };
+    let learning = |pointer: &str| Some(manifest.learning.as_ref()?.pointer(pointer)?.as_str()?.to_owned());
     MetricsLine {
         run_id: manifest.run_id.to_string(),
         task_id: manifest.task_id.to_string(),
@@ -95,15 +94,18 @@ pub fn line(manifest: &Manifest, at: Stamp) -> MetricsLine {
             .unwrap_or("unknown")
             .to_owned(),
         scheduler_mode: manifest.scheduler.as_ref().map(|scheduler| scheduler.mode.clone()),
-        instance_stats: manifest.scheduler.iter().flat_map(|scheduler| &scheduler.assignments).map(|assignment| {
-            InstanceStats {
+        instance_stats: manifest
+            .scheduler
+            .iter()
+            .flat_map(|scheduler| &scheduler.assignments)
+            .map(|assignment| InstanceStats {
                 instance_id: assignment.instance_id.clone(),
                 capability: assignment.capability.clone(),
                 status: assignment.status.clone(),
                 attempts: assignment.attempts.len(),
                 recovery_events: 0,
-            }
-        }).collect(),
+            })
+            .collect(),
         privacy_mode: manifest.privacy.as_ref().map(|privacy| privacy.mode.clone()),
         privacy_events: manifest
             .privacy
@@ -261,7 +263,8 @@ impl Totals {
 
     /// Returns `metrics/completeness.json`.
     pub fn completeness(&self, at: Stamp) -> Value {
-        let missing = self.missing_instance_stats + self.missing_privacy_events + self.missing_control_plane_status;
+        let missing =
+            self.missing_instance_stats + self.missing_privacy_events + self.missing_control_plane_status;
         let share = ratio(missing, self.runs * 3);
         serde_json::json!({
             "checked_fields": ["instance_stats", "privacy_events", "control_plane_status"],
@@ -328,7 +331,8 @@ mod tests {
     #[test]
     fn only_the_last_line_of_a_run_counts() {
         let mut totals = Totals::default();
-        for line in [counted("a", "failed", 3.0), counted("a", "failed", 5.0), counted("a", "succeeded", 1.0)] {
+        for line in [counted("a", "failed", 3.0), counted("a", "failed", 5.0), counted("a", "succeeded", 1.0)]
+        {
             totals.add(&line);
         }
         totals.add(&counted("b", "failed", 2.0));

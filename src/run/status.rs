@@ -26,7 +26,8 @@ pub struct BadTransition {
 
 impl RunStatus {
     /// Every status, in the order of a run's life.
-    pub const ALL: [Self; 5] = [Self::Queued, Self::InProgress, Self::Succeeded, Self::Failed, Self::Cancelled];
+    pub const ALL: [Self; 5] =
+        [Self::Queued, Self::InProgress, Self::Succeeded, Self::Failed, Self::Cancelled];
 
     /// Whether the run is over.
     pub fn is_terminal(self) -> bool {

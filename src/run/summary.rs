@@ -94,7 +94,9 @@ pub fn summarize(manifest: &Manifest, plan: Value, mode: &str, at: Stamp) -> Run
     let run_id = manifest.run_id.to_string();
     let executed = || manifest.commands.iter().filter(|entry| entry.started_at.is_some());
     let notes: Vec<_> = executed()
-        .map(|entry| format!("{}: {}", entry.title, entry.summary.as_deref().unwrap_or(entry.status.as_str())))
+        .map(|entry| {
+            format!("{}: {}", entry.title, entry.summary.as_deref().unwrap_or(entry.status.as_str()))
+        })
         .collect();
     let mut reports: Vec<_> = executed()
         .filter(|entry| entry.status != StageStatus::Skipped)
@@ -187,7 +189,9 @@ fn passed(passed: bool) -> String {
 /// The summary repeats sections of the manifest with camelCase keys.
 fn camel_case(value: &Value) -> Value {
     match value {
-        Value::Object(map) => map.iter().map(|(key, value)| (camel_case_key(key), camel_case(value))).collect(),
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| (camel_case_key(key), camel_case(value))).collect()
+        }
         Value::Array(items) => items.iter().map(camel_case).collect(),
         other => other.clone(),
     }

@@ -1,5 +1,4 @@
 //! One command: started, streamed, and ended with everything that it started.
-#![expect(clippy::disallowed_methods, reason = "this is where stages become processes")]
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -47,7 +46,14 @@ pub(super) async fn run(
     let mut watched = Watched::new(index, host, setup.emit_streams);
     let command = host.masked(&action.command);
     let mut lines = Vec::new();
-    watched.lines.begin(&mut lines, &command, &setup.cwd.display().to_string(), &session_id, persisted, begun);
+    watched.lines.begin(
+        &mut lines,
+        &command,
+        &setup.cwd.display().to_string(),
+        &session_id,
+        persisted,
+        begun,
+    );
     host.log(&lines)?;
 
     let clock = Instant::now();
@@ -78,6 +84,7 @@ fn spawn(action: &Action, setup: &Setup) -> io::Result<Child> {
     if !setup.cwd.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotADirectory, "the folder to run in does not exist"));
     }
+    #[expect(clippy::disallowed_methods, reason = "this is where stages become processes")]
     Command::new("/bin/sh")
         .arg("-c")
         .arg(&action.command)
@@ -128,8 +135,11 @@ async fn drive(
     let mut exited_at = None::<Instant>;
     let mut idle_until = None::<Instant>;
     loop {
-        if ending.is_some() && stdout.is_none() && stderr.is_none() {
-            return Ok(Ending { status: ending.expect("just seen"), leaked: false });
+        if let Some(status) = ending
+            && stdout.is_none()
+            && stderr.is_none()
+        {
+            return Ok(Ending { status, leaked: false });
         }
         let save_due = host.save_due();
         let give_up = idle_until.zip(exited_at).map(|(idle, exited)| idle.min(exited + LEAK_LIMIT));
@@ -274,11 +284,31 @@ impl Watched {
         tail.push(masked);
         ends.push(masked);
         let chunk = stitcher.push(masked);
-        tell(&self.lines, &mut self.line, self.emit_streams, &mut self.sequence, self.index, stream, chunk, unreported, host)?;
+        tell(
+            &self.lines,
+            &mut self.line,
+            self.emit_streams,
+            &mut self.sequence,
+            self.index,
+            stream,
+            chunk,
+            unreported,
+            host,
+        )?;
         if bytes.is_empty()
             && let Some(chunk) = stitcher.finish()
         {
-            tell(&self.lines, &mut self.line, self.emit_streams, &mut self.sequence, self.index, stream, chunk, unreported, host)?;
+            tell(
+                &self.lines,
+                &mut self.line,
+                self.emit_streams,
+                &mut self.sequence,
+                self.index,
+                stream,
+                chunk,
+                unreported,
+                host,
+            )?;
         }
         Ok(!bytes.is_empty())
     }
@@ -349,30 +379,46 @@ fn finish(
         (true, true) => StageStatus::Skipped,
         (true, false) => StageStatus::Failed,
     };
-    let computed = summary(&watched, exit_code, signal.as_deref(), not_started.as_deref(), cancelled.as_deref());
+    let computed =
+        summary(&watched, exit_code, signal.as_deref(), not_started.as_deref(), cancelled.as_deref());
     let summary = match &action.summary_hint {
         Some(hint) if cancelled.is_none() => host.masked(hint),
         _ => computed,
     };
     let error_file = match status {
         StageStatus::Failed => {
-            let note = error_note(planned, action, &watched, exit_code, signal.as_deref(), not_started.as_deref(), host);
+            let note = error_note(
+                planned,
+                action,
+                &watched,
+                exit_code,
+                signal.as_deref(),
+                not_started.as_deref(),
+                host,
+            );
             Some(host.keep_error(index, &note)?)
         }
         _ => None,
     };
     let title = host.masked(&planned.stage.title);
     let note = match (status, &not_started, &cancelled, &signal) {
-        (StageStatus::Failed, _, Some(signal), _) => Some(format!("Stage '{title}' was cancelled by {signal}.")),
-        (StageStatus::Failed, Some(reason), ..) => Some(format!("Stage '{title}' could not be run: {reason}.")),
-        (StageStatus::Failed, None, None, Some(signal)) => Some(format!("Stage '{title}' was ended by {signal}.")),
+        (StageStatus::Failed, _, Some(signal), _) => {
+            Some(format!("Stage '{title}' was cancelled by {signal}."))
+        }
+        (StageStatus::Failed, Some(reason), ..) => {
+            Some(format!("Stage '{title}' could not be run: {reason}."))
+        }
+        (StageStatus::Failed, None, None, Some(signal)) => {
+            Some(format!("Stage '{title}' was ended by {signal}."))
+        }
         (StageStatus::Failed, ..) => Some(format!("Stage '{title}' failed with exit code {exit_code}.")),
         _ if leaked => Some(format!("Stage '{title}' left background processes that hold its output open.")),
         _ => None,
     };
     let handle_id = new_id();
     let frames = watched.sequence + 2;
-    let (decisions, redacted) = decisions(&watched, host.mask_mode(), &handle_id, id.as_str(), frames, host.now());
+    let (decisions, redacted) =
+        decisions(&watched, host.mask_mode(), &handle_id, id.as_str(), frames, host.now());
     let end = StageEnd {
         status,
         exit_code: not_started.is_none().then_some(exit_code),

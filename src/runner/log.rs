@@ -24,7 +24,15 @@ impl Lines {
     }
 
     /// `command:start`, then `exec:begin`.
-    pub fn begin(&self, out: &mut Vec<u8>, command: &str, cwd: &str, session: &str, persisted: bool, at: Stamp) {
+    pub fn begin(
+        &self,
+        out: &mut Vec<u8>,
+        command: &str,
+        cwd: &str,
+        session: &str,
+        persisted: bool,
+        at: Stamp,
+    ) {
         self.line(out, json!({"type": "command:start", "command": command}), at);
         self.line(
             out,
@@ -47,7 +55,15 @@ impl Lines {
     /// `exec:chunk`. `bytes` is what the command printed, before anything was masked.
     ///
     /// Bytes that are no UTF-8 stand in `data_base64` as they came, beside the readable `data`.
-    pub fn chunk(&self, out: &mut Vec<u8>, stream: Stream, sequence: u64, bytes: u64, chunk: &Chunk<'_>, at: Stamp) {
+    pub fn chunk(
+        &self,
+        out: &mut Vec<u8>,
+        stream: Stream,
+        sequence: u64,
+        bytes: u64,
+        chunk: &Chunk<'_>,
+        at: Stamp,
+    ) {
         let stream = match stream {
             Stream::Stdout => "stdout",
             Stream::Stderr => "stderr",
@@ -61,11 +77,8 @@ impl Lines {
         );
         push_json_string(out, &chunk.text);
         if let Some(raw) = chunk.raw {
-            let _ = write!(
-                out,
-                ",\"data_base64\":\"{}\"",
-                base64::engine::general_purpose::STANDARD.encode(raw)
-            );
+            let _ =
+                write!(out, ",\"data_base64\":\"{}\"", base64::engine::general_purpose::STANDARD.encode(raw));
         }
         self.close(out, at);
     }

@@ -87,7 +87,8 @@ fn names(dir: &Path) -> impl Iterator<Item = String> + use<> {
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// The newest run of this worktree; of all worktrees if this one has none.
+    /// The newest run of this worktree that somebody asked for, so no child; of all worktrees if this
+    /// one has none.
     Latest,
     /// An id, or the beginning of exactly one.
     Id(RunId),
@@ -115,8 +116,7 @@ pub fn find(layouts: &[Layout], task: Option<&TaskId>, wanted: &Wanted) -> Resul
             let newest = |layouts: &[Layout]| {
                 let mut runs = all(layouts, task);
                 newest_first(&mut runs);
-                // A folder without a run in it is what a crash left before anything began.
-                runs.into_iter().find(|run| run.paths.manifest.exists() || run.paths.journal.exists())
+                runs.into_iter().find(|run| is_asked_for(&run.paths))
             };
             let (here, elsewhere) = layouts.split_at(layouts.len().min(1));
             let found = newest(here).or_else(|| newest(elsewhere));
@@ -146,6 +146,24 @@ pub fn find(layouts: &[Layout], task: Option<&TaskId>, wanted: &Wanted) -> Resul
             let candidates = found.into_iter().map(|run| run.run).collect();
             Err(NotFound::Ambiguous { wanted: id.clone(), candidates })
         }
+    }
+}
+
+/// Whether somebody asked for the run. A child is a part of the run that began it, and a folder
+/// without a run in it is what a crash left before anything began.
+fn is_asked_for(paths: &RunPaths) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Parent {
+        #[serde(default)]
+        parent_run_id: Option<String>,
+    }
+    match fs::read_if_there(&paths.manifest) {
+        // The newest run that cannot be read is the one to complain about.
+        Ok(Some(bytes)) => {
+            serde_json::from_slice::<Parent>(&bytes).map_or(true, |parent| parent.parent_run_id.is_none())
+        }
+        Ok(None) => paths.journal.exists(),
+        Err(_) => true,
     }
 }
 

@@ -31,7 +31,12 @@ pub enum Added {
 
 /// Adds a run to the history of its task, replacing an earlier summary of the same run. The caller
 /// holds the task's lock. `may_replace` is whether there may be one.
-pub fn add(layout: &Layout, task: &TaskId, summary: &RunSummary, may_replace: bool) -> Result<Added, PathError> {
+pub fn add(
+    layout: &Layout,
+    task: &TaskId,
+    summary: &RunSummary,
+    may_replace: bool,
+) -> Result<Added, PathError> {
     let folder = layout.task_out(task);
     fs::create_dir_all(&folder)?;
     let path = folder.join("runs.json");
@@ -74,7 +79,13 @@ fn append(path: &Path, task: &TaskId, at: Stamp, item: &[u8]) -> Result<bool, Pa
     Ok(true)
 }
 
-fn rewrite(folder: &Path, path: &Path, task: &TaskId, summary: &RunSummary, item: &[u8]) -> Result<Added, PathError> {
+fn rewrite(
+    folder: &Path,
+    path: &Path,
+    task: &TaskId,
+    summary: &RunSummary,
+    item: &[u8],
+) -> Result<Added, PathError> {
     let mut added = Added::Fine;
     let mut runs = Vec::new();
     // Before it had a file of its own, the history stood in `state.json`.

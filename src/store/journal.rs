@@ -30,7 +30,8 @@ pub fn events(
 ) -> Result<u64, JournalError> {
     let mut file = File::open(path).at(path)?;
     file.seek(SeekFrom::Start(from)).at(path)?;
-    let mut reader = BufReader::with_capacity(128 * 1024, file.take(to.map_or(u64::MAX, |to| to.saturating_sub(from))));
+    let mut reader =
+        BufReader::with_capacity(128 * 1024, file.take(to.map_or(u64::MAX, |to| to.saturating_sub(from))));
     let mut line = Vec::new();
     let mut at = from;
     let mut skipping = false;

@@ -29,7 +29,8 @@ impl Layout {
     /// Resolves the roots of the worktree at `top` (`contract-core.md` §3). Relative variables are
     /// relative to the root, wherever the program was called.
     pub fn resolve(top: &Path, env: &Env) -> Self {
-        let root = env.path("CODEX_ORCHESTRATOR_ROOT").map_or_else(|| top.to_owned(), |root| env.cwd().join(root));
+        let root =
+            env.path("CODEX_ORCHESTRATOR_ROOT").map_or_else(|| top.to_owned(), |root| env.cwd().join(root));
         let root = normalize(&root);
         let redirected = |name, default: &str| {
             normalize(&root.join(env.path(name).unwrap_or_else(|| PathBuf::from(default))))
@@ -106,7 +107,8 @@ impl Layout {
             &self.task_out(task).join("metrics"),
             &self.task_out(task).join("control-plane"),
         ]) {
-            for part in path.ancestors().take_while(|part| part.starts_with(&self.root) && *part != self.root) {
+            for part in path.ancestors().take_while(|part| part.starts_with(&self.root) && *part != self.root)
+            {
                 match std::fs::symlink_metadata(part) {
                     Ok(meta) if meta.is_symlink() => return Err(UnsafePath::Link(part.to_owned())),
                     _ => {}
@@ -252,7 +254,8 @@ mod tests {
 
     #[test]
     fn what_a_project_keeps_in_out_stays_visible() {
-        let layout = Layout::resolve(Path::new("/repo"), &env(&[("CODEX_ORCHESTRATOR_RUNS_DIR", "a [b]")], "/repo"));
+        let layout =
+            Layout::resolve(Path::new("/repo"), &env(&[("CODEX_ORCHESTRATOR_RUNS_DIR", "a [b]")], "/repo"));
         let patterns = layout.exclude_patterns();
         assert_eq!(patterns[0], r"/a\ \[b\]/");
         assert!(patterns.contains(&"/out/*/runs.json".to_owned()));

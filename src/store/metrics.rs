@@ -43,7 +43,8 @@ pub fn record(
     fs::create_dir_all(&folder)?;
     let mut lines = Appender::open(&path)?;
     let cache_path = folder.join(".totals.json");
-    let cache = fs::read_if_there(&cache_path)?.and_then(|bytes| serde_json::from_slice::<Cache>(&bytes).ok());
+    let cache =
+        fs::read_if_there(&cache_path)?.and_then(|bytes| serde_json::from_slice::<Cache>(&bytes).ok());
     let mut totals = match cache {
         Some(cache) if cache.bytes == lines.len() => cache.totals,
         _ => count(&path)?,

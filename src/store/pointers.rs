@@ -10,7 +10,13 @@ use crate::store::layout::{Layout, RunPaths};
 use crate::sys::fs::{self, Durability, PathError};
 
 /// Writes the pointers of a run. A run whose pointers cannot be written does not start.
-pub fn write(layout: &Layout, task: &TaskId, run: &RunId, paths: &RunPaths, at: Stamp) -> Result<(), PathError> {
+pub fn write(
+    layout: &Layout,
+    task: &TaskId,
+    run: &RunId,
+    paths: &RunPaths,
+    at: Stamp,
+) -> Result<(), PathError> {
     let mcp = layout.task(task).join("mcp").join(run.as_str());
     fs::create_dir_all(&mcp)?;
     let pointer = json!({
@@ -23,8 +29,7 @@ pub fn write(layout: &Layout, task: &TaskId, run: &RunId, paths: &RunPaths, at: 
 
     let local = layout.runs.join("local-mcp").join(run.as_str());
     fs::create_dir_all(&local)?;
-    let target: PathBuf =
-        ["..", "..", task.as_str(), "cli", run.as_str(), "manifest.json"].iter().collect();
+    let target: PathBuf = ["..", "..", task.as_str(), "cli", run.as_str(), "manifest.json"].iter().collect();
     let link = local.join("manifest.json");
     if fs::symlink(&target, &link).is_err() {
         // A file system without links gets a small document.
@@ -57,7 +62,8 @@ pub fn follow(layout: &Layout, pointer: &Path) -> Option<PathBuf> {
 
 /// Returns a document as our files have it: two spaces, and a newline at the end.
 pub fn pretty(document: &impl serde::Serialize) -> Vec<u8> {
-    let mut json = serde_json::to_vec_pretty(document).expect("our documents have string keys and finite numbers");
+    let mut json =
+        serde_json::to_vec_pretty(document).expect("our documents have string keys and finite numbers");
     json.push(b'\n');
     json
 }

@@ -225,7 +225,8 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock, or returns nothing if somebody holds it.
     pub fn try_take(path: &Path) -> Result<Option<Self>, PathError> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).at(path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).at(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { file })),
             Err(fs::TryLockError::WouldBlock) => Ok(None),

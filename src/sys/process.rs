@@ -1,5 +1,4 @@
 //! Processes: who we are, who still lives, and how to end a stage with everything it started.
-#![expect(clippy::disallowed_methods, reason = "this is its place")]
 
 use std::fs;
 use std::path::Path;
@@ -78,7 +77,9 @@ pub fn members(run: &str) -> Vec<u32> {
 
 fn belongs_to(pid: u32, run: &str) -> bool {
     // Unreadable for processes of other users, and empty for zombies.
-    let Ok(environ) = fs::read(Path::new("/proc").join(pid.to_string()).join("environ")) else { return false };
+    let Ok(environ) = fs::read(Path::new("/proc").join(pid.to_string()).join("environ")) else {
+        return false;
+    };
     let prefix = format!("{LINEAGE}=");
     environ
         .split(|byte| *byte == 0)
