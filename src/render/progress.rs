@@ -134,8 +134,10 @@ impl Watch for Progress {
             }),
             Happened::Finished(end) if depth == 0 => {
                 self.end_bar();
+                let guarded = end.guardrail_status.as_ref().is_some_and(|status| status.counts.total > 0);
                 self.line(|err| {
-                    for note in &end.notes {
+                    // That nobody asked for a guard and there is none is no news.
+                    for note in end.notes.iter().filter(|note| guarded || !note.starts_with("Guardrails: ")) {
                         let _ = writeln!(err, "    note  {}", untrusted(note));
                     }
                 });
