@@ -1,10 +1,12 @@
 //! The repository: gix in process where speed counts, the git program where only it is right.
+#![expect(clippy::disallowed_methods, reason = "git's own variables decide which repository is meant")]
 
 mod error;
 mod exclude;
 mod keys;
 mod nested;
 mod program;
+mod resolve;
 mod tree;
 mod worktrees;
 
@@ -90,8 +92,7 @@ impl Repo {
                         .is_some_and(|value| value == "1" || value == "true"),
                     ..upwards::Options::default().apply_environment()
                 };
-                let (path, trust) =
-                    gix::discover::upwards_opts(&from, options).map_err(|_| not_here())?;
+                let (path, trust) = gix::discover::upwards_opts(&from, options).map_err(|_| not_here())?;
                 let (git_dir, work_tree) = path.into_repository_and_work_tree_directories();
                 if trust != Trust::Full {
                     ensure_git_trusts(&from, work_tree.as_deref().unwrap_or(&git_dir))?;
@@ -144,28 +145,13 @@ impl Repo {
             let words = ["rev-parse", "--path-format=absolute", "--git-common-dir"];
             let git = Git::new(&work_tree).repository(&git_dir, &work_tree);
             let common_dir = PathBuf::from(git.args(words).line()?);
-            return Ok(Self {
-                gix: None,
-                refs_in_files: false,
-                program,
-                work_tree,
-                git_dir,
-                common_dir,
-            });
+            return Ok(Self { gix: None, refs_in_files: false, program, work_tree, git_dir, common_dir });
         };
-        repo.set_workdir(work_tree.clone())
-            .map_err(|error| GitError::unsupported(&git_dir, error))?;
+        repo.set_workdir(work_tree.clone()).map_err(|error| GitError::unsupported(&git_dir, error))?;
         let common_dir = repo.common_dir().canonicalize().at(repo.common_dir())?;
         let storage = repo.config_snapshot().string("extensions.refStorage");
         let refs_in_files = storage.is_none_or(|kind| kind.eq_ignore_ascii_case(b"files"));
-        Ok(Self {
-            gix: Some(repo.into_sync()),
-            refs_in_files,
-            program,
-            work_tree,
-            git_dir,
-            common_dir,
-        })
+        Ok(Self { gix: Some(repo.into_sync()), refs_in_files, program, work_tree, git_dir, common_dir })
     }
 
     /// The absolute top level of the work tree.
@@ -208,21 +194,16 @@ fn open_in_process(git_dir: &Path, program: &Facts) -> Result<gix::Repository, G
     // What a hook's environment says is about another index and another object database.
     permissions.env.objects = Permission::Deny;
     permissions.config.env = false;
-    let mut options = gix::open::Options::default()
-        .permissions(permissions)
-        .with(Trust::Full)
-        .open_path_as_is(true);
+    let mut options =
+        gix::open::Options::default().permissions(permissions).with(Trust::Full).open_path_as_is(true);
     // gix would look in `/etc`, which is not where every git looks.
     if let Some(path) = &program.system_config
         && std::env::var_os("GIT_CONFIG_SYSTEM").is_none()
     {
         options = options.system_config_path(path);
     }
-    let repo =
-        gix::open_opts(git_dir, options).map_err(|error| GitError::unsupported(git_dir, error))?;
-    for section in
-        repo.config_snapshot().plumbing().sections_by_name("extensions").into_iter().flatten()
-    {
+    let repo = gix::open_opts(git_dir, options).map_err(|error| GitError::unsupported(git_dir, error))?;
+    for section in repo.config_snapshot().plumbing().sections_by_name("extensions").into_iter().flatten() {
         for name in section.value_names() {
             let name = name.to_string().to_ascii_lowercase();
             if !KNOWN_EXTENSIONS.contains(&name.as_str()) {

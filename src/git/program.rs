@@ -1,4 +1,5 @@
 //! The git program: the one place that builds its command line and environment.
+#![expect(clippy::disallowed_methods, reason = "the one place that builds git children")]
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -101,11 +102,8 @@ impl Git {
     /// Runs it and returns its exit code and what it printed, or an error in git's own words if
     /// the exit code is none of `codes`.
     pub fn run_expecting(mut self, codes: &[i32]) -> Result<(i32, Vec<u8>), GitError> {
-        let output = self
-            .command
-            .args(&self.words)
-            .output()
-            .map_err(|source| GitError::NoProgram { source })?;
+        let output =
+            self.command.args(&self.words).output().map_err(|source| GitError::NoProgram { source })?;
         match output.status.code() {
             Some(code) if codes.contains(&code) => Ok((code, output.stdout)),
             _ => {

@@ -72,11 +72,7 @@ impl Repo {
         self.tree_state_with(head, Filters::Run)
     }
 
-    pub(super) fn tree_state_with(
-        &self,
-        head: &HeadState,
-        filters: Filters,
-    ) -> Result<TreeState, GitError> {
+    pub(super) fn tree_state_with(&self, head: &HeadState, filters: Filters) -> Result<TreeState, GitError> {
         let in_process = match self.in_process() {
             Some(repo) => self.tree_in_process(&repo, filters),
             None => Err(Fail::NeedsGit),
@@ -91,11 +87,8 @@ impl Repo {
         };
         let mut dirty_submodules = Vec::new();
         for (path, registered) in found.nested {
-            if nested::is_dirty(
-                &content::on_disk(&self.work_tree, path.as_ref()),
-                registered,
-                &self.program,
-            ) {
+            if nested::is_dirty(&content::on_disk(&self.work_tree, path.as_ref()), registered, &self.program)
+            {
                 dirty_submodules.push(path.to_string());
             }
         }
@@ -111,9 +104,7 @@ impl Repo {
 
     fn tree_in_process(&self, repo: &gix::Repository, filters: Filters) -> Result<Found, Fail> {
         let capabilities = repo.filesystem_options().map_err(|_| Fail::NeedsGit)?;
-        if capabilities.ignore_case
-            || (capabilities.precompose_unicode && cfg!(target_vendor = "apple"))
-        {
+        if capabilities.ignore_case || (capabilities.precompose_unicode && cfg!(target_vendor = "apple")) {
             return Err(Fail::NeedsGit);
         }
         let index = self.index(repo)?;
@@ -137,8 +128,8 @@ impl Repo {
             return Ok(State::new(repo.object_hash()));
         }
         // git does not verify the checksum either when it reads.
-        let file = gix::index::File::at(path, repo.object_hash(), true, options)
-            .map_err(|_| Fail::NeedsGit)?;
+        let file =
+            gix::index::File::at(path, repo.object_hash(), true, options).map_err(|_| Fail::NeedsGit)?;
         Ok(file.into_parts().0)
     }
 }

@@ -2,6 +2,8 @@
 
 pub mod builtin;
 pub mod config;
+pub mod config_error;
+pub mod config_schema;
 pub mod plan;
 
 use std::collections::BTreeMap;
@@ -10,6 +12,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::id::{PipelineId, StageId};
+
+use config_error::ConfigError;
 
 /// Stages that run in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -92,7 +96,13 @@ pub struct Hints {
 
 impl Default for Hints {
     fn default() -> Self {
-        Self { runnable: true, aliases: Vec::new(), default_target: false, requires_cloud: false, execution_mode: None }
+        Self {
+            runnable: true,
+            aliases: Vec::new(),
+            default_target: false,
+            requires_cloud: false,
+            execution_mode: None,
+        }
     }
 }
 
@@ -101,4 +111,102 @@ impl Default for Hints {
 pub struct Config {
     pub pipelines: Vec<Pipeline>,
     pub default_pipeline: Option<PipelineId>,
+    /// What keeps single pipelines from running, in file order; the others are not affected.
+    pub flaws: Vec<Flaw>,
+}
+
+impl Config {
+    /// Returns the pipeline of that name, if the project declares it.
+    pub fn pipeline(&self, id: &PipelineId) -> Option<&Pipeline> {
+        self.pipelines.iter().find(|pipeline| pipeline.id == *id)
+    }
+}
+
+/// A pipeline that is well formed and cannot run all the same, such as one without stages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    pub pipeline: PipelineId,
+    pub error: ConfigError,
+}
+
+/// How many candidates [`nearest`] looks at, so that a hint never costs more than the work.
+const NEAREST_AMONG: usize = 200;
+
+/// Returns the candidate that `word` was probably meant to be.
+fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |text: &str| -> String {
+        text.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
+    };
+    if word.len() > 64 {
+        return None;
+    }
+    let word = plain(word);
+    let allowed = (word.chars().count() / 3).max(1);
+    candidates
+        .into_iter()
+        .take(NEAREST_AMONG)
+        .filter(|candidate| candidate.len().abs_diff(word.len()) <= 8)
+        .map(|candidate| (strsim::osa_distance(&word, &plain(candidate)), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Returns `names` as one line, shortened if there are many.
+fn listing<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.into_iter().collect();
+    let shown = names.iter().take(20).map(|name| shown(name)).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => "none".to_owned(),
+        1..=20 => shown,
+        more => format!("{shown} and {} more", more - 20),
+    }
+}
+
+/// Returns `text` short and on one line, with nothing a terminal would act on.
+fn shown(text: &str) -> String {
+    const LIMIT: usize = 160;
+    let mut shown = String::new();
+    for c in text.chars().take(LIMIT) {
+        if is_unprintable(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    if text.chars().nth(LIMIT).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Whether `c` acts on a terminal, or hides what is written: controls, text direction, no width.
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_one_that_was_probably_meant() {
+        let known = ["command", "allowFailure", "requires_cloud", "id"];
+        let cases = [
+            ("comand", Some("command")),
+            ("allow-failure", Some("allowFailure")),
+            ("requiresCloud", Some("requires_cloud")),
+            ("ids", Some("id")),
+            ("banana", None),
+            ("", None),
+        ];
+        for (word, expected) in cases {
+            assert_eq!(nearest(word, known), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn shown_text_is_short_and_harmless() {
+        assert_eq!(shown("it's \"fine\" ü"), "it's \"fine\" ü");
+        assert_eq!(shown("\u{1b}[31m\u{9b}\u{202e}\n"), "\\u{1b}[31m\\u{9b}\\u{202e}\\n");
+        assert_eq!(shown(&"x".repeat(1000)).chars().count(), 161);
+    }
 }

@@ -35,8 +35,8 @@ pub struct GitKeys {
     /// The tree when the run ended.
     #[serde(default)]
     pub tree_at_end: Option<String>,
-    /// Whether the tree or the commit moved while the run went on, which voids its evidence; null
-    /// while the run goes on.
+    /// Whether the tree moved while the run went on, which voids its evidence; null while the run goes
+    /// on. A commit that was made of the same tree moves nothing.
     #[serde(default)]
     pub moved: Option<bool>,
 }

@@ -1,1 +1,6 @@
-#[test] fn t(){}
+//! The program as its users see it, on real repositories.
+
+#[macro_use]
+mod fixture;
+
+mod start;

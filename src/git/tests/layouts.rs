@@ -139,8 +139,7 @@ fn every_layout_is_found_from_a_subfolder() {
         let found = Repo::discover_with(&scene.path("dir/deep"), &Overrides::default());
         let repo = found.expect(name);
         assert_eq!(repo.work_tree(), scene.top, "{name}");
-        let said =
-            |words| PathBuf::from(scene.git(&format!("rev-parse --path-format=absolute {words}")));
+        let said = |words| PathBuf::from(scene.git(&format!("rev-parse --path-format=absolute {words}")));
         assert_eq!(repo.git_dir(), said("--git-dir"), "{name}");
         assert_eq!(repo.common_dir(), said("--git-common-dir"), "{name}");
         let keys = repo.keys().expect(name);

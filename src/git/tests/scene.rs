@@ -145,8 +145,7 @@ impl Scene {
         let index = temp.path().join("index");
         let objects = temp.path().join("objects");
         fs::create_dir(&objects).expect("a folder");
-        let name =
-            |what: &str| self.git(&format!("rev-parse --path-format=absolute --git-path {what}"));
+        let name = |what: &str| self.git(&format!("rev-parse --path-format=absolute --git-path {what}"));
         if fs::copy(name("index"), &index).is_ok() {
             let file = fs::File::options().write(true).open(&index).expect("our copy");
             let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);

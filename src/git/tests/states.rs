@@ -47,8 +47,7 @@ const STATES: &[State] = &[
     ("deleted file", |it| it.remove("dir/b.txt")),
     ("deleted folder", |it| it.remove("dir")),
     ("everything deleted", |it| {
-        for path in ["a", "a-b", "dir", "dir.txt", "empty", "other", ".gitignore", "run.sh", "link"]
-        {
+        for path in ["a", "a-b", "dir", "dir.txt", "empty", "other", ".gitignore", "run.sh", "link"] {
             it.remove(path);
         }
     }),
@@ -167,8 +166,7 @@ const STATES: &[State] = &[
     ("pipes and sockets", |it| {
         let path = it.path("pipe");
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
-        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0)
-            .expect("a pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
         std::os::unix::net::UnixListener::bind(it.path("socket")).expect("a socket");
     }),
     ("intent to add", |it| {
@@ -226,10 +224,7 @@ const STATES: &[State] = &[
         it.write("new.txt", "one\r\n");
     }),
     ("attributes", |it| {
-        it.write(
-            ".gitattributes",
-            "*.txt text\n*.id ident\n*.u16 text working-tree-encoding=UTF-16LE\n",
-        );
+        it.write(".gitattributes", "*.txt text\n*.id ident\n*.u16 text working-tree-encoding=UTF-16LE\n");
         it.write("dir/.gitattributes", "*.txt -text\n");
         it.write("x.txt", "one\r\n");
         it.write("dir/x.txt", "one\r\n");
@@ -239,10 +234,7 @@ const STATES: &[State] = &[
     }),
     ("clean filter", |it| {
         it.git("config filter.upper.smudge cat");
-        command(&it.top)
-            .args(["config", "filter.upper.clean", "tr a-z A-Z"])
-            .status()
-            .expect("git starts");
+        command(&it.top).args(["config", "filter.upper.clean", "tr a-z A-Z"]).status().expect("git starts");
         it.write(".gitattributes", "*.up filter=upper\n*.no filter=unknown\n");
         it.write("x.up", "loud\n");
         it.write("x.no", "plain\n");
@@ -339,9 +331,7 @@ fn every_state_has_the_tree_that_git_would_write() {
 
 #[test]
 fn libgit2_names_the_same_tree() {
-    for name in
-        ["clean", "modified", "deleted folder", "untracked", "ignored", "executable", "links"]
-    {
+    for name in ["clean", "modified", "deleted folder", "untracked", "ignored", "executable", "links"] {
         let scene = Scene::new();
         let (_, change) = STATES.iter().find(|(it, _)| *it == name).expect("it is in the table");
         change(&scene);

@@ -54,9 +54,8 @@ pub(super) fn tree(repo: &Repo) -> Result<Found, GitError> {
     let known = repo.git().args(["ls-files", "--stage", "-z"]).run()?;
     for (path, registered) in &mut found.nested {
         *registered = known.split(|byte| *byte == 0).any(|line| {
-            line.split_once_str("\t").is_some_and(|(head, known)| {
-                head.starts_with(b"160000 ") && known == path.as_slice()
-            })
+            line.split_once_str("\t")
+                .is_some_and(|(head, known)| head.starts_with(b"160000 ") && known == path.as_slice())
         });
     }
     Ok(found)

@@ -49,13 +49,11 @@ impl Walk<'_> {
             let rest = &path[depth..];
             if let Some(slash) = rest.find_byte(b'/') {
                 let inside = &path[..depth + slash + 1];
-                let count =
-                    entries[at..].partition_point(|it| it.path(self.index).starts_with(inside));
+                let count = entries[at..].partition_point(|it| it.path(self.index).starts_with(inside));
                 let range = at..at + count;
                 at += count;
                 let found = listing.find(&rest[..slash]);
-                let is_folder =
-                    found.is_some_and(|it| listing.names[it].kind == FileType::Directory);
+                let is_folder = found.is_some_and(|it| listing.names[it].kind == FileType::Directory);
                 if entries[range.start].mode.is_sparse() {
                     if found.is_some() {
                         // The index has to be expanded to say what should be in it.
@@ -64,8 +62,8 @@ impl Walk<'_> {
                 } else if is_folder {
                     let it = found.expect("it is a folder, so it was found");
                     listing.names[it].tracked = true;
-                    let ignored = folder.ignored
-                        || ignores.exclude(inside[..inside.len() - 1].as_bstr(), true);
+                    let ignored =
+                        folder.ignored || ignores.exclude(inside[..inside.len() - 1].as_bstr(), true);
                     let path = inside.into();
                     below.push(Folder { path, range, ignores: ignores.clone(), ignored });
                 } else {
@@ -130,9 +128,7 @@ impl Walk<'_> {
         path.extend_from_slice(b".gitignore");
         let found = listing.find(b".gitignore").map(|it| listing.names[it].kind);
         let content = match found {
-            Some(FileType::RegularFile) => {
-                fs::read(on_disk(&self.ours.work_tree, path.as_bstr())).ok()
-            }
+            Some(FileType::RegularFile) => fs::read(on_disk(&self.ours.work_tree, path.as_bstr())).ok(),
             // git follows no link here.
             Some(_) => None,
             None if folder.range.is_empty() => None,

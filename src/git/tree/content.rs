@@ -107,8 +107,8 @@ impl Reader<'_> {
             .repo
             .attributes_only(self.index, Source::WorktreeThenIdMapping)
             .map_err(|_| Fail::NeedsGit)?;
-        let mut pipeline = gix::filter::Pipeline::new(self.repo, attributes.detach())
-            .map_err(|_| Fail::NeedsGit)?;
+        let mut pipeline =
+            gix::filter::Pipeline::new(self.repo, attributes.detach()).map_err(|_| Fail::NeedsGit)?;
         let mut resolved = Resolved::default();
         for change in changes {
             let Seen::Content { tracked, link } = change.seen else { continue };
@@ -169,8 +169,7 @@ impl Reader<'_> {
         let kind = self.kind(stat.st_mode & 0o100 != 0, indexed);
         let relative = path.to_path_lossy();
         // Whatever gix cannot convert, git may, or it says why not.
-        let converted =
-            pipeline.convert_to_git(file, &relative, self.index).map_err(|_| Fail::NeedsGit)?;
+        let converted = pipeline.convert_to_git(file, &relative, self.index).map_err(|_| Fail::NeedsGit)?;
         let id = match converted {
             ToGitOutcome::Unchanged(mut file) => {
                 let size = stat.st_size as u64;
@@ -200,9 +199,7 @@ impl Reader<'_> {
     fn kind(&self, executable: bool, indexed: Option<Mode>) -> EntryKind {
         match indexed {
             Some(Mode::SYMLINK) if !self.capabilities.symlink => EntryKind::Link,
-            Some(Mode::FILE_EXECUTABLE) if !self.capabilities.executable_bit => {
-                EntryKind::BlobExecutable
-            }
+            Some(Mode::FILE_EXECUTABLE) if !self.capabilities.executable_bit => EntryKind::BlobExecutable,
             _ if executable && self.capabilities.executable_bit => EntryKind::BlobExecutable,
             _ => EntryKind::Blob,
         }

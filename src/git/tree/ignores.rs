@@ -1,4 +1,5 @@
 //! Which untracked paths are ignored: gix matches, we keep its pattern lists folder by folder.
+#![expect(clippy::disallowed_methods, reason = "git's own variables decide where ignore files are")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

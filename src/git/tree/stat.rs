@@ -57,8 +57,7 @@ impl StatRule {
         let same_file = !self.check_stat
             || (old.ino == stat.st_ino as u32 && old.uid == stat.st_uid && old.gid == stat.st_gid);
         // git writes size 0 for an entry that it could not tell from a newer file.
-        let same_size =
-            old.size == stat.st_size as u32 && (old.size != 0 || entry.id.is_empty_blob());
+        let same_size = old.size == stat.st_size as u32 && (old.size != 0 || entry.id.is_empty_blob());
         // Written in the same moment as the index or later, the file may have changed since
         // without a trace in its stat data.
         let (seconds, nanoseconds) = self.made;

@@ -63,8 +63,7 @@ pub(super) fn walk(
         index,
         stat: StatRule::new(repo, index, capabilities)?,
         // git takes a file that is there for checked out, whatever the index says.
-        present_counts: is_true("core.sparseCheckout")
-            && !is_true("sparse.expectFilesOutsideOfPatterns"),
+        present_counts: is_true("core.sparseCheckout") && !is_true("sparse.expectFilesOutsideOfPatterns"),
         names: gix::validate::path::component::Options {
             protect_windows: cfg!(windows),
             protect_hfs: config.boolean("core.protectHFS").unwrap_or(cfg!(target_vendor = "apple")),
@@ -207,12 +206,7 @@ impl Walk<'_> {
         }
     }
 
-    fn visit(
-        &self,
-        folder: Folder,
-        seen: &mut Walked,
-        below: &mut Vec<Folder>,
-    ) -> Result<(), Fail> {
+    fn visit(&self, folder: Folder, seen: &mut Walked, below: &mut Vec<Folder>) -> Result<(), Fail> {
         let path = on_disk(&self.ours.work_tree, folder.path.as_bstr());
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
         let opened = rustix::fs::open(&path, flags, rustix::fs::Mode::empty());
@@ -240,8 +234,7 @@ impl Walk<'_> {
             let mut kind = entry.file_type();
             if kind == FileType::Unknown {
                 let fd = dir.fd().map_err(Into::into).at(&path)?;
-                let Ok(stat) = rustix::fs::statat(fd, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
-                else {
+                let Ok(stat) = rustix::fs::statat(fd, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) else {
                     continue;
                 };
                 kind = FileType::from_raw_mode(stat.st_mode);

@@ -1,0 +1,145 @@
+//! Failures: what is printed about them, what to type next, and the exit code.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use crate::git::GitError;
+use crate::id::InvalidId;
+use crate::ops::{Kind, Refusal};
+use crate::output::untrusted::untrusted;
+use crate::pipeline::config::ConfigError;
+use crate::pipeline::plan::PlanError;
+use crate::store::catalog::{NotFound, ReadError};
+use crate::store::journal::JournalError;
+use crate::store::layout::UnsafePath;
+use crate::store::recorder::RecordError;
+use crate::sys::fs::PathError;
+
+/// A request that was not carried out.
+#[derive(Debug)]
+pub struct Failure(anyhow::Error);
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(err: E) -> Self {
+        Self(err.into())
+    }
+}
+
+impl Failure {
+    /// Prints the failure on stderr and returns the exit code.
+    pub fn report(&self) -> ExitCode {
+        let mut err = anstream::AutoStream::auto(io::stderr()).lock();
+        // If stderr is gone too, the exit code has to do.
+        let _ = self.print(&mut err);
+        ExitCode::from(self.code())
+    }
+
+    fn print(&self, err: &mut impl Write) -> io::Result<()> {
+        if let Some(config) = self.config() {
+            let color = io::stderr().is_terminal();
+            return writeln!(err, "{}", config.render(color).trim_end());
+        }
+        let bold = anstyle::Style::new().bold();
+        let red = bold.fg_color(Some(anstyle::AnsiColor::Red.into()));
+        let mut said = String::new();
+        for cause in self.0.chain() {
+            let text = cause.to_string();
+            // A cause that its effect quotes already is not said twice.
+            if said.contains(&text) {
+                continue;
+            }
+            let text_shown = untrusted(&text).with_lines();
+            match said.is_empty() {
+                true => writeln!(err, "{red}error:{red:#} {text_shown}")?,
+                false => writeln!(err, "{bold}caused by:{bold:#} {text_shown}")?,
+            }
+            said.push_str(&text);
+        }
+        if let Some(hint) = self.hint() {
+            writeln!(err, "{bold}hint:{bold:#} {}", untrusted(&hint).with_lines())?;
+        }
+        Ok(())
+    }
+
+    fn find<T: std::error::Error + 'static>(&self) -> Option<&T> {
+        self.0.chain().find_map(|cause| cause.downcast_ref())
+    }
+
+    fn config(&self) -> Option<&ConfigError> {
+        self.find().or_else(|| match self.find::<PlanError>()? {
+            PlanError::Config(config) => Some(config),
+            _ => None,
+        })
+    }
+
+    fn code(&self) -> u8 {
+        if let Some(refusal) = self.find::<Refusal>() {
+            return match refusal.kind {
+                Kind::Usage => 2,
+                Kind::Unsafe => 3,
+                Kind::Storage => 4,
+                Kind::Busy => 5,
+                Kind::Invalid => 6,
+            };
+        }
+        if self
+            .find::<ReadError>()
+            .is_some_and(|err| matches!(err, ReadError::Corrupt { .. } | ReadError::Journal(_)))
+            || self.find::<JournalError>().is_some()
+        {
+            return 6;
+        }
+        if self.find::<UnsafePath>().is_some() || matches!(self.find(), Some(GitError::NotOwned { .. })) {
+            return 3;
+        }
+        if self.find::<RecordError>().is_some() || self.find::<PathError>().is_some() {
+            return 4;
+        }
+        2
+    }
+
+    fn hint(&self) -> Option<String> {
+        if let Some(Refusal { hint: Some(hint), .. }) = self.find() {
+            return Some(hint.clone());
+        }
+        if let Some(err) = self.find::<PlanError>() {
+            return err.hint();
+        }
+        if self.find::<InvalidId>().is_some() {
+            return Some("ids are names of one folder, such as `0901-issue-validation`".to_owned());
+        }
+        match self.find() {
+            Some(NotFound::Ambiguous { candidates, .. }) => {
+                let some: Vec<_> = candidates.iter().take(5).map(ToString::to_string).collect();
+                return Some(format!("one of: {}", some.join(", ")));
+            }
+            Some(NotFound::NoSuchRun { .. }) => {
+                return Some("`git orchestrate list` shows the runs".to_owned());
+            }
+            Some(NotFound::NoRuns { .. }) => return Some("`git orchestrate start` makes one".to_owned()),
+            None => {}
+        }
+        match self.find() {
+            Some(GitError::NotARepository { .. }) => {
+                return Some("go to a git repository, or make one with `git init`".to_owned());
+            }
+            Some(GitError::Bare { .. }) => {
+                return Some("go to one of its worktrees; `git worktree add` makes one".to_owned());
+            }
+            _ => {}
+        }
+        match self.find() {
+            Some(UnsafePath::Link(_)) => {
+                return Some(
+                    "to keep runs elsewhere, set CODEX_ORCHESTRATOR_RUNS_DIR or CODEX_ORCHESTRATOR_OUT_DIR"
+                        .to_owned(),
+                );
+            }
+            Some(UnsafePath::NoFolder(path)) => {
+                return Some(format!("move `{}` out of the way", path.display()));
+            }
+            None => {}
+        }
+        None
+    }
+}

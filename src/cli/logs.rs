@@ -1,0 +1,53 @@
+//! `git orchestrate logs`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use super::failure::Failure;
+use crate::id::TaskId;
+use crate::ops::Context;
+use crate::ops::logs::{LogsOptions, logs};
+use crate::render;
+
+/// Print what the stages of a run printed
+#[derive(Debug, clap::Args)]
+pub struct LogsArgs {
+    /// Run id, a prefix that is unique, or `latest`
+    #[arg(default_value = "latest")]
+    run: String,
+    /// Only this stage: its id, or its number
+    stage: Option<String>,
+    /// Task the run belongs to
+    #[arg(long, value_name = "ID")]
+    task: Option<TaskId>,
+    /// Go on until the run is over
+    #[arg(long, short)]
+    follow: bool,
+    /// Print the events, one JSON object per line
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(ctx: &Context, args: LogsArgs) -> Result<ExitCode, Failure> {
+    let LogsArgs { run, stage, task, follow, json } = args;
+    let options = LogsOptions { task, run: super::wanted(Some(&run))?, stage, follow };
+    let terminal = render::printer::stdout_is_terminal();
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    logs(ctx, &options, |line| {
+        let written = match (&line.printed, json) {
+            (_, true) => out.write_all(line.raw).and_then(|()| out.write_all(b"\n")),
+            (Some(printed), false) => render::logs::printed(&mut out, printed, terminal),
+            (None, false) => Ok(()),
+        };
+        let written = match follow {
+            true => written.and_then(|()| out.flush()),
+            false => written,
+        };
+        match written {
+            Err(err) if err.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+            written => written.map(|()| true).map_err(anyhow::Error::from),
+        }
+    })?;
+    render::printer::tolerate_closed(out.flush())?;
+    Ok(ExitCode::SUCCESS)
+}

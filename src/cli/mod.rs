@@ -1,0 +1,184 @@
+//! The command line: flags of each request, dispatch, failures and exit codes.
+
+mod failure;
+mod list;
+mod logs;
+mod plan;
+mod resume;
+mod start;
+mod status;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::id::RunId;
+use crate::ops::Context;
+use crate::ops::host::SharedWatch;
+use crate::render::printer;
+use crate::render::progress::{Mode, Progress};
+use crate::store::catalog::Wanted;
+use crate::sys::clock::Clock;
+use crate::sys::env::{Env, is_true};
+use failure::Failure;
+
+/// Run a project's pipelines in a git worktree and keep evidence of what ran on which tree
+#[derive(Debug, Parser)]
+#[command(name = "git-orchestrate", bin_name = name(), version, propagate_version = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    request: Request,
+}
+
+#[derive(Debug, Subcommand)]
+enum Request {
+    Start(start::StartArgs),
+    Plan(plan::PlanArgs),
+    Resume(resume::ResumeArgs),
+    Status(status::StatusArgs),
+    List(list::ListArgs),
+    Logs(logs::LogsArgs),
+}
+
+/// What the codes mean; README repeats it, and a test compares.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0    succeeded
+  1    a stage or guardrail said no
+  2    usage or configuration error; nothing ran, nothing was written
+  3    refused because it would not be safe
+  4    the evidence could not be stored
+  5    busy: another process works on the run
+  6    the evidence is not to be believed: corrupt, edited, or a wrong token
+  7    the evidence was not delivered to the remote
+  128+ cancelled by a signal: 129 SIGHUP, 130 SIGINT, 143 SIGTERM";
+
+/// How the answer looks
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    #[default]
+    Text,
+    /// Exactly one JSON document on stdout
+    Json,
+}
+
+impl From<Format> for printer::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => Self::Text,
+            Format::Json => Self::Json,
+        }
+    }
+}
+
+/// Which run: both spellings of older scripts work.
+#[derive(Debug, Args)]
+struct RunArg {
+    /// Run id, a prefix that is unique, or `latest`
+    #[arg(value_name = "RUN")]
+    run: Option<String>,
+    /// The same as a flag
+    #[arg(long = "run", value_name = "RUN", conflicts_with = "run")]
+    run_flag: Option<String>,
+}
+
+impl RunArg {
+    fn wanted(self) -> Result<Wanted, Failure> {
+        wanted(self.run.or(self.run_flag).as_deref())
+    }
+}
+
+fn wanted(text: Option<&str>) -> Result<Wanted, Failure> {
+    match text {
+        None | Some("latest") => Ok(Wanted::Latest),
+        Some(text) => Ok(Wanted::Id(text.parse::<RunId>().map_err(anyhow::Error::from)?)),
+    }
+}
+
+/// The narration of a run
+#[derive(Clone, Copy, Debug, Args)]
+struct ProgressArgs {
+    /// Show a live line per stage (the default on a terminal)
+    #[arg(long, visible_alias = "ui")]
+    interactive: bool,
+    /// Show plain lines only
+    #[arg(long, conflicts_with = "interactive")]
+    no_interactive: bool,
+}
+
+impl ProgressArgs {
+    fn watch(self, env: &Env, format: Format) -> SharedWatch {
+        let why_not = if format == Format::Json {
+            Some("the answer is JSON")
+        } else if !std::io::stderr().is_terminal() {
+            Some("stderr is no terminal")
+        } else if env.get("TERM") == Some("dumb") {
+            Some("TERM=dumb")
+        } else if env.get("CI").is_some_and(is_true) {
+            Some("CI")
+        } else {
+            None
+        };
+        let mode = match why_not {
+            None if !self.no_interactive => Mode::Live,
+            _ => Mode::Plain,
+        };
+        if let Some(reason) = why_not.filter(|_| self.interactive) {
+            eprintln!("[HUD disabled] {reason}");
+        }
+        Rc::new(std::cell::RefCell::new(Progress::new(mode)))
+    }
+}
+
+/// The name that the program was called by: git calls `git-orchestrate` for `git orchestrate`.
+fn name() -> &'static str {
+    let called = std::env::args_os().next().unwrap_or_default();
+    match std::path::Path::new(&called).file_name().and_then(|name| name.to_str()) {
+        Some("codex-orchestrator") => "codex-orchestrator",
+        _ => "git orchestrate",
+    }
+}
+
+/// Runs the program and returns its exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(err) => {
+            // Help and version are answers; everything else is a usage error.
+            let code = if err.use_stderr() { 2 } else { 0 };
+            let _ = err.print();
+            return ExitCode::from(code);
+        }
+    };
+    match dispatch(cli.request) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn dispatch(request: Request) -> Result<ExitCode, Failure> {
+    let env = Env::read().map_err(|err| anyhow::Error::new(err).context("cannot read the current folder"))?;
+    trace(&env);
+    let ctx = Context::open(env, Clock::System)?;
+    match request {
+        Request::Start(args) => start::run(&ctx, args),
+        Request::Plan(args) => plan::run(&ctx, args),
+        Request::Resume(args) => resume::run(&ctx, args),
+        Request::Status(args) => status::run(&ctx, args),
+        Request::List(args) => list::run(&ctx, args),
+        Request::Logs(args) => logs::run(&ctx, args),
+    }
+}
+
+/// Turns on our own log, for those who debug this program: `GIT_ORCHESTRATE_LOG=debug`.
+fn trace(env: &Env) {
+    let Some(filter) = env.get("GIT_ORCHESTRATE_LOG") else { return };
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .try_init();
+}

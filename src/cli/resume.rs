@@ -1,0 +1,50 @@
+//! `git orchestrate resume`.
+
+use std::process::ExitCode;
+
+use super::failure::Failure;
+use super::start::exit_code;
+use super::{Format, ProgressArgs, RunArg};
+use crate::id::TaskId;
+use crate::ops::Context;
+use crate::ops::resume::{ResumeOptions, resume};
+use crate::render::printer;
+use crate::render::start::Finished;
+
+/// Go on with a run that did not finish: keep what succeeded, run the rest
+#[derive(Debug, clap::Args)]
+pub struct ResumeArgs {
+    #[command(flatten)]
+    run: RunArg,
+    /// Task the run belongs to
+    #[arg(long, value_name = "ID")]
+    task: Option<TaskId>,
+    /// Resume token; by default the one in the run's folder
+    #[arg(long)]
+    token: Option<String>,
+    /// Who resumes, for the record
+    #[arg(long, default_value = "cli")]
+    actor: String,
+    /// Why, for the record
+    #[arg(long, default_value = "manual-resume")]
+    reason: String,
+    /// Run this stage alone
+    #[arg(long, visible_alias = "target-stage", value_name = "STAGE")]
+    target: Option<String>,
+    /// Go on although the tree has changed since the run began; its evidence is void
+    #[arg(long)]
+    moved_tree: bool,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    progress: ProgressArgs,
+}
+
+pub fn run(ctx: &Context, args: ResumeArgs) -> Result<ExitCode, Failure> {
+    let ResumeArgs { run, task, token, actor, reason, target, moved_tree, format, progress } = args;
+    let options = ResumeOptions { task, run: run.wanted()?, token, actor, reason, target, moved_tree };
+    let outcome = resume(ctx, options, progress.watch(&ctx.env, format))?;
+    printer::answer(&Finished { manifest: &outcome.manifest, word: "resumed" }, format.into())?;
+    Ok(exit_code(&outcome))
+}

@@ -1,0 +1,674 @@
+//! The world of one run: the runner's events on their way to `.runs/`, and what follows from them.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use super::{Context, Kind, Refusal, instructions};
+use crate::git::{Repo, is_local_variable};
+use crate::guardrail;
+use crate::id::{RunId, TaskId};
+use crate::output::mask::{MaskMode, Masker};
+use crate::output::secrets::Secrets;
+use crate::pipeline::plan::{Plan, PlannedStage};
+use crate::pipeline::{Action, Stage};
+use crate::run::event::{Happened, RunEnd};
+use crate::run::git_keys::GitKeys;
+use crate::run::liveness::{HEARTBEAT_SECONDS, STALE_SECONDS};
+use crate::run::manifest::{Manifest, Owner, PlanRecord, Privacy, PrivacyTotals, Scheduler, StageEntry};
+use crate::run::stamp::Stamp;
+use crate::run::status::{RunStatus, StageStatus};
+use crate::run::{metrics, summary};
+use crate::runner::{ChildEnd, Host, Outcome, Setup, Stream};
+use crate::store::layout::{Layout, RunPaths};
+use crate::store::lease::{Asked, Lease};
+use crate::store::pointers::pretty;
+use crate::store::recorder::Recorder;
+use crate::store::{self, history};
+use crate::sys::clock::Clock;
+use crate::sys::digest::{random_hex, sha256_hex};
+use crate::sys::env::{Env, is_true};
+use crate::sys::fs::{self, Appender, Durability, Lock};
+use crate::sys::process;
+
+/// Whoever watches runs as they go on.
+pub trait Watch {
+    /// An event was kept. `depth` is 0 for the run that was asked for, 1 for its children.
+    fn event(&mut self, depth: usize, manifest: &Manifest, event: &Happened, index: usize);
+    /// A stage printed something.
+    fn printed(&mut self, depth: usize, index: usize, stream: Stream, text: &str);
+    /// Something is wrong that does not stop the run.
+    fn warn(&mut self, text: &str);
+}
+
+/// A watch that several runs tell.
+pub type SharedWatch = Rc<RefCell<dyn Watch>>;
+
+/// How long a run that ended waits for the files that all runs of its task share.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a run and its children have in common.
+pub struct Shared {
+    task: TaskId,
+    task_slug: String,
+    layout: Layout,
+    repo: Repo,
+    clock: Clock,
+    env: Vec<(OsString, OsString)>,
+    lineage: String,
+    emit_streams: bool,
+    secrets: Secrets,
+    mask_mode: MaskMode,
+    control_plane_mode: &'static str,
+    watch: SharedWatch,
+}
+
+impl Shared {
+    /// Gathers what does not depend on the run, and hides our folders from `git status`.
+    pub fn new(ctx: &Context, task: TaskId, plan: &Plan, watch: SharedWatch) -> Result<Self> {
+        if let Err(err) = ctx.repo.exclude(&ctx.layout.exclude_patterns()) {
+            watch
+                .borrow_mut()
+                .warn(&format!("{:#}; git will show `.runs` as untracked", anyhow::Error::from(err)));
+        }
+        let mut variables: Vec<_> = ctx
+            .env
+            .vars()
+            .filter_map(|(name, value)| Some((name.to_str()?, value.as_encoded_bytes())))
+            .collect();
+        variables_of(plan, &mut variables);
+        let secrets = Secrets::new(variables);
+        let enforce = |mode: &str, old: &str, default: bool| {
+            ctx.env.get(mode).or_else(|| ctx.env.get(old)).map_or(default, is_true)
+        };
+        Ok(Self {
+            task_slug: slug_of(&ctx.layout.root, &task, &watch),
+            layout: ctx.layout.clone(),
+            repo: ctx.repo.clone(),
+            clock: ctx.clock,
+            env: stage_env(&ctx.env, &ctx.layout, &task),
+            lineage: ctx.env.get(process::LINEAGE).unwrap_or_default().to_owned(),
+            emit_streams: ctx.env.flag("CODEX_ORCHESTRATOR_EMIT_COMMAND_STREAMS"),
+            secrets,
+            mask_mode: match enforce("CODEX_PRIVACY_GUARD_MODE", "CODEX_PRIVACY_GUARD_ENFORCE", true) {
+                true => MaskMode::Enforce,
+                false => MaskMode::Shadow,
+            },
+            control_plane_mode: match enforce(
+                "CODEX_CONTROL_PLANE_MODE",
+                "CODEX_CONTROL_PLANE_ENFORCE",
+                false,
+            ) {
+                true => "enforce",
+                false => "shadow",
+            },
+            task,
+            watch,
+        })
+    }
+
+    fn masked(&self, text: &str) -> String {
+        match self.mask_mode {
+            MaskMode::Enforce => self.secrets.mask_text(text).into_owned(),
+            MaskMode::Shadow => text.to_owned(),
+        }
+    }
+
+    fn warn(&self, what: &str, err: impl Into<anyhow::Error>) {
+        self.watch.borrow_mut().warn(&format!("{what}: {:#}", err.into()));
+    }
+
+    /// Returns the digest of everything that decides what runs.
+    pub fn digest(plan: &Plan) -> String {
+        format!("sha256:{}", sha256_hex(plan.digest_input().as_bytes()))
+    }
+
+    /// Returns what git says about the worktree now.
+    pub fn keys(&self) -> Result<GitKeys> {
+        self.repo.keys().context("cannot tell which tree this is")
+    }
+}
+
+/// Adds the variables that the stages of a plan set.
+fn variables_of<'a>(plan: &'a Plan, variables: &mut Vec<(&'a str, &'a [u8])>) {
+    for planned in &plan.stages {
+        if let Action::Command(action) = &planned.stage.action {
+            variables.extend(action.env.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
+        }
+        if let Some(child) = &planned.child {
+            variables_of(child, variables);
+        }
+    }
+}
+
+/// Returns the task's short name from `tasks/index.json` (`contract-core.md` §8.4).
+fn slug_of(root: &Path, task: &TaskId, watch: &SharedWatch) -> String {
+    let path = root.join("tasks").join("index.json");
+    let Ok(Some(bytes)) = fs::read_if_there(&path) else { return task.to_string() };
+    match serde_json::from_slice::<Value>(&bytes) {
+        Ok(index) => index["items"]
+            .as_array()
+            .and_then(|items| items.iter().find(|item| item["id"] == task.as_str())?["slug"].as_str())
+            .unwrap_or(task.as_str())
+            .to_owned(),
+        Err(err) => {
+            watch
+                .borrow_mut()
+                .warn(&format!("`{}` is no JSON, so the task has no slug: {err}", path.display()));
+            task.to_string()
+        }
+    }
+}
+
+/// Returns the environment of every stage, but for what depends on the run (`contract-core.md` §3).
+fn stage_env(env: &Env, layout: &Layout, task: &TaskId) -> Vec<(OsString, OsString)> {
+    let ours = [
+        ("MCP_RUNNER_TASK_ID", OsString::from(task.as_str())),
+        ("CODEX_ORCHESTRATOR_TASK_ID", OsString::from(task.as_str())),
+        ("CODEX_ORCHESTRATOR_RUNS_DIR", layout.runs.clone().into()),
+        ("CODEX_ORCHESTRATOR_OUT_DIR", layout.out.clone().into()),
+        ("CODEX_ORCHESTRATOR_REPO_ROOT", layout.root.clone().into()),
+        ("DESIGN_CONFIG_PATH", layout.root.join("design.config.yaml").into()),
+    ];
+    let inherited = env
+        .vars()
+        // A stage may work in another repository; a hook's variables would lead it astray.
+        .filter(|(name, _)| !is_local_variable(name))
+        // The target was meant for this run, not for runs that its stages start.
+        .filter(|(name, _)| *name != crate::pipeline::plan::TARGET_VARIABLE)
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    inherited.chain(ours.into_iter().map(|(name, value)| (OsString::from(name), value))).collect()
+}
+
+/// One run, from its creation to its last file.
+pub struct RunHost {
+    shared: Rc<Shared>,
+    plan: Plan,
+    recorder: Recorder,
+    /// The log of the running command.
+    log: Option<Appender>,
+    depth: usize,
+    approval_policy: Option<String>,
+}
+
+impl RunHost {
+    /// Makes a run that is queued: everything is on disk that must be before it starts.
+    pub fn create(
+        shared: Rc<Shared>,
+        plan: Plan,
+        parent: Option<&str>,
+        approval_policy: Option<String>,
+        depth: usize,
+    ) -> Result<Self> {
+        let git = shared.keys()?;
+        let at = shared.clock.now();
+        let run: RunId = format!("{}-{}", at.as_run_prefix(), random_hex::<4>().context("no randomness")?)
+            .parse()
+            .expect("a stamp and hex digits are a run id");
+        let token = random_hex::<32>().context("no randomness")?;
+        let paths = shared.layout.run(&shared.task, &run);
+        let manifest =
+            first_manifest(&shared, &plan, &run, &paths, git, parent, approval_policy.clone(), &token, at);
+        let stored = || -> Result<Recorder> {
+            let cli = paths.dir.parent().expect("a run has a folder above it");
+            fs::create_dir_all(cli)?;
+            fs::create_private_dir(&paths.dir)?;
+            fs::create_private_dir(&paths.commands)?;
+            fs::create_private_dir(&paths.errors)?;
+            let me = process::myself(at);
+            let Asked::Granted(lease) = Lease::ask(&paths.lease, &me)? else {
+                return Err(Refusal::new(Kind::Busy, format!("somebody else made run `{run}`")).into());
+            };
+            Ok(Recorder::create(&shared.layout, paths.clone(), manifest, &token, lease, at)?)
+        };
+        let recorder = stored().context("the run cannot be stored, so it does not start")?;
+        Ok(Self { shared, plan, recorder, log: None, depth, approval_policy })
+    }
+
+    /// Goes on with a run that was interrupted.
+    pub fn reopen(shared: Rc<Shared>, plan: Plan, recorder: Recorder) -> Self {
+        let approval_policy = recorder.manifest().approval_policy.clone();
+        Self { shared, plan, recorder, log: None, depth: 0, approval_policy }
+    }
+
+    /// Returns who works on the run: this process.
+    pub fn owner(&self) -> Owner {
+        process::myself(self.shared.clock.now())
+    }
+
+    /// Returns the state of the run.
+    pub fn manifest(&self) -> &Manifest {
+        self.recorder.manifest()
+    }
+
+    /// Ends the run: the verdict, then everything that follows from it. Returns the final state.
+    pub fn end(mut self, outcome: Outcome) -> Result<Manifest> {
+        let end = self.run_end(outcome);
+        self.tell(Happened::Finished(Box::new(end)), 0)?;
+        self.record_end(false)
+    }
+
+    /// Writes what follows from a verdict that is already in the journal. Failures here are
+    /// warnings: the evidence is complete without them. `maybe_recorded` is whether an earlier
+    /// process may have got through with some of it.
+    pub fn record_end(mut self, maybe_recorded: bool) -> Result<Manifest> {
+        let at = self.now();
+        let mode = match self.plan.target.and_then(|at| self.plan.stages.get(at)) {
+            Some(target) if target.stage.hints.requires_cloud => "cloud",
+            _ => "mcp",
+        };
+        let mut plan = serde_json::to_value(self.plan.items()).expect("a plan has string keys");
+        mask_strings(&mut plan, &self.shared);
+        let summary = summary::summarize(self.manifest(), plan, mode, at);
+        let paths = self.recorder.paths().clone();
+        let summary_path = match fs::write_atomically(&paths.summary, &pretty(&summary), Durability::Process)
+        {
+            Ok(()) => Some(self.shared.layout.relative(&paths.summary)),
+            Err(err) => {
+                self.shared.warn("the run summary was not written", err);
+                None
+            }
+        };
+        let recorded = self.record_in_task(&summary, maybe_recorded, at);
+        let event = Happened::Recorded { run_summary_path: summary_path, metrics_recorded: recorded };
+        self.tell(event, 0)?;
+        self.recorder.beat(at)?;
+        self.recorder.save(Durability::Power)?;
+        Ok(self.recorder.manifest().clone())
+    }
+
+    /// Ends a child of this run whose process died.
+    pub fn close_abandoned(&self, recorder: Recorder, outcome: Outcome) -> Result<()> {
+        // What a child planned is not known any more; only its summary names it.
+        let plan = Plan { stages: Vec::new(), target: None, only_target: false, ..self.plan.clone() };
+        let child = Self {
+            shared: Rc::clone(&self.shared),
+            plan,
+            recorder,
+            log: None,
+            depth: self.depth + 1,
+            approval_policy: None,
+        };
+        child.end(outcome).map(drop)
+    }
+
+    fn run_end(&self, outcome: Outcome) -> RunEnd {
+        let manifest = self.manifest();
+        let guardrails =
+            guardrail::coverage(&manifest.commands, manifest.guardrails_required.unwrap_or(true), self.now());
+        let mut notes: Vec<_> = guardrails.recommendation.clone().into_iter().collect();
+        notes.push(guardrails.summary.clone());
+        if let Some(only) = manifest.plan.as_ref().and_then(|plan| plan.only.as_ref()) {
+            notes.push(format!("Partial run: only stage '{only}' was asked for, and only it is proven."));
+        }
+        let (tree_at_end, moved) = match self.shared.repo.tree_now() {
+            Ok(now) => {
+                let moved = manifest.git.as_ref().map(|git| git.tree.as_ref() != Some(&now.state.tree));
+                (Some(now.state.tree), moved)
+            }
+            Err(err) => {
+                self.shared.warn("cannot tell whether the tree moved", err);
+                (None, None)
+            }
+        };
+        match moved {
+            Some(true) => {
+                notes.push("The tree moved while the run went on: this run proves nothing.".to_owned())
+            }
+            None => notes.push("Whether the tree moved is not known: this run proves nothing.".to_owned()),
+            Some(false) => {}
+        }
+        RunEnd {
+            status: outcome.status,
+            status_detail: outcome.detail,
+            notes,
+            guardrail_status: Some(guardrails),
+            tree_at_end,
+            moved: moved.or(Some(true)),
+        }
+    }
+
+    /// Adds the run to the files that all runs of the task share. Returns whether its metrics are
+    /// in `metrics.json`.
+    fn record_in_task(&self, summary: &summary::RunSummary, maybe_recorded: bool, at: Stamp) -> bool {
+        let Shared { layout, task, .. } = &*self.shared;
+        let manifest = self.manifest();
+        let line = metrics::line(manifest, at);
+        let lock = match Lock::take(&layout.task_lock(task), PATIENCE) {
+            Ok(lock) => lock,
+            Err(err) => {
+                self.shared.warn("the task's files cannot be locked", err);
+                None
+            }
+        };
+        if lock.is_none() {
+            // Somebody has held the lock for too long. The next run appends the line.
+            if let Err(err) = store::metrics::queue(layout, task, &line, at) {
+                self.shared.warn("the metrics were not queued", err);
+            }
+            return false;
+        }
+        let resumed = manifest.attempts.as_ref().is_some_and(|attempts| attempts.len() > 1);
+        match history::add(layout, task, summary, resumed || maybe_recorded) {
+            Ok(history::Added::Fine) => {}
+            Ok(history::Added::Quarantined(aside)) => {
+                let text = format!(
+                    "the run history was no JSON of this task; it was moved to `{}`",
+                    aside.display()
+                );
+                self.shared.watch.borrow_mut().warn(&text);
+            }
+            Err(err) => self.shared.warn("the run history was not written", err),
+        }
+        let short = layout.task(task).join(manifest.run_id.as_str());
+        let written = fs::create_dir_all(&short).and_then(|()| {
+            fs::write_atomically(&short.join("manifest.json"), &pretty(summary), Durability::Process)
+        });
+        if let Err(err) = written {
+            self.shared.warn("the short manifest was not written", err);
+        }
+        if let Err(err) =
+            store::drift::record(layout, task, &manifest.run_id, self.shared.control_plane_mode, at)
+        {
+            self.shared.warn("the drift report was not written", err);
+        }
+        match store::metrics::record(layout, task, &line, maybe_recorded, at) {
+            Ok(warnings) => {
+                for err in warnings {
+                    self.shared.warn("an aggregate of the metrics was not written", err);
+                }
+                true
+            }
+            Err(err) => {
+                self.shared.warn("the metrics were not written", err);
+                false
+            }
+        }
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "everything that a run begins with")]
+fn first_manifest(
+    shared: &Shared,
+    plan: &Plan,
+    run: &RunId,
+    paths: &RunPaths,
+    git: GitKeys,
+    parent: Option<&str>,
+    approval_policy: Option<String>,
+    token: &str,
+    at: Stamp,
+) -> Manifest {
+    let instructions = instructions::load(&shared.layout);
+    let capability = plan.tags.first().map_or("general", String::as_str);
+    let entry = |planned: &PlannedStage| entry(shared, planned);
+    let mode = if shared.mask_mode == MaskMode::Enforce { "enforce" } else { "shadow" };
+    Manifest {
+        version: 1,
+        task_id: shared.task.clone(),
+        task_slug: Some(shared.task_slug.clone()),
+        run_id: run.clone(),
+        parent_run_id: parent.map(str::to_owned),
+        pipeline_id: plan.pipeline.to_string(),
+        pipeline_title: shared.masked(&plan.title),
+        runner: "codex-cli".to_owned(),
+        approval_policy,
+        status: RunStatus::Queued,
+        status_detail: None,
+        started_at: Some(at),
+        completed_at: None,
+        updated_at: Some(at),
+        heartbeat_at: Some(at),
+        heartbeat_interval_seconds: HEARTBEAT_SECONDS,
+        heartbeat_stale_after_seconds: STALE_SECONDS,
+        artifact_root: shared.layout.relative(&paths.dir),
+        compat_path: shared.layout.relative(&shared.layout.task(&shared.task).join("mcp").join(run.as_str())),
+        log_path: shared.layout.relative(&paths.journal),
+        summary: None,
+        metrics_recorded: false,
+        resume_token: Some(sha256_hex(token.as_bytes())),
+        resume_events: Vec::new(),
+        approvals: Vec::new(),
+        commands: plan.stages.iter().map(entry).collect(),
+        child_runs: Vec::new(),
+        run_summary_path: None,
+        plan_target_id: plan.target_id(),
+        instructions_hash: instructions.hash,
+        instructions_sources: instructions.sources,
+        prompt_packs: Some(Vec::new()),
+        guardrails_required: Some(plan.guardrails_required),
+        learning: Some(json!({
+            "validation": {"mode": "per-task", "grouping": null, "status": "pending"},
+            "alerts": [],
+            "approvals": [],
+        })),
+        tfgrpo: None,
+        control_plane: Some(json!({
+            "schema_id": "codex.control-plane.run-request",
+            "schema_version": "2.0.0",
+            "request_id": run,
+            "validation": {"mode": shared.control_plane_mode, "status": "passed", "timestamp": at, "errors": []},
+            "enforcement": {
+                "enabled": shared.control_plane_mode == "enforce",
+                "activated_at": (shared.control_plane_mode == "enforce").then_some(at),
+            },
+        })),
+        scheduler: Some(Scheduler::single(&shared.task, capability, at)),
+        guardrail_status: None,
+        handles: Some(Vec::new()),
+        privacy: Some(Privacy {
+            mode: mode.to_owned(),
+            decisions: Vec::new(),
+            totals: PrivacyTotals::default(),
+            log_path: Some(shared.layout.relative(&paths.privacy)),
+            other: Default::default(),
+        }),
+        git: Some(git),
+        plan: Some(PlanRecord {
+            digest: Shared::digest(plan),
+            partial: plan.only_target,
+            only: plan
+                .target
+                .filter(|_| plan.only_target)
+                .and_then(|at| Some(plan.stages.get(at)?.stage.id.to_string())),
+            masked: shared.secrets.names().to_vec(),
+            notes: instructions.notes,
+        }),
+        attempts: None,
+        journal: None,
+        other: Default::default(),
+    }
+}
+
+fn entry(shared: &Shared, planned: &PlannedStage) -> StageEntry {
+    let PlannedStage { index, stage, .. } = planned;
+    let (kind, command) = match &stage.action {
+        Action::Command(action) => ("command", Some(shared.masked(&action.command))),
+        Action::Subpipeline { .. } => ("subpipeline", None),
+    };
+    StageEntry {
+        index: *index,
+        id: stage.id.to_string(),
+        title: shared.masked(&stage.title),
+        command,
+        kind: kind.to_owned(),
+        status: StageStatus::Pending,
+        started_at: None,
+        completed_at: None,
+        exit_code: None,
+        summary: None,
+        log_path: None,
+        error_file: None,
+        sub_run_id: None,
+    }
+}
+
+fn mask_strings(value: &mut Value, shared: &Shared) {
+    match value {
+        Value::String(text) => *text = shared.masked(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| mask_strings(item, shared)),
+        Value::Object(map) => map.values_mut().for_each(|item| mask_strings(item, shared)),
+        _ => {}
+    }
+}
+
+impl Host for RunHost {
+    fn now(&self) -> Stamp {
+        self.shared.clock.now()
+    }
+
+    fn run_id(&self) -> &str {
+        self.manifest().run_id.as_str()
+    }
+
+    fn pipeline_id(&self) -> &str {
+        self.plan.pipeline.as_str()
+    }
+
+    fn tell(&mut self, event: Happened, index: usize) -> Result<()> {
+        let at = self.now();
+        self.recorder.record(event.clone(), at, index)?;
+        if let Happened::StageFinished(end) = &event {
+            self.log = None;
+            self.keep_decisions(end)?;
+        }
+        self.shared.watch.borrow_mut().event(self.depth, self.recorder.manifest(), &event, index);
+        Ok(())
+    }
+
+    fn is_finished(&self, index: usize) -> bool {
+        self.manifest().commands.get(index - 1).is_some_and(|entry| entry.status.is_finished())
+    }
+
+    fn begin_command(&mut self, planned: &PlannedStage) -> Result<Setup> {
+        let Shared { layout, env, lineage, emit_streams, .. } = &*self.shared;
+        let PlannedStage { index, stage: Stage { id, action, .. }, .. } = planned;
+        let Action::Command(action) = action else { unreachable!("only commands are begun") };
+        let paths = self.recorder.paths();
+        let attempt = self.manifest().attempts.as_ref().map_or(1, Vec::len) as u32;
+        if attempt > 1 {
+            // What an earlier attempt says about its failure is kept, under a name that says so.
+            let note = paths.stage_error(*index, id.as_str());
+            fs::rename(&note, &paths.earlier_stage_error(*index, id.as_str(), attempt - 1))?;
+        }
+        let log_path = paths.stage_log(*index, id.as_str());
+        let lineage = match lineage.as_str() {
+            "" => self.run_id().to_owned(),
+            outer => format!("{outer}:{}", self.run_id()),
+        };
+        let mut env = env.clone();
+        for (name, value) in [
+            ("CODEX_ORCHESTRATOR_RUN_ID", OsString::from(self.run_id())),
+            ("CODEX_ORCHESTRATOR_PIPELINE_ID", OsString::from(self.pipeline_id())),
+            ("CODEX_ORCHESTRATOR_MANIFEST_PATH", paths.manifest.clone().into()),
+            ("CODEX_ORCHESTRATOR_RUN_DIR", paths.dir.clone().into()),
+            (process::LINEAGE, OsString::from(lineage)),
+        ] {
+            env.push((name.into(), value));
+        }
+        env.extend(action.env.iter().map(|(name, value)| (name.into(), value.into())));
+        let setup = Setup {
+            env,
+            cwd: layout.root.join(action.cwd.as_deref().unwrap_or("")),
+            log_path: layout.relative(&log_path),
+            emit_streams: *emit_streams,
+        };
+        self.log = Some(Appender::open(&log_path)?);
+        Ok(setup)
+    }
+
+    fn masker(&self) -> Masker {
+        Masker::new(&self.shared.secrets, self.shared.mask_mode)
+    }
+
+    fn mask_mode(&self) -> MaskMode {
+        self.shared.mask_mode
+    }
+
+    fn masked(&self, text: &str) -> String {
+        self.shared.masked(text)
+    }
+
+    fn log(&mut self, lines: &[u8]) -> Result<()> {
+        self.recorder.log(lines)?;
+        if let Some(log) = &mut self.log {
+            log.append(lines)?;
+        }
+        Ok(())
+    }
+
+    fn printed(&mut self, index: usize, stream: Stream, text: &str) {
+        self.shared.watch.borrow_mut().printed(self.depth, index, stream, text);
+    }
+
+    fn keep_error(&mut self, index: usize, note: &Value) -> Result<String> {
+        let manifest = self.manifest();
+        let id = manifest.commands[index - 1].id.clone();
+        let mut document = json!({"run_id": manifest.run_id, "task_id": manifest.task_id});
+        if let (Value::Object(document), Value::Object(note)) = (&mut document, note) {
+            document.extend(note.clone());
+        }
+        let path = self.recorder.paths().stage_error(index, &id);
+        fs::write_atomically(&path, &pretty(&document), Durability::Power)?;
+        Ok(self.shared.layout.relative(&path))
+    }
+
+    fn beat(&mut self) -> Result<()> {
+        let at = self.now();
+        self.recorder.beat(at)?;
+        self.tell(Happened::Heartbeat, 0)?;
+        Ok(self.recorder.save(Durability::Process)?)
+    }
+
+    fn save_due(&self) -> Option<Instant> {
+        self.recorder.save_due()
+    }
+
+    fn save(&mut self) -> Result<()> {
+        Ok(self.recorder.save(Durability::Process)?)
+    }
+
+    fn begin_child(&mut self, index: usize, plan: &Plan) -> Result<Box<dyn Host>> {
+        let parent = self.run_id().to_owned();
+        let policy = self.approval_policy.clone();
+        let mut child =
+            RunHost::create(Rc::clone(&self.shared), plan.clone(), Some(&parent), policy, self.depth + 1)?;
+        let link = Happened::ChildLinked {
+            run_id: child.run_id().to_owned(),
+            pipeline_id: plan.pipeline.to_string(),
+            manifest: self.shared.layout.relative(&child.recorder.paths().manifest),
+        };
+        self.tell(link, index)?;
+        let owner = child.owner();
+        child.tell(Happened::Started { owner }, 0)?;
+        Ok(Box::new(child))
+    }
+
+    fn finish(self: Box<Self>, outcome: Outcome) -> Result<ChildEnd> {
+        let manifest = (*self).end(outcome)?;
+        let summary = match &manifest.summary {
+            Some(notes) => format!("{} {}: {notes}", manifest.pipeline_title, manifest.status),
+            None => format!("{} {}", manifest.pipeline_title, manifest.status),
+        };
+        Ok(ChildEnd { run_id: manifest.run_id.to_string(), status: manifest.status, summary })
+    }
+}
+
+impl RunHost {
+    fn keep_decisions(&self, end: &crate::run::event::StageEnd) -> Result<()> {
+        if end.decisions.is_empty() {
+            return Ok(());
+        }
+        let mut lines = Vec::new();
+        for decision in &end.decisions {
+            serde_json::to_writer(&mut lines, decision).expect("a decision has string keys");
+            lines.push(b'\n');
+        }
+        Ok(Appender::open(&self.recorder.paths().privacy)?.append(&lines)?)
+    }
+}

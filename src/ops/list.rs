@@ -1,0 +1,96 @@
+//! `list`: the runs of all worktrees.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::which::{self, Pulse};
+use super::{Context, Kind, Refusal};
+use crate::id::TaskId;
+use crate::run::manifest::Manifest;
+use crate::run::status::RunStatus;
+use crate::store::catalog::{self, Found, ReadError};
+use crate::store::layout::Layout;
+
+/// Which runs to list.
+#[derive(Clone, Debug, Default)]
+pub struct ListOptions {
+    pub task: Option<TaskId>,
+    pub status: Vec<RunStatus>,
+    /// A revision: runs that began at that commit.
+    pub commit: Option<String>,
+    /// A path, or git's name of a linked worktree.
+    pub worktree: Option<String>,
+    /// At most so many; all if none.
+    pub limit: Option<usize>,
+}
+
+/// One run of the list.
+#[derive(Debug)]
+pub struct Listed {
+    pub found: Found,
+    pub run: Result<(Manifest, Pulse), ReadError>,
+}
+
+/// Returns runs, newest first. Reads no more of them than the answer needs.
+pub fn list(ctx: &Context, options: &ListOptions) -> Result<Vec<Listed>> {
+    let layouts = match &options.worktree {
+        Some(wanted) => vec![worktree(ctx, wanted)?],
+        None => ctx.layouts(),
+    };
+    let commit = options.commit.as_deref().map(|rev| resolve(ctx, rev)).transpose()?;
+    let mut all = catalog::all(&layouts, options.task.as_ref());
+    catalog::newest_first(&mut all);
+    let limit = options.limit.unwrap_or(usize::MAX);
+    let mut listed = Vec::new();
+    for found in all {
+        if listed.len() >= limit {
+            break;
+        }
+        // What a crash left before the run had begun is no run.
+        if !found.paths.manifest.exists() && !found.paths.journal.exists() {
+            continue;
+        }
+        let run = catalog::read(&found.paths).map(|state| {
+            let pulse = which::pulse(ctx, &found, &state);
+            (state.manifest, pulse)
+        });
+        let wanted = match &run {
+            Ok((manifest, _)) => {
+                let at = manifest.git.as_ref().and_then(|git| git.commit.as_deref());
+                (options.status.is_empty() || options.status.contains(&manifest.status))
+                    && commit.as_deref().is_none_or(|commit| at == Some(commit))
+            }
+            Err(_) => options.status.is_empty() && commit.is_none(),
+        };
+        if wanted {
+            listed.push(Listed { found, run });
+        }
+    }
+    Ok(listed)
+}
+
+fn resolve(ctx: &Context, rev: &str) -> Result<String> {
+    let no_commit = || Refusal::new(Kind::Usage, format!("`{}` names no commit", rev.escape_debug()));
+    Ok(ctx.repo.resolve(rev)?.ok_or_else(no_commit)?)
+}
+
+fn worktree(ctx: &Context, wanted: &str) -> Result<Layout> {
+    let path: PathBuf = ctx.env.cwd().join(wanted);
+    let path = path.canonicalize().unwrap_or(path);
+    let worktrees = ctx.repo.worktrees()?;
+    let found = worktrees
+        .iter()
+        .find(|worktree| worktree.name.as_deref() == Some(wanted))
+        .or_else(|| worktrees.iter().find(|worktree| worktree.path == path));
+    match found {
+        Some(worktree) if worktree.path == ctx.repo.work_tree() => Ok(ctx.layout.clone()),
+        Some(worktree) => Ok(ctx.layout.of_worktree(&worktree.path)),
+        None => Err(Refusal::new(
+            Kind::Usage,
+            format!("`{}` is no worktree of this repository", wanted.escape_debug()),
+        )
+        .hint("`git worktree list` shows them")
+        .into()),
+    }
+}

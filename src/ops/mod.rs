@@ -1,0 +1,96 @@
+//! What a user asks for: one file per request. Nothing here prints.
+
+pub mod host;
+pub mod instructions;
+pub mod list;
+pub mod logs;
+pub mod plan;
+pub mod resume;
+pub mod start;
+pub mod status;
+pub mod which;
+
+use std::fmt;
+
+use anyhow::Result;
+
+use crate::git::Repo;
+use crate::store::layout::Layout;
+use crate::sys::clock::Clock;
+use crate::sys::env::Env;
+
+/// The outside of one request, read once.
+pub struct Context {
+    pub repo: Repo,
+    pub layout: Layout,
+    pub env: Env,
+    pub clock: Clock,
+}
+
+impl Context {
+    /// Finds the repository that the current folder, or `CODEX_ORCHESTRATOR_ROOT`, belongs to.
+    pub fn open(env: Env, clock: Clock) -> Result<Self> {
+        let from = env
+            .path("CODEX_ORCHESTRATOR_ROOT")
+            .map_or_else(|| env.cwd().to_owned(), |root| env.cwd().join(root));
+        let repo = Repo::discover(&from)?;
+        let layout = Layout::resolve(repo.work_tree(), &env);
+        Ok(Self { repo, layout, env, clock })
+    }
+
+    /// Returns the roots of every worktree of the repository, ours first.
+    pub fn layouts(&self) -> Vec<Layout> {
+        let mut layouts = vec![self.layout.clone()];
+        for worktree in self.repo.worktrees().unwrap_or_default() {
+            let layout = self.layout.of_worktree(&worktree.path);
+            if !layouts.iter().any(|known| known.runs == layout.runs) {
+                layouts.push(layout);
+            }
+        }
+        layouts
+    }
+}
+
+/// Why a request was not carried out: which exit code says so, in what words, and what to type next.
+#[derive(Debug)]
+pub struct Refusal {
+    pub kind: Kind,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+/// The kinds of refusal, one per exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// 2: what was asked for makes no sense.
+    Usage,
+    /// 3: it would not be safe.
+    Unsafe,
+    /// 4: the evidence could not be stored.
+    Storage,
+    /// 5: somebody else is at it.
+    Busy,
+    /// 6: the evidence is not to be believed.
+    Invalid,
+}
+
+impl Refusal {
+    /// Returns a refusal without a hint.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None }
+    }
+
+    /// Adds what to type next.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}

@@ -1,0 +1,48 @@
+//! `plan`: what would run.
+
+use anyhow::{Context as _, Result};
+
+use super::Context;
+use crate::id::PipelineId;
+use crate::pipeline::config::{self, FILE_NAME};
+use crate::pipeline::plan::{self, Plan, Target};
+use crate::pipeline::{Config, builtin};
+use crate::sys::fs;
+
+/// What to plan.
+#[derive(Clone, Debug, Default)]
+pub struct PlanOptions {
+    pub pipeline: Option<PipelineId>,
+    /// The stage that is to run alone.
+    pub target: Option<String>,
+}
+
+/// Returns the plan. Writes nothing.
+pub fn plan(ctx: &Context, options: &PlanOptions) -> Result<Plan> {
+    let config = load(ctx)?;
+    let read = |name: &str| {
+        let path = ctx.layout.root.join(name);
+        let bytes = fs::read_if_there(&path).ok().flatten()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let builtins = |id: &PipelineId| builtin::find(id, &read);
+    let pipeline = plan::choose(&config, &builtins, options.pipeline.as_ref())?;
+    let variable = ctx.env.get(plan::TARGET_VARIABLE);
+    let target = Target::named(options.target.as_deref(), variable);
+    Ok(Plan::new(&config, &builtins, pipeline, target.as_ref())?)
+}
+
+/// Returns what the project declares; nothing if it has no configuration.
+pub fn load(ctx: &Context) -> Result<Config> {
+    let path = ctx.layout.root.join(FILE_NAME);
+    let Some(bytes) = fs::read_if_there(&path).context("cannot read the configuration")? else {
+        return Ok(Config::default());
+    };
+    let text = String::from_utf8(bytes).map_err(|err| {
+        super::Refusal::new(
+            super::Kind::Usage,
+            format!("`{}` is no UTF-8 text: {}", path.display(), err.utf8_error()),
+        )
+    })?;
+    Ok(config::parse(FILE_NAME, &text)?)
+}

@@ -1,0 +1,390 @@
+//! `resume`: go on with a run that did not finish.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::host::{RunHost, Shared, SharedWatch};
+use super::plan::{self, PlanOptions};
+use super::start::{RunOutcome, with_interrupts};
+use super::which;
+use super::{Context, Kind, Refusal};
+use crate::id::TaskId;
+use crate::pipeline::plan::Plan;
+use crate::run::event::Happened;
+use crate::run::manifest::{Manifest, Owner, ResumeEvent, ResumeOutcome};
+use crate::run::status::RunStatus;
+use crate::runner::{self, Host, Outcome};
+use crate::store::catalog::{self, Found, State, Wanted};
+use crate::store::journal;
+use crate::store::lease::{Asked, Lease};
+use crate::store::recorder::Recorder;
+use crate::sys::digest::{equal_in_constant_time, sha256_hex};
+use crate::sys::{fs, process};
+
+/// Which run to resume, and who asks.
+#[derive(Clone, Debug)]
+pub struct ResumeOptions {
+    pub task: Option<TaskId>,
+    pub run: Wanted,
+    /// The resume token; that of the run's folder by default.
+    pub token: Option<String>,
+    pub actor: String,
+    pub reason: String,
+    pub target: Option<String>,
+    /// Whether to go on although the tree has changed since the run began.
+    pub moved_tree: bool,
+}
+
+/// Goes on with a run: keeps the stages that finished, and runs the others.
+pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Result<RunOutcome> {
+    let (found, _) = which::run(ctx, options.task.as_ref(), &options.run)?;
+    let _ = &found.layout;
+    if found.layout != ctx.layout {
+        return Err(elsewhere(&found).into());
+    }
+    // The lease first: what is read without it may change while we look at it.
+    let me = process::myself(ctx.clock.now());
+    let lease = take_lease(ctx, &found, &me)?;
+    let state = catalog::read(&found.paths).with_context(|| format!("cannot read run `{}`", found.run))?;
+    refuse_if_alive_elsewhere(ctx, &found, &state)?;
+    verify_journal(&found)?;
+    let mut resume = ResumeEvent {
+        timestamp: ctx.clock.now(),
+        actor: options.actor.clone(),
+        reason: options.reason.clone(),
+        outcome: ResumeOutcome::Blocked,
+        detail: None,
+    };
+    let manifest = &state.manifest;
+    let target = options.target.clone().or_else(|| manifest.plan.as_ref()?.only.clone());
+    let pipeline = manifest.pipeline_id.parse().ok();
+    if pipeline.as_ref().is_some_and(|id: &crate::id::PipelineId| id.as_str() == "exec") || pipeline.is_none()
+    {
+        return Err(Refusal::new(
+            Kind::Usage,
+            format!("run `{}` executed no pipeline that could go on", found.run),
+        )
+        .into());
+    }
+    if let Err(refusal) = check_token(&found, manifest, options.token.as_deref()) {
+        resume.detail = Some(refusal.message.clone());
+        let mut recorder = Recorder::open(found.paths.clone(), adopt(&found, state.manifest)?, lease)?;
+        recorder.record(Happened::ResumeRefused { resume }, ctx.clock.now(), 0)?;
+        recorder.save(fs::Durability::Power)?;
+        return Err(refusal.into());
+    }
+    if manifest.status == RunStatus::Succeeded && (manifest.metrics_recorded || manifest.journal.is_none()) {
+        return Err(Refusal::new(
+            Kind::Usage,
+            format!("run `{}` succeeded: there is nothing left to do", found.run),
+        )
+        .hint("`git orchestrate start` makes a new run")
+        .into());
+    }
+    let plan =
+        plan::plan(ctx, &PlanOptions { pipeline, target }).context("cannot plan what is left of the run")?;
+    verify_plan(&found, manifest, &plan)?;
+    ctx.layout.check(&found.task)?;
+    let shared = Rc::new(Shared::new(ctx, found.task.clone(), &plan, watch.clone())?);
+    // A verdict that was reached, but not followed up: the process died in between.
+    if manifest.status.is_terminal() && !manifest.metrics_recorded && interrupted_at_the_end(&found)? {
+        let succeeded = manifest.status == RunStatus::Succeeded;
+        if succeeded {
+            let recorder = Recorder::open(found.paths.clone(), state.manifest, lease)?;
+            let manifest = RunHost::reopen(shared, plan, recorder).record_end(true)?;
+            return Ok(RunOutcome { manifest, interrupt: None });
+        }
+    }
+    if !options.moved_tree {
+        verify_tree(&shared, &found, manifest)?;
+    }
+    end_orphans(&found, &watch)?;
+    with_interrupts(async |interrupts| {
+        let recorder = Recorder::open(found.paths.clone(), adopt(&found, state.manifest)?, lease)?;
+        let mut host = RunHost::reopen(shared, plan.clone(), recorder);
+        resume.outcome = ResumeOutcome::Accepted;
+        let abandoned = abandoned_children(host.manifest());
+        let owner = host.owner();
+        host.tell(Happened::Resumed { resume, owner }, 0)?;
+        for child in abandoned {
+            close_child(ctx, &found, &child, &mut host)?;
+        }
+        let outcome = runner::execute(&plan, &mut host, interrupts).await?;
+        let manifest = host.end(outcome)?;
+        Ok(RunOutcome { manifest, interrupt: interrupts.first() })
+    })
+}
+
+fn elsewhere(found: &Found) -> Refusal {
+    let root = found.layout.root.display();
+    Refusal::new(Kind::Usage, format!("run `{}` belongs to the worktree `{root}`", found.run))
+        .hint(format!("git -C '{root}' orchestrate resume {}", found.run))
+}
+
+fn take_lease(ctx: &Context, found: &Found, me: &Owner) -> Result<Lease> {
+    match Lease::ask(&found.paths.lease, me).context("cannot ask who works on the run")? {
+        Asked::Granted(lease) => Ok(lease),
+        Asked::Held(owner) => Err(busy(ctx, found, owner.as_ref()).into()),
+    }
+}
+
+fn busy(ctx: &Context, found: &Found, owner: Option<&Owner>) -> Refusal {
+    let who = match owner {
+        Some(owner) => {
+            let age = ctx.clock.now().seconds_since(owner.at);
+            format!("process {} on `{}` has worked on it for {age:.0} s", owner.pid, owner.host)
+        }
+        None => "another process works on it".to_owned(),
+    };
+    Refusal::new(Kind::Busy, format!("run `{}` is alive: {who}", found.run))
+        .hint(format!("follow it with `git orchestrate status --run {} --watch`", found.run))
+}
+
+/// A kernel lock says nothing about other machines, nor about a process of the reference.
+fn refuse_if_alive_elsewhere(ctx: &Context, found: &Found, state: &State) -> Result<()> {
+    let manifest = &state.manifest;
+    if manifest.status.is_terminal() {
+        return Ok(());
+    }
+    let here = manifest.owner().is_some_and(|owner| owner.host == process::host());
+    if here || which::pulse(ctx, found, state).liveness.stale {
+        return Ok(());
+    }
+    Err(busy(ctx, found, manifest.owner()).into())
+}
+
+/// Checks that `manifest.json` is what the journal adds up to. A manifest of the reference has no
+/// journal to check against.
+fn verify_journal(found: &Found) -> Result<()> {
+    let Some(bytes) = fs::read_if_there(&found.paths.manifest)? else { return Ok(()) };
+    let Ok(on_disk) = serde_json::from_slice::<Manifest>(&bytes) else { return Ok(()) };
+    let Some(mark) = on_disk.journal.clone() else {
+        return match journal::rebuild(&found.paths.journal, None) {
+            Ok(Some(_)) => Err(edited(found, "journal").into()),
+            _ => Ok(()),
+        };
+    };
+    let length = std::fs::metadata(&found.paths.journal).map(|meta| meta.len()).unwrap_or(0);
+    if length < mark.bytes {
+        let message = format!(
+            "`{}` has {length} bytes, and the manifest was made from {}: evidence is missing",
+            found.paths.journal.display(),
+            mark.bytes
+        );
+        return Err(Refusal::new(Kind::Invalid, message).into());
+    }
+    let rebuilt = journal::rebuild(&found.paths.journal, Some(mark.bytes))?;
+    let Some(mut rebuilt) = rebuilt else { return Err(edited(found, "journal").into()) };
+    rebuilt.journal = Some(mark);
+    let of = |manifest: &Manifest| serde_json::to_value(manifest).expect("a manifest has string keys");
+    match difference(&of(&on_disk), &of(&rebuilt), String::new()) {
+        // Sections of other programs are theirs to change.
+        Some(path) if !is_foreign(&on_disk, &rebuilt, &path) => Err(edited(found, &path).into()),
+        _ => Ok(()),
+    }
+}
+
+fn is_foreign(on_disk: &Manifest, rebuilt: &Manifest, path: &str) -> bool {
+    let mut plain = on_disk.clone();
+    plain.other = rebuilt.other.clone();
+    plain == *rebuilt && !path.is_empty()
+}
+
+fn edited(found: &Found, path: &str) -> Refusal {
+    let message = format!(
+        "`{}` is not what the journal adds up to: `{path}` was changed by hand",
+        found.paths.manifest.display()
+    );
+    Refusal::new(Kind::Invalid, message).hint("`git orchestrate start` makes a new run")
+}
+
+/// Returns where two documents differ first.
+fn difference(a: &Value, b: &Value, path: String) -> Option<String> {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
+            keys.map(|key| (a.get(key), b.get(key), key)).find_map(|(a, b, key)| {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                difference(a.unwrap_or(&Value::Null), b.unwrap_or(&Value::Null), path)
+            })
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).enumerate().find_map(|(at, (a, b))| difference(a, b, format!("{path}[{at}]")))
+        }
+        _ => (a != b).then_some(path),
+    }
+}
+
+fn check_token(found: &Found, manifest: &Manifest, given: Option<&str>) -> Result<(), Refusal> {
+    let invalid = |message: String| Refusal::new(Kind::Invalid, message);
+    let token = match given {
+        Some(token) => token.to_owned(),
+        None => std::fs::read_to_string(&found.paths.token)
+            .map_err(|err| {
+                invalid(format!("the resume token `{}` cannot be read: {err}", found.paths.token.display()))
+                    .hint("hand it over with `--token`")
+            })?
+            .trim()
+            .to_owned(),
+    };
+    let Some(expected) = manifest.resume_token.as_deref() else {
+        return Err(invalid(format!("run `{}` has no resume token, so it cannot be resumed", found.run)));
+    };
+    // Manifests of the reference hold the token itself.
+    let matches = equal_in_constant_time(&sha256_hex(token.as_bytes()), expected)
+        || (manifest.journal.is_none() && equal_in_constant_time(&token, expected));
+    if matches {
+        return Ok(());
+    }
+    Err(invalid(format!("that is not the resume token of run `{}`; nothing was resumed", found.run)))
+}
+
+fn verify_plan(found: &Found, manifest: &Manifest, plan: &Plan) -> Result<()> {
+    let changed = match &manifest.plan {
+        Some(recorded) => recorded.digest != Shared::digest(plan),
+        // A run of the reference recorded only what each stage is.
+        None => {
+            manifest.commands.len() != plan.stages.len()
+                || manifest.commands.iter().zip(&plan.stages).any(|(entry, planned)| {
+                    let command = match &planned.stage.action {
+                        crate::pipeline::Action::Command(action) => Some(action.command.as_str()),
+                        crate::pipeline::Action::Subpipeline { .. } => None,
+                    };
+                    entry.id != planned.stage.id.as_str() || entry.command.as_deref() != command
+                })
+        }
+    };
+    if !changed {
+        return Ok(());
+    }
+    let message = format!("pipeline `{}` has changed since run `{}` began", manifest.pipeline_id, found.run);
+    Err(Refusal::new(Kind::Unsafe, message)
+        .hint("stages that finished were other stages: `git orchestrate start` runs the present pipeline")
+        .into())
+}
+
+fn verify_tree(shared: &Shared, found: &Found, manifest: &Manifest) -> Result<()> {
+    let Some(before) = manifest.git.as_ref().and_then(|git| git.tree.as_deref()) else { return Ok(()) };
+    let finished: Vec<_> = manifest
+        .commands
+        .iter()
+        .filter(|entry| entry.status.is_finished())
+        .map(|entry| entry.id.as_str())
+        .collect();
+    let now = shared.keys()?.tree;
+    if now.as_deref() == Some(before) {
+        return Ok(());
+    }
+    let short = |tree: &str| tree.get(..12).unwrap_or(tree).to_owned();
+    let message = format!(
+        "the tree has changed since run `{}` began ({} → {}), so what finished ({}) was another tree",
+        found.run,
+        short(before),
+        now.as_deref().map(short).unwrap_or_default(),
+        if finished.is_empty() { "nothing".to_owned() } else { finished.join(", ") },
+    );
+    Err(Refusal::new(Kind::Unsafe, message)
+        .hint(
+            "`git orchestrate start` runs everything on the present tree; `resume --moved-tree` goes on, \
+             and the run proves nothing",
+        )
+        .into())
+}
+
+/// Whether the journal holds a verdict and no word of what follows from it.
+fn interrupted_at_the_end(found: &Found) -> Result<bool> {
+    let mut open = false;
+    journal::events(&found.paths.journal, 0, None, |line, _| {
+        if line.starts_with(b"{\"type\":\"run:finished\"") {
+            open = true;
+        } else if line.starts_with(b"{\"type\":\"run:recorded\"")
+            || line.starts_with(b"{\"type\":\"run:resumed\"")
+        {
+            open = false;
+        }
+        Ok(())
+    })?;
+    Ok(open)
+}
+
+/// Ends the stage that a dead owner left running: nothing may run twice at the same time.
+fn end_orphans(found: &Found, watch: &SharedWatch) -> Result<()> {
+    let run = found.run.as_str();
+    let orphans = process::members(run);
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    watch
+        .borrow_mut()
+        .warn(&format!("ending {} processes that the last owner of the run left", orphans.len()));
+    process::signal_run(run, None, Signal::TERM);
+    let begin = Instant::now();
+    while !process::members(run).is_empty() {
+        if begin.elapsed() > Duration::from_secs(10) {
+            return Err(Refusal::new(Kind::Busy, format!("processes of run `{run}` do not end")).into());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        if begin.elapsed() > Duration::from_secs(2) {
+            process::signal_run(run, None, Signal::KILL);
+        }
+    }
+    Ok(())
+}
+
+/// Gives a manifest of the reference, or one that was rebuilt, a journal of ours to stand on.
+fn adopt(found: &Found, manifest: Manifest) -> Result<Manifest> {
+    let known =
+        found.paths.journal.exists() && journal::rebuild(&found.paths.journal, None).ok().flatten().is_some();
+    if known {
+        return Ok(manifest);
+    }
+    let mut journal = fs::Appender::open(&found.paths.journal)?;
+    let at = manifest.updated_at.or(manifest.started_at).context("the manifest tells no time")?;
+    let event = crate::run::event::RunEvent {
+        event: Happened::Created { manifest: Box::new(manifest.clone()) },
+        timestamp: at,
+        index: 0,
+    };
+    let mut line = serde_json::to_vec(&event).expect("an event has string keys");
+    line.push(b'\n');
+    journal.append(&line)?;
+    journal.sync()?;
+    let mut manifest = manifest;
+    manifest.updated_at = Some(at);
+    Ok(manifest)
+}
+
+/// Returns the children that were still running when the owner died.
+fn abandoned_children(manifest: &Manifest) -> Vec<String> {
+    manifest
+        .child_runs
+        .iter()
+        .filter(|child| !child.status.is_terminal())
+        .map(|child| child.run_id.clone())
+        .collect()
+}
+
+/// Closes a child that nobody will go on with: the stage that began it begins a new one.
+fn close_child(ctx: &Context, parent: &Found, child: &str, host: &mut RunHost) -> Result<()> {
+    let mut status = RunStatus::Cancelled;
+    if let Ok(id) = child.parse() {
+        let paths = parent.layout.run(&parent.task, &id);
+        let me = process::myself(ctx.clock.now());
+        if let Ok(state) = catalog::read(&paths) {
+            if state.manifest.status.is_terminal() {
+                status = state.manifest.status;
+            } else if let Asked::Granted(lease) = Lease::ask(&paths.lease, &me)? {
+                let recorder = Recorder::open(paths, state.manifest, lease)?;
+                host.close_abandoned(
+                    recorder,
+                    Outcome { status: RunStatus::Cancelled, detail: Some("abandoned".to_owned()) },
+                )?;
+            }
+        }
+    }
+    host.tell(Happened::ChildFinished { run_id: child.to_owned(), status }, 0)
+}

@@ -1,0 +1,61 @@
+//! `start`: run a pipeline and record its evidence.
+
+use std::rc::Rc;
+
+use anyhow::{Context as _, Result};
+
+use super::Context;
+use super::host::{RunHost, Shared, SharedWatch};
+use super::plan::PlanOptions;
+use crate::id::{PipelineId, RunId, TaskId};
+use crate::run::event::Happened;
+use crate::run::manifest::Manifest;
+use crate::runner::interrupt::{Interrupt, Interrupts};
+use crate::runner::{self, Host};
+
+/// What to run, and for what.
+#[derive(Clone, Debug)]
+pub struct StartOptions {
+    pub task: TaskId,
+    pub pipeline: Option<PipelineId>,
+    pub target: Option<String>,
+    pub parent_run: Option<RunId>,
+    pub approval_policy: Option<String>,
+}
+
+/// A run that ended.
+#[derive(Debug)]
+pub struct RunOutcome {
+    pub manifest: Manifest,
+    /// The signal that cancelled the run.
+    pub interrupt: Option<Interrupt>,
+}
+
+/// Runs a pipeline. `watch` is told everything as it happens.
+pub fn start(ctx: &Context, options: StartOptions, watch: SharedWatch) -> Result<RunOutcome> {
+    let plan = super::plan::plan(ctx, &PlanOptions { pipeline: options.pipeline, target: options.target })?;
+    ctx.layout.check(&options.task)?;
+    let shared = Rc::new(Shared::new(ctx, options.task, &plan, watch)?);
+    with_interrupts(async |interrupts| {
+        let parent = options.parent_run.as_ref().map(RunId::as_str);
+        let mut host = RunHost::create(shared, plan.clone(), parent, options.approval_policy, 0)?;
+        let owner = host.owner();
+        host.tell(Happened::Started { owner }, 0)?;
+        let outcome = runner::execute(&plan, &mut host, interrupts).await?;
+        let manifest = host.end(outcome)?;
+        Ok(RunOutcome { manifest, interrupt: interrupts.first() })
+    })
+}
+
+/// Calls `work` on a runtime of its own, with the signals that may end it.
+pub(super) fn with_interrupts<T>(work: impl AsyncFnOnce(&mut Interrupts) -> Result<T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot get what it takes to run processes")?;
+    crate::sys::process::adopt_orphans();
+    runtime.block_on(async {
+        let mut interrupts = Interrupts::listen().context("cannot listen to signals")?;
+        work(&mut interrupts).await
+    })
+}

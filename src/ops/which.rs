@@ -1,0 +1,43 @@
+//! Which run a request is about, read from disk.
+
+use anyhow::{Context as _, Result};
+
+use super::Context;
+use crate::id::TaskId;
+use crate::run::liveness::{self, Liveness};
+use crate::store::catalog::{self, Found, State, Wanted};
+use crate::store::lease::Lease;
+use crate::sys::process;
+
+/// Finds and reads the run that is meant, in any worktree of the repository.
+pub fn run(ctx: &Context, task: Option<&TaskId>, wanted: &Wanted) -> Result<(Found, State)> {
+    // Asking git for its worktrees is only needed when this one does not answer.
+    let here = catalog::find(std::slice::from_ref(&ctx.layout), task, wanted);
+    let found = match here {
+        Ok(found) => found,
+        Err(_) => catalog::find(&ctx.layouts(), task, wanted)?,
+    };
+    let state = catalog::read(&found.paths).with_context(|| format!("cannot read run `{}`", found.run))?;
+    Ok((found, state))
+}
+
+/// What is known about the process behind a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pulse {
+    pub liveness: Liveness,
+    /// Whether the run is unfinished and nobody works on it.
+    pub dead: bool,
+}
+
+/// Looks whether somebody works on a run.
+pub fn pulse(ctx: &Context, found: &Found, state: &State) -> Pulse {
+    let liveness = liveness::liveness(&state.manifest, state.heartbeat, ctx.clock.now());
+    let dead = !state.manifest.status.is_terminal()
+        && match state.manifest.owner() {
+            // On this machine the kernel knows.
+            Some(owner) if owner.host == process::host() => !Lease::is_held(&found.paths.lease),
+            // Elsewhere, and for runs of the reference, only the heartbeat speaks.
+            _ => liveness.stale && !Lease::is_held(&found.paths.lease),
+        };
+    Pulse { liveness, dead }
+}

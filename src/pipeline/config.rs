@@ -1,0 +1,1179 @@
+//! The text of `codex.orchestrator.json` → pipelines, or the first thing that is wrong with it.
+//!
+//! The whole file must be well formed: strict JSON, only known keys, each of its type, ids that are
+//! ids and differ. What keeps one pipeline from running (no stages, two stages of one id, a pipeline
+//! it calls that does not exist, a circle of calls) is recorded as a [`Flaw`] of that pipeline, and
+//! is an error for whoever chooses it: others in the same file stay usable.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use jsonc_parser::ast::{self, Value};
+use jsonc_parser::common::Ranged;
+use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+
+pub use super::config_error::{ConfigError, Problem};
+pub use super::config_schema::schema;
+
+use super::config_error::Source as File;
+use super::{
+    Action, Command, Config, Flaw, Hints, Pipeline, Session, Source, Stage, builtin, listing, nearest, shown,
+};
+use crate::id::{InvalidId, PipelineId, StageId};
+
+/// The name of the file, which lies in the root of a repository.
+pub const FILE_NAME: &str = "codex.orchestrator.json";
+
+/// The largest file that is read, in bytes.
+pub const MAX_BYTES: usize = 4 << 20;
+
+pub(super) const TOP_KEYS: &[&str] = &["$schema", "pipelines", "defaultPipeline"];
+pub(super) const PIPELINE_KEYS: &[&str] =
+    &["id", "title", "description", "tags", "guardrailsRequired", "stages"];
+pub(super) const STAGE_KEYS: &[&str] = &[
+    "kind",
+    "id",
+    "title",
+    "plan",
+    "requiresCloud",
+    "requires_cloud",
+    "executionMode",
+    "execution_mode",
+    "mode",
+];
+pub(super) const COMMAND_KEYS: &[&str] = &["command", "cwd", "env", "allowFailure", "summaryHint", "session"];
+pub(super) const SUBPIPELINE_KEYS: &[&str] = &["pipeline", "optional"];
+pub(super) const PLAN_KEYS: &[&str] = &[
+    "runnable",
+    "aliases",
+    "defaultTarget",
+    "default",
+    "primary",
+    "requiresCloud",
+    "requires_cloud",
+    "executionMode",
+    "execution_mode",
+    "mode",
+];
+pub(super) const SESSION_KEYS: &[&str] = &["id", "reuse", "persist"];
+
+/// Spellings of one thing, the strongest first.
+const REQUIRES_CLOUD: [&str; 2] = ["requiresCloud", "requires_cloud"];
+const EXECUTION_MODE: [&str; 3] = ["executionMode", "execution_mode", "mode"];
+const DEFAULT_TARGET: [&str; 3] = ["defaultTarget", "default", "primary"];
+
+/// Sections that the design knows and this version does not read.
+const LATER_KEYS: &[&str] =
+    &["hooks", "guardrails", "streams", "slots", "learning", "budget", "jobs", "reuse"];
+
+/// Reads the text of a configuration. `file_name` is what errors call it.
+///
+/// The first problem ends the reading: within an object its keys come before its values, and what
+/// concerns the file as a whole comes last.
+pub fn parse(file_name: &str, text: &str) -> Result<Config, ConfigError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.len() > MAX_BYTES {
+        let file = File { name: file_name.into(), text: Arc::from("") };
+        return Err(ConfigError::new(&file, 0..0, Problem::TooLarge { limit: MAX_BYTES }));
+    }
+    let file = File { name: file_name.into(), text: text.into() };
+    let reader = Reader { file: &file };
+    reader.config(&reader.json()?)
+}
+
+/// A pipeline with the places that errors about it point at.
+struct Read {
+    pipeline: Pipeline,
+    id_at: Range<usize>,
+    stages_at: Range<usize>,
+    stage_ids_at: Vec<Range<usize>>,
+    calls: Vec<Call>,
+}
+
+struct Call {
+    pipeline: PipelineId,
+    at: Range<usize>,
+    optional: bool,
+}
+
+struct Reader<'f> {
+    file: &'f File,
+}
+
+impl<'f> Reader<'f> {
+    fn error(&self, at: Range<usize>, problem: Problem) -> ConfigError {
+        ConfigError::new(self.file, at, problem)
+    }
+
+    fn json(&self) -> Result<Value<'f>, ConfigError> {
+        let strict = ParseOptions {
+            allow_comments: false,
+            allow_loose_object_property_names: false,
+            allow_trailing_commas: false,
+            allow_missing_commas: false,
+            allow_single_quoted_strings: false,
+            allow_hexadecimal_numbers: false,
+            allow_unary_plus_numbers: false,
+            allow_bare_decimal_point_numbers: false,
+            allow_non_finite_numbers: false,
+            allow_extended_string_escapes: false,
+        };
+        let text: &'f str = &self.file.text;
+        let parsed = parse_to_ast(text, &CollectOptions::default(), &strict).map_err(|err| {
+            let range = err.range();
+            let said = shown(&err.kind().to_string());
+            // The parser's sentences begin with a capital letter, ours do not.
+            let said = said[..1].to_lowercase() + &said[1..];
+            let hint =
+                "the file is strict JSON: no comments, no trailing commas, names and texts in double quotes";
+            self.error(range.start..range.end, Problem::Json(said)).with_hint(Some(hint.to_owned()))
+        })?;
+        let value = parsed.value.ok_or_else(|| {
+            self.error(0..0, Problem::Json("the file is empty".to_owned()))
+                .with_hint(Some("the smallest configuration is `{}`".to_owned()))
+        })?;
+        // The parser above knows where things are, and takes a little more than JSON, such as raw line
+        // breaks in a text. Other programs that read the file would not.
+        if let Err(err) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
+            let start: usize =
+                text.split_inclusive('\n').take(err.line().saturating_sub(1)).map(str::len).sum();
+            let at = start + err.column().saturating_sub(1);
+            // In a text it names the character before the one that is wrong.
+            let at = at + usize::from(text.as_bytes().get(at + 1).is_some_and(|byte| *byte < b' '));
+            let said = err.to_string();
+            let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
+            return Err(self.error(at..at + 1, Problem::Json(shown(said))));
+        }
+        Ok(value)
+    }
+
+    fn config(&self, root: &Value<'_>) -> Result<Config, ConfigError> {
+        let top = self.object(root, "the configuration", "the configuration")?;
+        top.only(TOP_KEYS, |key| match LATER_KEYS.contains(&key) {
+            true => Some(format!(
+                "a newer version may know `{key}`; this one reads {}",
+                listing(TOP_KEYS.iter().copied())
+            )),
+            false => None,
+        })?;
+        top.text("$schema")?;
+        let mut read = Vec::new();
+        let mut by_id: HashMap<PipelineId, usize> = HashMap::new();
+        for value in top.list("pipelines")? {
+            let pipeline = self.pipeline(value)?;
+            let id = pipeline.pipeline.id.clone();
+            if let Some(first) = by_id.insert(id.clone(), read.len()) {
+                let first: &Read = &read[first];
+                return Err(self
+                    .error(pipeline.id_at, Problem::DuplicatePipeline { id })
+                    .with_label("second")
+                    .with_context(first.id_at.clone(), "first")
+                    .with_hint(Some("rename one of them, or remove it".to_owned())));
+            }
+            read.push(pipeline);
+        }
+        let default_pipeline = match top.get("defaultPipeline") {
+            None => None,
+            Some(value) => {
+                let id: PipelineId = self.id(value, "defaultPipeline")?;
+                if !by_id.contains_key(&id) && !builtin::IDS.contains(&id.as_str()) {
+                    let hint = pipelines_hint(&id, &read);
+                    return Err(self
+                        .error(span(value), Problem::UnknownDefault { id })
+                        .with_hint(Some(hint)));
+                }
+                Some(id)
+            }
+        };
+        let flaws = self.flaws(&read, &by_id);
+        Ok(Config {
+            pipelines: read.into_iter().map(|read| read.pipeline).collect(),
+            default_pipeline,
+            flaws,
+        })
+    }
+
+    fn pipeline(&self, value: &Value<'_>) -> Result<Read, ConfigError> {
+        let fields = self.object(value, "a pipeline", "a pipeline")?;
+        fields.only(PIPELINE_KEYS, |_| None)?;
+        let id_value = fields.required("id")?;
+        let id: PipelineId = self.id(id_value, "id")?;
+        let stages_value = fields.required("stages")?;
+        let mut stages = Vec::new();
+        let mut stage_ids_at = Vec::new();
+        let mut calls = Vec::new();
+        let title = fields.text("title")?.unwrap_or(id.as_str()).to_owned();
+        let description = fields.text("description")?.map(str::to_owned);
+        let tags = fields.texts("tags")?;
+        let guardrails_required = fields.flag("guardrailsRequired")?.unwrap_or(true);
+        for value in fields.list("stages")? {
+            let (stage, id_at, call) = self.stage(value)?;
+            stages.push(stage);
+            stage_ids_at.push(id_at);
+            calls.extend(call);
+        }
+        Ok(Read {
+            id_at: span(id_value),
+            stages_at: span(stages_value),
+            stage_ids_at,
+            calls,
+            pipeline: Pipeline {
+                id,
+                title,
+                description,
+                tags,
+                guardrails_required,
+                stages,
+                source: Source::User,
+            },
+        })
+    }
+
+    fn stage(&self, value: &Value<'_>) -> Result<(Stage, Range<usize>, Option<Call>), ConfigError> {
+        let fields = self.object(value, "a stage", "a stage")?;
+        // First of all, since such a stage has keys of its own.
+        if let Some(Value::StringLit(kind)) = fields.get("kind")
+            && kind.value == "manual"
+        {
+            let hint = "remove the stage, or make it a `command` that checks what was done by hand";
+            return Err(self
+                .error(kind.range.start..kind.range.end, Problem::ManualStage)
+                .with_hint(Some(hint.to_owned())));
+        }
+        fields.only(&[STAGE_KEYS, COMMAND_KEYS, SUBPIPELINE_KEYS].concat(), |_| None)?;
+        let Some(kind_value) = fields.get("kind") else {
+            let likely = if fields.get("pipeline").is_some() { "subpipeline" } else { "command" };
+            return Err(fields.missing("kind").with_hint(Some(format!("add `\"kind\": \"{likely}\"`"))));
+        };
+        let kind = self.text(kind_value, "`kind`")?;
+        let (kind, own, other, other_kind) = match kind {
+            "command" => ("a stage of kind `command`", COMMAND_KEYS, SUBPIPELINE_KEYS, "subpipeline"),
+            "subpipeline" => ("a stage of kind `subpipeline`", SUBPIPELINE_KEYS, COMMAND_KEYS, "command"),
+            _ => {
+                let hint = match nearest(kind, ["command", "subpipeline"]) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "kinds: command, subpipeline".to_owned(),
+                };
+                let problem = Problem::UnknownKind { kind: kind.to_owned() };
+                return Err(self.error(span(kind_value), problem).with_hint(Some(hint)));
+            }
+        };
+        let fields = Fields { within: kind, ..fields };
+        fields.only(&[STAGE_KEYS, own].concat(), |key| {
+            other.contains(&key).then(|| format!("`{key}` belongs to stages of kind `{other_kind}`"))
+        })?;
+
+        let id_value = fields.required("id")?;
+        let id: StageId = self.id(id_value, "id")?;
+        let title = fields.text("title")?.unwrap_or(id.as_str()).to_owned();
+        let mut call = None;
+        let action = if other_kind == "subpipeline" {
+            Action::Command(self.command(&fields)?)
+        } else {
+            let target = fields.required("pipeline")?;
+            let pipeline: PipelineId = self.id(target, "pipeline")?;
+            let optional = fields.flag("optional")?.unwrap_or(false);
+            call = Some(Call { pipeline: pipeline.clone(), at: span(target), optional });
+            Action::Subpipeline { pipeline, optional }
+        };
+        let hints = self.hints(&fields)?;
+        Ok((Stage { id, title, action, hints }, span(id_value), call))
+    }
+
+    fn command(&self, fields: &Fields<'_, '_>) -> Result<Command, ConfigError> {
+        fields.required("command")?;
+        let command = fields.process_text("command")?.unwrap_or_default().to_owned();
+        let cwd = fields.process_text("cwd")?.map(str::to_owned);
+        let mut env = BTreeMap::new();
+        if let Some(value) = fields.get("env") {
+            for property in &self.object(value, "`env`", "`env`")?.node.properties {
+                let name = property.name.as_str();
+                let at = name_span(property);
+                if name.is_empty() || name.contains(['=', '\0']) {
+                    let hint = "a name is not empty, and holds neither `=` nor NUL".to_owned();
+                    let problem = Problem::VariableName { name: name.to_owned() };
+                    return Err(self.error(at, problem).with_hint(Some(hint)));
+                }
+                env.insert(name.to_owned(), self.variable(name, &property.value)?);
+            }
+        }
+        let allow_failure = fields.flag("allowFailure")?.unwrap_or(false);
+        let summary_hint = fields.text("summaryHint")?.map(str::to_owned);
+        let session = match fields.get("session") {
+            None => None,
+            Some(value) => {
+                let session = self.object(value, "`session`", "`session`")?;
+                session.only(SESSION_KEYS, |_| None)?;
+                Some(Session {
+                    id: session.text("id")?.map(str::to_owned),
+                    reuse: session.flag("reuse")?,
+                    persist: session.flag("persist")?,
+                })
+            }
+        };
+        Ok(Command { command, cwd, env, allow_failure, summary_hint, session })
+    }
+
+    /// Returns the value of a variable as text.
+    fn variable(&self, name: &str, value: &Value<'_>) -> Result<String, ConfigError> {
+        let text = match value {
+            Value::StringLit(text) => text.value.clone().into_owned(),
+            Value::NumberLit(number) => number_as_text(number.value),
+            Value::BooleanLit(flag) => flag.value.to_string(),
+            Value::NullKeyword(_) => "null".to_owned(),
+            Value::Object(_) | Value::Array(_) => {
+                return Err(self.wrong_type(
+                    value,
+                    format!("variable `{name}`"),
+                    "a text, a number, `true`, `false` or `null`",
+                ));
+            }
+        };
+        if text.contains('\0') {
+            return Err(self.error(span(value), Problem::Nul { what: format!("variable `{name}`") }));
+        }
+        Ok(text)
+    }
+
+    fn hints(&self, stage: &Fields<'_, '_>) -> Result<Hints, ConfigError> {
+        let mut hints = Hints::default();
+        let mut requires_cloud = None;
+        let mut execution_mode = None;
+        if let Some(value) = stage.get("plan") {
+            let plan = self.object(value, "`plan`", "`plan`")?;
+            plan.only(PLAN_KEYS, |_| None)?;
+            hints.runnable = plan.flag("runnable")?.unwrap_or(true);
+            hints.aliases = plan.texts("aliases")?;
+            for key in DEFAULT_TARGET {
+                hints.default_target |= plan.flag(key)?.unwrap_or(false);
+            }
+            requires_cloud = plan.first_flag(REQUIRES_CLOUD)?;
+            execution_mode = plan.first_text(EXECUTION_MODE)?;
+        }
+        // Both are read, so that a wrong type is found even where `plan` decides.
+        let (own_cloud, own_mode) = (stage.first_flag(REQUIRES_CLOUD)?, stage.first_text(EXECUTION_MODE)?);
+        hints.execution_mode =
+            execution_mode.or(own_mode).map(|mode| mode.trim().to_lowercase()).filter(|m| !m.is_empty());
+        hints.requires_cloud =
+            requires_cloud.or(own_cloud).unwrap_or(hints.execution_mode.as_deref() == Some("cloud"));
+        Ok(hints)
+    }
+
+    fn object<'a, 't>(
+        &self,
+        value: &'a Value<'t>,
+        what: &str,
+        within: &'static str,
+    ) -> Result<Fields<'a, 't>, ConfigError>
+    where
+        'f: 'a,
+    {
+        let Value::Object(node) = value else {
+            return Err(self.wrong_type(value, what.to_owned(), "an object"));
+        };
+        let mut seen: HashMap<&str, &ast::ObjectProp<'_>> = HashMap::new();
+        for property in &node.properties {
+            let key = property.name.as_str();
+            if let Some(first) = seen.insert(key, property) {
+                return Err(self
+                    .error(name_span(property), Problem::DuplicateKey { key: key.to_owned(), within })
+                    .with_label("second")
+                    .with_context(name_span(first), "first"));
+            }
+        }
+        Ok(Fields { file: self.file, node, within })
+    }
+
+    fn text<'a>(&self, value: &'a Value<'_>, what: &str) -> Result<&'a str, ConfigError> {
+        match value {
+            Value::StringLit(text) => Ok(&text.value),
+            _ => Err(self.wrong_type(value, what.to_owned(), "a text")),
+        }
+    }
+
+    fn id<T: FromStr<Err = InvalidId>>(&self, value: &Value<'_>, key: &str) -> Result<T, ConfigError> {
+        let text = self.text(value, &format!("`{key}`"))?;
+        text.parse().map_err(|InvalidId { kind, text, flaw }| {
+            self.error(span(value), Problem::Id { kind, text, flaw })
+        })
+    }
+
+    fn wrong_type(&self, value: &Value<'_>, what: String, expected: &'static str) -> ConfigError {
+        let (found, hint) = match value {
+            Value::StringLit(text) if matches!(&*text.value, "true" | "false") => {
+                ("a text", Some("remove the quotes"))
+            }
+            Value::StringLit(_) => ("a text", None),
+            Value::NumberLit(_) => ("a number", None),
+            Value::BooleanLit(_) => ("`true` or `false`", None),
+            Value::Object(_) => ("an object", None),
+            Value::Array(_) => ("a list", None),
+            Value::NullKeyword(_) => ("`null`", Some("to leave a value out, leave out its key")),
+        };
+        let hint = hint.filter(|_| expected != "an object" && expected != "a list").map(str::to_owned);
+        self.error(span(value), Problem::WrongType { what, expected, found }).with_hint(hint)
+    }
+
+    /// Finds what keeps single pipelines from running: at most one flaw for each.
+    fn flaws(&self, read: &[Read], by_id: &HashMap<PipelineId, usize>) -> Vec<Flaw> {
+        let mut circles = self.circles(read, by_id);
+        let mut flaws = Vec::new();
+        for (index, pipeline) in read.iter().enumerate() {
+            let error = self.own_flaw(pipeline, read, by_id).or_else(|| circles.remove(&index));
+            flaws.extend(error.map(|error| Flaw { pipeline: pipeline.pipeline.id.clone(), error }));
+        }
+        flaws
+    }
+
+    fn own_flaw(&self, read: &Read, all: &[Read], by_id: &HashMap<PipelineId, usize>) -> Option<ConfigError> {
+        let id = &read.pipeline.id;
+        if read.pipeline.stages.is_empty() {
+            return Some(
+                self.error(read.stages_at.clone(), Problem::NoStages { id: id.clone() })
+                    .with_hint(Some("a run of nothing would prove nothing: add a stage".to_owned())),
+            );
+        }
+        let mut seen: HashMap<&StageId, &Range<usize>> = HashMap::new();
+        for (stage, at) in read.pipeline.stages.iter().zip(&read.stage_ids_at) {
+            if let Some(first) = seen.insert(&stage.id, at) {
+                let problem =
+                    Problem::DuplicateStage { pipeline: id.clone(), stage: stage.id.as_str().to_owned() };
+                return Some(
+                    self.error(at.clone(), problem)
+                        .with_label("second")
+                        .with_context(first.clone(), "first")
+                        .with_hint(Some("a target and a record could mean either: rename one".to_owned())),
+                );
+            }
+        }
+        let missing = read.calls.iter().find(|call| {
+            !call.optional
+                && !by_id.contains_key(&call.pipeline)
+                && !builtin::IDS.contains(&call.pipeline.as_str())
+        })?;
+        let problem = Problem::UnknownPipeline { id: missing.pipeline.clone() };
+        Some(self.error(missing.at.clone(), problem).with_hint(Some(pipelines_hint(&missing.pipeline, all))))
+    }
+
+    /// Finds pipelines that lead back to themselves. Of every circle at least one pipeline is found,
+    /// which is enough to never follow it.
+    fn circles(&self, read: &[Read], by_id: &HashMap<PipelineId, usize>) -> HashMap<usize, ConfigError> {
+        #[derive(Clone, Copy, PartialEq)]
+        enum State {
+            New,
+            /// With its position on the stack.
+            Open(usize),
+            Done,
+        }
+        let mut state = vec![State::New; read.len()];
+        let mut found = HashMap::new();
+        for root in 0..read.len() {
+            if state[root] != State::New {
+                continue;
+            }
+            state[root] = State::Open(0);
+            // A stack of our own: the file decides how deep calls go. With each pipeline, its next call.
+            let mut open: Vec<(usize, usize)> = vec![(root, 0)];
+            while let Some((index, next)) = open.last_mut() {
+                let Some(call) = read[*index].calls.get(*next) else {
+                    state[*index] = State::Done;
+                    open.pop();
+                    continue;
+                };
+                *next += 1;
+                let Some(&target) = by_id.get(&call.pipeline) else { continue };
+                match state[target] {
+                    State::Done => {}
+                    State::New => {
+                        state[target] = State::Open(open.len());
+                        open.push((target, 0));
+                    }
+                    State::Open(start) => self.record_circle(&open[start..], read, &mut found),
+                }
+            }
+        }
+        found
+    }
+
+    /// Records the circle that the last of `members` closes, for those that have none yet.
+    fn record_circle(
+        &self,
+        members: &[(usize, usize)],
+        read: &[Read],
+        found: &mut HashMap<usize, ConfigError>,
+    ) {
+        // Naming the circle once from each side is for people; a huge one is only cut.
+        const NAMED: usize = 64;
+        for (turn, (index, _)) in members.iter().enumerate().take(NAMED) {
+            found.entry(*index).or_insert_with(|| {
+                let around = members[turn..].iter().chain(&members[..turn]).chain([&members[turn]]);
+                let path = around.map(|(index, _)| read[*index].pipeline.id.clone()).collect();
+                // `next` already points behind the call that is open.
+                let call = |(index, next): &(usize, usize)| &read[*index].calls[*next - 1];
+                let mut error = self.error(call(&members[turn]).at.clone(), Problem::Cycle { path });
+                for member in members[turn..].iter().chain(&members[..turn]).skip(1).take(4) {
+                    error = error.with_context(call(member).at.clone(), String::new());
+                }
+                error.with_hint(Some("remove one of these calls".to_owned()))
+            });
+        }
+    }
+}
+
+/// An object whose keys differ, to be read key by key.
+struct Fields<'a, 't> {
+    file: &'a File,
+    node: &'a ast::Object<'t>,
+    /// What the object is, for messages.
+    within: &'static str,
+}
+
+impl<'a, 't> Fields<'a, 't> {
+    fn reader(&self) -> Reader<'a> {
+        Reader { file: self.file }
+    }
+
+    /// Checks that there are only known keys. `explain` may say more about one than its neighbours would.
+    fn only(&self, known: &[&str], explain: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+        for property in &self.node.properties {
+            let key = property.name.as_str();
+            if known.contains(&key) {
+                continue;
+            }
+            let hint = explain(key).unwrap_or_else(|| match nearest(key, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known keys: {}", listing(known.iter().copied())),
+            });
+            let problem = Problem::UnknownKey { key: key.to_owned(), within: self.within };
+            return Err(self.reader().error(name_span(property), problem).with_hint(Some(hint)));
+        }
+        Ok(())
+    }
+
+    fn get(&self, key: &str) -> Option<&'a Value<'t>> {
+        self.node
+            .properties
+            .iter()
+            .find(|property| property.name.as_str() == key)
+            .map(|property| &property.value)
+    }
+
+    fn missing(&self, key: &'static str) -> ConfigError {
+        let start = self.node.range.start;
+        self.reader().error(start..start + 1, Problem::MissingKey { key, within: self.within })
+    }
+
+    fn required(&self, key: &'static str) -> Result<&'a Value<'t>, ConfigError> {
+        self.get(key).ok_or_else(|| self.missing(key))
+    }
+
+    fn text(&self, key: &str) -> Result<Option<&'a str>, ConfigError> {
+        self.get(key).map(|value| self.reader().text(value, &format!("`{key}`"))).transpose()
+    }
+
+    /// Reads a text that a process is given, if the key is there.
+    fn process_text(&self, key: &'static str) -> Result<Option<&'a str>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let text = self.reader().text(value, &format!("`{key}`"))?;
+        if text.trim().is_empty() {
+            return Err(self.reader().error(span(value), Problem::Blank { key }));
+        }
+        if text.contains('\0') {
+            return Err(self.reader().error(span(value), Problem::Nul { what: format!("`{key}`") }));
+        }
+        Ok(Some(text))
+    }
+
+    fn flag(&self, key: &str) -> Result<Option<bool>, ConfigError> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::BooleanLit(flag)) => Ok(Some(flag.value)),
+            Some(value) => Err(self.reader().wrong_type(value, format!("`{key}`"), "`true` or `false`")),
+        }
+    }
+
+    fn list(&self, key: &str) -> Result<&'a [Value<'t>], ConfigError> {
+        match self.get(key) {
+            None => Ok(&[]),
+            Some(Value::Array(list)) => Ok(&list.elements),
+            Some(value) => Err(self.reader().wrong_type(value, format!("`{key}`"), "a list")),
+        }
+    }
+
+    fn texts(&self, key: &str) -> Result<Vec<String>, ConfigError> {
+        let what = format!("an entry of `{key}`");
+        self.list(key)?.iter().map(|value| Ok(self.reader().text(value, &what)?.to_owned())).collect()
+    }
+
+    fn first_flag<const N: usize>(&self, keys: [&str; N]) -> Result<Option<bool>, ConfigError> {
+        keys.into_iter().try_fold(None, |found: Option<bool>, key| Ok(found.or(self.flag(key)?)))
+    }
+
+    fn first_text<const N: usize>(&self, keys: [&str; N]) -> Result<Option<&'a str>, ConfigError> {
+        keys.into_iter().try_fold(None, |found: Option<&str>, key| Ok(found.or(self.text(key)?)))
+    }
+}
+
+fn pipelines_hint(wanted: &PipelineId, read: &[Read]) -> String {
+    let ids = || read.iter().map(|read| read.pipeline.id.as_str()).chain(builtin::IDS.iter().copied());
+    match nearest(wanted.as_str(), ids()) {
+        Some(near) => format!("did you mean `{}`?", shown(near)),
+        None => format!("pipelines here: {}", listing(ids().take(20))),
+    }
+}
+
+/// Returns a number as the reference would: whole ones as written, others in their shortest form.
+fn number_as_text(literal: &str) -> String {
+    if literal == "-0" {
+        return "0".to_owned();
+    }
+    if !literal.contains(['.', 'e', 'E']) {
+        return literal.to_owned();
+    }
+    match literal.parse::<f64>() {
+        Ok(0.0) => "0".to_owned(),
+        Ok(number) if number.is_finite() => number.to_string(),
+        _ => literal.to_owned(),
+    }
+}
+
+fn span(value: &Value<'_>) -> Range<usize> {
+    let range = value.range();
+    range.start..range.end
+}
+
+fn name_span(property: &ast::ObjectProp<'_>) -> Range<usize> {
+    let range = property.name.range();
+    range.start..range.end
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The configuration that the recorded runs of the reference used.
+    const REFERENCE: &str = r#"{
+  "pipelines": [
+    { "id": "ok", "title": "All good", "description": "two passing stages plus guard", "tags": ["alpha","beta"],
+      "stages": [
+        { "kind": "command", "id": "hello", "title": "say hello", "command": "echo hello; echo warn 1>&2" },
+        { "kind": "command", "id": "env check", "title": "env check", "command": "env | grep -E 'CODEX_|FOO|MCP' | sort; pwd", "env": {"FOO":"$HOME/x"}, "cwd": "scripts" },
+        { "kind": "command", "id": "spec-guard", "title": "guard", "command": "bash scripts/spec-guard.sh --dry-run" }
+      ] },
+    { "id": "fail", "title": "Fails", "stages": [
+        { "kind": "command", "id": "one", "title": "one", "command": "echo one" },
+        { "kind": "command", "id": "boom", "title": "boom", "command": "echo out; echo bad thing >&2; exit 3" },
+        { "kind": "command", "id": "never", "title": "never", "command": "echo never" }
+      ] },
+    { "id": "soft", "title": "Allow failure", "guardrailsRequired": false, "stages": [
+        { "kind": "command", "id": "softfail", "title": "soft fail", "command": "echo soft >&2; exit 7", "allowFailure": true },
+        { "kind": "command", "id": "hinted", "title": "hinted", "command": "echo hinted", "summaryHint": "my hint" },
+        { "kind": "command", "id": "quiet", "title": "quiet", "command": "true" }
+      ] },
+    { "id": "nested", "title": "Nested", "stages": [
+        { "kind": "command", "id": "pre", "title": "pre", "command": "echo pre" },
+        { "kind": "subpipeline", "id": "child", "title": "run ok", "pipeline": "ok" },
+        { "kind": "subpipeline", "id": "opt", "title": "optional fail", "pipeline": "fail", "optional": true },
+        { "kind": "command", "id": "post", "title": "post", "command": "echo post" }
+      ] },
+    { "id": "nestfail", "title": "Nested fail", "stages": [
+        { "kind": "subpipeline", "id": "child", "title": "run fail", "pipeline": "fail" },
+        { "kind": "command", "id": "post", "title": "post", "command": "echo post" }
+      ] },
+    { "id": "nestmissing", "title": "Nested missing", "stages": [
+        { "kind": "subpipeline", "id": "child", "title": "missing", "pipeline": "doesnotexist" }
+      ] },
+    { "id": "big", "title": "Big output", "guardrailsRequired": false, "stages": [
+        { "kind": "command", "id": "tenmb", "title": "10MB", "command": "head -c 10485760 /dev/zero | tr '\\0' 'x' | fold -w 99" }
+      ] },
+    { "id": "bigfail", "title": "Big stderr fail", "guardrailsRequired": false, "stages": [
+        { "kind": "command", "id": "bigerr", "title": "big stderr", "command": "head -c 200000 /dev/zero | tr '\\0' 'e' >&2; exit 1" }
+      ] },
+    { "id": "slow", "title": "Slow", "stages": [
+        { "kind": "command", "id": "first", "title": "first", "command": "echo first" },
+        { "kind": "command", "id": "sleepy", "title": "sleepy", "command": "echo begin; sleep 30; echo end" },
+        { "kind": "command", "id": "spec-guard", "title": "guard", "command": "bash scripts/spec-guard.sh --dry-run" }
+      ] },
+    { "id": "sig", "title": "Signal", "guardrailsRequired": false, "stages": [
+        { "kind": "command", "id": "selfkill", "title": "self kill", "command": "kill -TERM $$" }
+      ] },
+    { "id": "secrets", "title": "Secrets", "guardrailsRequired": false, "stages": [
+        { "kind": "command", "id": "leak", "title": "leak", "command": "echo 'password=hunter2secret'; sleep 0.2; echo 'AKIAABCDEFGHIJKLMNOP'; sleep 0.2; echo '-----BEGIN RSA PRIVATE KEY-----'; sleep 0.2; echo fine" }
+      ] },
+    { "id": "empty", "title": "Empty", "stages": [] },
+    { "id": "sess", "title": "Session", "guardrailsRequired": false, "stages": [
+        { "kind": "command", "id": "s1", "title": "s1", "command": "export A=1; echo set", "session": {"id":"main","persist":true} },
+        { "kind": "command", "id": "s2", "title": "s2", "command": "echo A=$A", "session": {"id":"main","reuse":true} }
+      ] },
+    { "id": "targets", "title": "Targets", "stages": [
+        { "kind": "command", "id": "build", "title": "b", "command": "echo b", "plan": {"aliases":["compile"],"runnable":false} },
+        { "kind": "command", "id": "test", "title": "t", "command": "echo t", "plan": {"defaultTarget":true,"requiresCloud":true} },
+        { "kind": "command", "id": "spec-guard", "title": "g", "command": "bash scripts/spec-guard.sh", "executionMode":"cloud" }
+      ] }
+  ],
+  "defaultPipeline": "ok"
+}"#;
+
+    /// Oddities that the reference accepted.
+    const REFERENCE_ODDITIES: &str = r#"{"pipelines":[
+ {"id":"badcwd","title":"P","stages":[{"kind":"command","id":"a","title":"A","command":"echo hi","cwd":"no/such/dir"},{"kind":"command","id":"spec-guard","title":"g","command":"echo spec-guard"}]},
+ {"id":"badcwd-allow","title":"P","stages":[{"kind":"command","id":"a","title":"A","command":"echo hi","cwd":"no/such/dir","allowFailure":true},{"kind":"command","id":"g","title":"g","command":"echo spec-guard"}]},
+ {"id":"recur","title":"R","stages":[{"kind":"subpipeline","id":"self","title":"self","pipeline":"recur"}]},
+ {"id":"dupes","title":"D","stages":[{"kind":"command","id":"a","title":"A1","command":"echo 1"},{"kind":"command","id":"a","title":"A2","command":"echo 2"}]},
+ {"id":"longid","title":"L","stages":[{"kind":"command","id":"this is a very long stage identifier with ünicode & symbols!!! that goes on and on and on and on past eighty characters for sure","title":"A1","command":"echo 1"},{"kind":"command","id":"!!!","title":"A2","command":"echo 2"},{"kind":"command","id":"../../etc/passwd","title":"A3","command":"echo 3"}]},
+ {"id":"multi","title":"M","stages":[{"kind":"command","id":"spec-guard-a","title":"1","command":"echo spec-guard"},{"kind":"command","id":"b","title":"2","command":"echo spec-guard; false","allowFailure":true},{"kind":"command","id":"c","title":"3","command":"true # spec-guard"}]},
+ {"id":"gfail","title":"M","stages":[{"kind":"command","id":"g","title":"1","command":"echo spec-guard; exit 2"}]},
+ {"id":"nostdin","title":"M","stages":[{"kind":"command","id":"g","title":"1","command":"cat; echo got-eof; tty; echo COLUMNS=$COLUMNS TERM=$TERM; ls -l /proc/self/fd; echo $0; ps -o pid,ppid,pgid,sid,args -p $$"}]},
+ {"id":"bashism","title":"M","stages":[{"kind":"command","id":"g","title":"1","command":"[[ 1 == 1 ]] && echo bash; echo ${BASH_VERSION:-nobash}"}]}
+]}"#;
+
+    fn error(text: &str) -> ConfigError {
+        parse("c.json", text).expect_err(text)
+    }
+
+    /// A configuration of one command stage with `more` keys.
+    fn with_stage_keys(more: &str) -> String {
+        format!(
+            r#"{{"pipelines": [{{"id": "p", "stages": [{{"kind": "command", "id": "s", "command": "c", {more}}}]}}]}}"#
+        )
+    }
+
+    fn stage(text: &str) -> Stage {
+        parse("c.json", text).expect(text).pipelines[0].stages[0].clone()
+    }
+
+    fn command(text: &str) -> Command {
+        match stage(text).action {
+            Action::Command(command) => command,
+            Action::Subpipeline { .. } => panic!("no command"),
+        }
+    }
+
+    #[test]
+    fn configurations_of_the_reference_can_be_read() {
+        let config = parse(FILE_NAME, REFERENCE).expect("well formed");
+        assert_eq!(config.pipelines.len(), 14);
+        assert_eq!(config.default_pipeline.as_ref().expect("declared").as_str(), "ok");
+        let flaws: Vec<_> = config.flaws.iter().map(|flaw| flaw.error.to_string()).collect();
+        insta::assert_snapshot!(flaws.join("\n"), @"
+        codex.orchestrator.json:30:81: no pipeline named `doesnotexist`
+        codex.orchestrator.json:49:50: pipeline `empty` has no stages
+        ");
+
+        let ok = &config.pipelines[0];
+        assert_eq!((ok.title.as_str(), ok.tags.len(), ok.guardrails_required), ("All good", 2, true));
+        assert_eq!(ok.stages[1].id.as_str(), "env check");
+        let targets = &config.pipelines[13].stages;
+        assert_eq!(targets[0].hints.aliases, ["compile"]);
+        assert!(
+            !targets[0].hints.runnable && targets[1].hints.default_target && targets[1].hints.requires_cloud
+        );
+        assert_eq!(targets[2].hints.execution_mode.as_deref(), Some("cloud"));
+
+        let config = parse(FILE_NAME, REFERENCE_ODDITIES).expect("well formed");
+        let flaws: Vec<_> = config.flaws.iter().map(|flaw| flaw.error.to_string()).collect();
+        insta::assert_snapshot!(flaws.join("\n"), @"
+        codex.orchestrator.json:4:98: pipelines call each other in a circle: recur → recur
+        codex.orchestrator.json:5:121: two stages of pipeline `dupes` have the id `a`
+        ");
+    }
+
+    #[test]
+    fn every_problem_has_its_place_and_its_words() {
+        let one = |stage: &str| format!(r#"{{"pipelines": [{{"id": "p", "stages": [{stage}]}}]}}"#);
+        let cases = [
+            // JSON
+            (" \n".to_owned(), "1:1", "invalid JSON: the file is empty"),
+            ("{".to_owned(), "1:1", "invalid JSON: "),
+            ("{} {}".to_owned(), "1:4", "invalid JSON: "),
+            ("{\n  // no\n}".to_owned(), "2:3", "invalid JSON: comments are not allowed"),
+            ("{\"pipelines\": [],\n}".to_owned(), "1:17", "invalid JSON: trailing commas are not allowed"),
+            ("{pipelines: []}".to_owned(), "1:2", "invalid JSON: "),
+            ("{\"pipelines\": [1 2]}".to_owned(), "1:17", "invalid JSON: "),
+            ("{\"$schema\": \"a\nb\"}".to_owned(), "1:15", "invalid JSON: "),
+            ("{\"$schema\": 01}".to_owned(), "1:14", "invalid JSON: "),
+            ("{\"$schema\": \"\\ud800\"}".to_owned(), "1:14", "invalid JSON: "),
+            ("\u{feff}[]".to_owned(), "1:1", "the configuration must be an object, not a list"),
+            ("null".to_owned(), "1:1", "the configuration must be an object, not `null`"),
+            // The file
+            ("{\"pipeline\": []}".to_owned(), "1:2", "unknown key `pipeline` in the configuration"),
+            ("{\"hooks\": {}}".to_owned(), "1:2", "unknown key `hooks` in the configuration"),
+            ("{\"pipelines\": {}}".to_owned(), "1:15", "`pipelines` must be a list, not an object"),
+            ("{\"pipelines\": [3]}".to_owned(), "1:16", "a pipeline must be an object, not a number"),
+            (
+                "{\"pipelines\": [],\n \"ü\": 1, \"pipelines\": []}".to_owned(),
+                "2:10",
+                "key `pipelines` appears twice in the configuration",
+            ),
+            (
+                "{\"defaultPipeline\": \"x\"}".to_owned(),
+                "1:21",
+                "`defaultPipeline` names `x`, which does not exist",
+            ),
+            // Pipelines
+            ("{\"pipelines\": [ {}]}".to_owned(), "1:17", "a pipeline has no `id`"),
+            (
+                "{\"pipelines\": [{\"id\": \"\"}]}".to_owned(),
+                "1:23",
+                "`` is no valid pipeline id: it is empty",
+            ),
+            (
+                "{\"pipelines\": [{\"id\": \"a\\u0007\"}]}".to_owned(),
+                "1:23",
+                "`a\\u{7}` is no valid pipeline id: it holds a control character",
+            ),
+            ("{\"pipelines\": [{\"id\": \"a\"}]}".to_owned(), "1:16", "a pipeline has no `stages`"),
+            (
+                "{\"pipelines\": [{\"id\": \"a\", \"stages\": []}, {\"id\": \"a\", \"stages\": []}]}"
+                    .to_owned(),
+                "1:50",
+                "two pipelines have the id `a`",
+            ),
+            (
+                "{\"pipelines\": [{\"id\": \"a\", \"tags\": [1], \"stages\": []}]}".to_owned(),
+                "1:37",
+                "an entry of `tags` must be a text, not a number",
+            ),
+            (
+                "{\"pipelines\": [{\"id\": \"a\", \"description\": null, \"stages\": []}]}".to_owned(),
+                "1:43",
+                "`description` must be a text, not `null`",
+            ),
+            // Stages
+            (one("{}"), "1:39", "a stage has no `kind`"),
+            (
+                one("{\"kind\": \"manual\", \"prompt\": \"?\"}"),
+                "1:48",
+                "stages of kind `manual` are not supported by this version yet",
+            ),
+            (one("{\"kind\": \"comand\"}"), "1:48", "unknown kind `comand` of a stage"),
+            (one("{\"kind\": \"command\", \"comand\": \"x\"}"), "1:59", "unknown key `comand` in a stage"),
+            (
+                one("{\"kind\": \"command\", \"pipeline\": \"x\"}"),
+                "1:59",
+                "unknown key `pipeline` in a stage of kind `command`",
+            ),
+            (
+                one("{\"kind\": \"command\", \"command\": \"x\"}"),
+                "1:39",
+                "a stage of kind `command` has no `id`",
+            ),
+            (
+                one("{\"kind\": \"command\", \"id\": \"x\"}"),
+                "1:39",
+                "a stage of kind `command` has no `command`",
+            ),
+            (one("{\"kind\": \"command\", \"id\": \"x\", \"command\": \" \"}"), "1:81", "`command` is empty"),
+            (
+                one("{\"kind\": \"subpipeline\", \"id\": \"x\"}"),
+                "1:39",
+                "a stage of kind `subpipeline` has no `pipeline`",
+            ),
+            (
+                with_stage_keys("\"allowFailure\": \"true\""),
+                "1:102",
+                "`allowFailure` must be `true` or `false`, not a text",
+            ),
+            (
+                with_stage_keys("\"cwd\": \"a\\u0000\""),
+                "1:93",
+                "`cwd` holds a NUL character, which no process can be given",
+            ),
+            (with_stage_keys("\"env\": {\"A=B\": 1}"), "1:94", "`A=B` is no name of a variable"),
+            (
+                with_stage_keys("\"env\": {\"A\": {}}"),
+                "1:99",
+                "variable `A` must be a text, a number, `true`, `false` or `null`, not an object",
+            ),
+            (with_stage_keys("\"env\": {\"A\": 1, \"A\": 2}"), "1:102", "key `A` appears twice in `env`"),
+            (with_stage_keys("\"session\": {\"ids\": 1}"), "1:98", "unknown key `ids` in `session`"),
+            (
+                with_stage_keys("\"plan\": {\"runnable\": 1}"),
+                "1:107",
+                "`runnable` must be `true` or `false`, not a number",
+            ),
+            (with_stage_keys("\"mode\": 1"), "1:94", "`mode` must be a text, not a number"),
+        ];
+        let mut wrong = Vec::new();
+        for (text, place, message) in cases {
+            let seen = error(&text).to_string();
+            let expected = format!("c.json:{place}: {message}");
+            let same = if message.ends_with(": ") { seen.starts_with(&expected) } else { seen == expected };
+            if !same {
+                wrong.push(format!("{text}\n  expected {expected}\n       got {seen}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn flaws_belong_to_one_pipeline() {
+        let text = r#"{"pipelines": [
+  {"id": "fine", "stages": [{"kind": "subpipeline", "id": "s", "pipeline": "diagnostics"}]},
+  {"id": "a", "stages": [{"kind": "subpipeline", "id": "s", "pipeline": "b"}]},
+  {"id": "b", "stages": [{"kind": "subpipeline", "id": "s", "pipeline": "c", "optional": true}]},
+  {"id": "c", "stages": [{"kind": "subpipeline", "id": "s", "pipeline": "a"}]},
+  {"id": "leads there", "stages": [{"kind": "subpipeline", "id": "s", "pipeline": "a"}]},
+  {"id": "typo", "stages": [{"kind": "subpipeline", "id": "s", "pipeline": "fin"}]},
+  {"id": "optional", "stages": [{"kind": "subpipeline", "id": "s", "pipeline": "nowhere", "optional": true}]},
+  {"id": "twice", "stages": [{"kind": "command", "id": "s", "command": "x"}, {"kind": "command", "id": "s", "command": "x"}]}
+]}"#;
+        let flaws = parse("c.json", text).expect("well formed").flaws;
+        let seen: Vec<_> = flaws.iter().map(|flaw| format!("{}: {}", flaw.pipeline, flaw.error)).collect();
+        insta::assert_snapshot!(seen.join("\n"), @"
+        a: c.json:3:73: pipelines call each other in a circle: a → b → c → a
+        b: c.json:4:73: pipelines call each other in a circle: b → c → a → b
+        c: c.json:5:73: pipelines call each other in a circle: c → a → b → c
+        typo: c.json:7:76: no pipeline named `fin`
+        twice: c.json:9:104: two stages of pipeline `twice` have the id `s`
+        ");
+    }
+
+    #[test]
+    fn hints_say_what_to_do() {
+        let cases = [
+            (r#"{"pipeline": []}"#.to_owned(), "did you mean `pipelines`?"),
+            (
+                r#"{"hooks": {}}"#.to_owned(),
+                "a newer version may know `hooks`; this one reads $schema, pipelines, defaultPipeline",
+            ),
+            (r#"{"banana": {}}"#.to_owned(), "known keys: $schema, pipelines, defaultPipeline"),
+            (with_stage_keys(r#""allow_failure": true"#), "did you mean `allowFailure`?"),
+            (with_stage_keys(r#""optional": true"#), "`optional` belongs to stages of kind `subpipeline`"),
+            (with_stage_keys(r#""cwd": null"#), "to leave a value out, leave out its key"),
+            (r#"{"defaultPipeline": "diagnostic"}"#.to_owned(), "did you mean `diagnostics`?"),
+            (
+                r#"{"pipelines": [{"id": "p", "stages": [{"pipeline": "x"}]}]}"#.to_owned(),
+                "add `\"kind\": \"subpipeline\"`",
+            ),
+        ];
+        for (text, hint) in cases {
+            assert_eq!(error(&text).hint(), Some(hint), "{text}");
+        }
+    }
+
+    #[test]
+    fn values_are_read_as_the_reference_reads_them() {
+        let text = with_stage_keys(
+            r#""env": {"S": "$HOME", "N": 10, "F": 1.50, "E": 1e3, "Z": -0, "T": true, "O": null}"#,
+        );
+        let env: Vec<_> =
+            command(&text).env.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(env, ["E=1000", "F=1.5", "N=10", "O=null", "S=$HOME", "T=true", "Z=0"]);
+
+        let hints = |keys: &str| stage(&with_stage_keys(keys)).hints;
+        for key in DEFAULT_TARGET {
+            assert!(hints(&format!(r#""plan": {{"{key}": true}}"#)).default_target, "{key}");
+        }
+        for key in REQUIRES_CLOUD {
+            assert!(hints(&format!(r#""{key}": true"#)).requires_cloud, "{key}");
+            assert!(
+                !hints(&format!(r#""plan": {{"{key}": false}}, "requiresCloud": true"#)).requires_cloud,
+                "{key}"
+            );
+        }
+        for key in EXECUTION_MODE {
+            let cloud = hints(&format!(r#""{key}": "Cloud""#));
+            assert_eq!(
+                (cloud.execution_mode.as_deref(), cloud.requires_cloud),
+                (Some("cloud"), true),
+                "{key}"
+            );
+        }
+        assert_eq!(hints(r#""executionMode": "a", "mode": "b""#).execution_mode.as_deref(), Some("a"));
+        assert!(!hints(r#""mode": "cloud", "requiresCloud": false"#).requires_cloud);
+        assert_eq!(
+            hints(r#""mode": "mcp""#),
+            Hints { execution_mode: Some("mcp".to_owned()), ..Hints::default() }
+        );
+
+        let session = command(&with_stage_keys(r#""session": {"id": "main", "reuse": true}"#)).session;
+        assert_eq!(session, Some(Session { id: Some("main".to_owned()), reuse: Some(true), persist: None }));
+        assert_eq!(stage(&with_stage_keys(r#""title": "T""#)).title, "T");
+        assert_eq!(stage(&with_stage_keys(r#""cwd": ".""#)).title, "s");
+        assert_eq!(parse("c.json", "\u{feff}{}"), Ok(Config::default()));
+    }
+
+    #[test]
+    fn hostile_files_end_early() {
+        for text in ["[".repeat(100_000), "{\"a\":".repeat(100_000)] {
+            assert!(matches!(error(&text).problem(), Problem::Json(_)));
+        }
+        let huge = " ".repeat(MAX_BYTES + 1);
+        assert_eq!(error(&huge).to_string(), "c.json:1:1: the file is larger than 4194304 bytes");
+        assert!(error(&huge).render(false).contains("larger than"));
+
+        // A chain of calls is as long as the file, and no stack grows with it.
+        let link = |n: usize| {
+            format!(r#"{{"id":"{n}","stages":[{{"kind":"subpipeline","id":"s","pipeline":"{}"}}]}}"#, n + 1)
+        };
+        let links: Vec<_> = (0..20_000).map(link).collect();
+        let last = r#"{"id":"20000","stages":[{"kind":"subpipeline","id":"s","pipeline":"0"}]}"#;
+        let flaws = parse("c.json", &format!(r#"{{"pipelines":[{},{last}]}}"#, links.join(",")))
+            .expect("well formed")
+            .flaws;
+        assert!(!flaws.is_empty());
+        assert!(flaws[0].error.to_string().len() < 1000);
+        assert!(flaws[0].error.render(false).len() < 10_000);
+    }
+
+    #[test]
+    fn the_schema_knows_the_keys_of_the_parser() {
+        let schema = schema();
+        let keys = |at: &str| {
+            let object = schema.pointer(at).unwrap_or_else(|| panic!("{at} in {schema:#}"));
+            assert_eq!(object["additionalProperties"], false, "{at}");
+            let mut keys: Vec<_> = object["properties"].as_object().expect("keys").keys().cloned().collect();
+            keys.sort();
+            keys
+        };
+        let sorted = |lists: &[&[&str]]| {
+            let mut keys: Vec<_> = lists.concat().iter().map(|key| (*key).to_owned()).collect();
+            keys.sort();
+            keys
+        };
+        assert_eq!(keys(""), sorted(&[TOP_KEYS]));
+        assert_eq!(keys("/$defs/Pipeline"), sorted(&[PIPELINE_KEYS]));
+        assert_eq!(keys("/$defs/Stage/oneOf/0"), sorted(&[STAGE_KEYS, COMMAND_KEYS]));
+        assert_eq!(keys("/$defs/Stage/oneOf/1"), sorted(&[STAGE_KEYS, SUBPIPELINE_KEYS]));
+        assert_eq!(keys("/$defs/PlanHints"), sorted(&[PLAN_KEYS]));
+        assert_eq!(keys("/$defs/Session"), sorted(&[SESSION_KEYS]));
+        let required = |at: &str| schema.pointer(at).expect(at)["required"].clone();
+        assert_eq!(required("/$defs/Pipeline"), serde_json::json!(["id", "stages"]));
+        assert_eq!(required("/$defs/Stage/oneOf/0"), serde_json::json!(["kind", "id", "command"]));
+        assert_eq!(required("/$defs/Stage/oneOf/1"), serde_json::json!(["kind", "id", "pipeline"]));
+        assert!(!schema["properties"]["pipelines"].to_string().contains("null"));
+    }
+
+    /// Writes a configuration as a project would.
+    fn written(config: &Config) -> String {
+        use serde_json::{Value, json};
+        let stage = |stage: &Stage| {
+            let Hints { runnable, aliases, default_target, requires_cloud, execution_mode } = &stage.hints;
+            let mut value = json!({
+                "id": stage.id, "title": stage.title, "executionMode": execution_mode,
+                "plan": {
+                    "runnable": runnable, "aliases": aliases, "default": default_target, "requires_cloud": requires_cloud,
+                },
+            });
+            let more = match &stage.action {
+                Action::Command(command) => json!({
+                    "kind": "command", "command": command.command, "cwd": command.cwd, "env": command.env,
+                    "allowFailure": command.allow_failure, "summaryHint": command.summary_hint,
+                    "session": command.session.as_ref().map(|session| json!({ "id": session.id, "reuse": session.reuse })),
+                }),
+                Action::Subpipeline { pipeline, optional } => {
+                    json!({ "kind": "subpipeline", "pipeline": pipeline, "optional": optional })
+                }
+            };
+            let object = value.as_object_mut().expect("an object");
+            object.extend(more.as_object().expect("an object").clone());
+            if let Some(Value::Object(session)) = object.get_mut("session") {
+                session.retain(|_, value| !value.is_null());
+            }
+            object.retain(|_, value| !value.is_null());
+            value
+        };
+        let pipeline = |pipeline: &Pipeline| {
+            let mut value = json!({
+                "id": pipeline.id, "title": pipeline.title, "description": pipeline.description, "tags": pipeline.tags,
+                "guardrailsRequired": pipeline.guardrails_required,
+                "stages": pipeline.stages.iter().map(stage).collect::<Vec<_>>(),
+            });
+            value.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
+            value
+        };
+        let mut value = json!({ "pipelines": config.pipelines.iter().map(pipeline).collect::<Vec<_>>() });
+        if let Some(id) = &config.default_pipeline {
+            value["defaultPipeline"] = json!(id);
+        }
+        value.to_string()
+    }
+
+    prop_compose! {
+        fn stages()(
+            id in "[a-z:/]{1,4}", title in "\\PC{0,4}", text in "[^\u{0}]{0,3}x", env in "[^\u{0}]{0,4}", call in 0..4_usize,
+            flags in any::<[bool; 5]>(), texts in proptest::option::of("\\PC{0,5}"),
+        ) -> Stage {
+            let action = if call == 0 {
+                Action::Subpipeline { pipeline: "a".parse().expect("an id"), optional: flags[0] }
+            } else {
+                Action::Command(Command {
+                    command: text.clone(),
+                    cwd: flags[1].then(|| text.clone()),
+                    env: [("V".to_owned(), env)].into(),
+                    allow_failure: flags[0],
+                    summary_hint: texts.clone(),
+                    session: flags[2].then(|| Session { id: texts.clone(), reuse: Some(flags[3]), persist: None }),
+                })
+            };
+            let hints = Hints {
+                runnable: flags[1], aliases: texts.into_iter().collect(), default_target: flags[2],
+                requires_cloud: flags[3], execution_mode: flags[4].then(|| "mcp".to_owned()),
+            };
+            Stage { id: id.parse().expect("an id"), title, action, hints }
+        }
+    }
+
+    prop_compose! {
+        fn configs()(
+            pipelines in proptest::collection::btree_map("[a-c]", (proptest::collection::vec(stages(), 0..4), any::<bool>()), 0..3),
+            named in any::<bool>(),
+        ) -> Config {
+            let pipeline = |(id, (stages, guardrails_required)): (String, (Vec<Stage>, bool))| Pipeline {
+                id: id.parse().expect("an id"), title: id.clone(), description: named.then(|| id.clone()), tags: vec![id],
+                guardrails_required, stages, source: Source::User,
+            };
+            let pipelines: Vec<_> = pipelines.into_iter().map(pipeline).collect();
+            let default_pipeline = pipelines.first().filter(|_| named).map(|pipeline| pipeline.id.clone());
+            Config { pipelines, default_pipeline, flaws: Vec::new() }
+        }
+    }
+
+    fn check_error(error: &ConfigError, text: &str) {
+        assert!(error.line() <= text.lines().count().max(1) + 1);
+        let seen =
+            [error.to_string(), error.render(false), error.hint().unwrap_or_default().to_owned()].concat();
+        assert!(!seen.chars().any(|c| c.is_control() && c != '\n'), "{seen:?}");
+    }
+
+    fn check(text: &str) {
+        match parse("c.json", text) {
+            Ok(config) => config.flaws.iter().for_each(|flaw| check_error(&flaw.error, text)),
+            Err(error) => check_error(&error, text),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(config in configs()) {
+            let mut read = parse("c.json", &written(&config)).expect("well formed");
+            read.flaws.clear();
+            prop_assert_eq!(read, config);
+        }
+
+        #[test]
+        fn any_text_is_a_configuration_or_an_error(text in any::<String>()) {
+            check(&text);
+        }
+
+        #[test]
+        fn any_json_like_text_is_a_configuration_or_an_error(text in r#"([\[\]{},: \r\n"\\u0-9a-eü'/*+.-]|null|true|"id"|"stages":){0,60}"#) {
+            check(&text);
+        }
+
+        #[test]
+        fn a_broken_configuration_is_a_configuration_or_an_error(
+            at in 0..REFERENCE.len(), length in 0..20_usize, new in "\\PC{0,3}|[\u{0}-\u{a0}\u{202e}\\[\\]{}\",:]{0,3}",
+        ) {
+            let mut text: String = REFERENCE.to_owned();
+            let boundary = |mut at: usize| { while !REFERENCE.is_char_boundary(at) { at -= 1 } at };
+            text.replace_range(boundary(at)..boundary((at + length).min(REFERENCE.len())), &new);
+            check(&text);
+        }
+    }
+}

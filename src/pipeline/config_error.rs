@@ -1,0 +1,369 @@
+//! What can be wrong with `codex.orchestrator.json`, and the picture that shows where.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use super::{is_unprintable, shown};
+use crate::id::{Flaw, PipelineId};
+
+/// One problem at one place of the file. It prints as `file:line:column: problem`.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{}:{}: {}", shown(&.0.source.name), self.line(), self.column(), .0.problem)]
+pub struct ConfigError(Box<Inner>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct Inner {
+    source: Source,
+    problem: Problem,
+    primary: Range<usize>,
+    label: String,
+    /// Other places that explain the problem, each with its label.
+    context: Vec<(Range<usize>, String)>,
+    hint: Option<String>,
+}
+
+/// The file as it was read; errors share it, and count lines only when they are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) name: Arc<str>,
+    pub(super) text: Arc<str>,
+}
+
+/// What is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    #[error("the file is larger than {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error("invalid JSON: {0}")]
+    Json(String),
+    #[error("unknown key `{}` in {within}", shown(key))]
+    UnknownKey { key: String, within: &'static str },
+    #[error("key `{}` appears twice in {within}", shown(key))]
+    DuplicateKey { key: String, within: &'static str },
+    #[error("{within} has no `{key}`")]
+    MissingKey { key: &'static str, within: &'static str },
+    #[error("{} must be {expected}, not {found}", shown(what))]
+    WrongType { what: String, expected: &'static str, found: &'static str },
+    #[error("`{key}` is empty")]
+    Blank { key: &'static str },
+    #[error("{} holds a NUL character, which no process can be given", shown(what))]
+    Nul { what: String },
+    #[error("`{}` is no name of a variable", shown(name))]
+    VariableName { name: String },
+    #[error("`{}` is no valid {kind}: {flaw}", shown(text))]
+    Id { kind: &'static str, text: String, flaw: Flaw },
+    #[error("unknown kind `{}` of a stage", shown(kind))]
+    UnknownKind { kind: String },
+    #[error("stages of kind `manual` are not supported by this version yet")]
+    ManualStage,
+    #[error("two pipelines have the id `{}`", shown(id.as_str()))]
+    DuplicatePipeline { id: PipelineId },
+    #[error("two stages of pipeline `{}` have the id `{}`", shown(pipeline.as_str()), shown(stage))]
+    DuplicateStage { pipeline: PipelineId, stage: String },
+    #[error("pipeline `{}` has no stages", shown(id.as_str()))]
+    NoStages { id: PipelineId },
+    #[error("no pipeline named `{}`", shown(id.as_str()))]
+    UnknownPipeline { id: PipelineId },
+    #[error("`defaultPipeline` names `{}`, which does not exist", shown(id.as_str()))]
+    UnknownDefault { id: PipelineId },
+    #[error("pipelines call each other in a circle: {}", circle(path))]
+    Cycle {
+        /// From a pipeline back to itself; its name stands at both ends.
+        path: Vec<PipelineId>,
+    },
+}
+
+fn circle(path: &[PipelineId]) -> String {
+    let name = |id: &PipelineId| shown(id.as_str());
+    if path.len() > 12 {
+        let (head, tail) = (&path[..8], &path[path.len() - 2..]);
+        let names: Vec<String> =
+            head.iter().map(name).chain(["…".to_owned()]).chain(tail.iter().map(name)).collect();
+        return names.join(" → ");
+    }
+    path.iter().map(name).collect::<Vec<_>>().join(" → ")
+}
+
+impl ConfigError {
+    pub(super) fn new(source: &Source, at: Range<usize>, problem: Problem) -> Self {
+        let source = source.clone();
+        Self(Box::new(Inner {
+            source,
+            problem,
+            primary: at,
+            label: String::new(),
+            context: Vec::new(),
+            hint: None,
+        }))
+    }
+
+    pub(super) fn with_label(mut self, label: impl Into<String>) -> Self {
+        self.0.label = label.into();
+        self
+    }
+
+    pub(super) fn with_context(mut self, at: Range<usize>, label: impl Into<String>) -> Self {
+        self.0.context.push((at, label.into()));
+        self
+    }
+
+    pub(super) fn with_hint(mut self, hint: Option<String>) -> Self {
+        self.0.hint = hint;
+        self
+    }
+
+    /// Returns what is wrong, without the place.
+    pub fn problem(&self) -> &Problem {
+        &self.0.problem
+    }
+
+    /// Returns what to do about it.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// Returns the line of the problem, from 1.
+    pub fn line(&self) -> usize {
+        self.0.source.line_at(self.0.primary.start).number
+    }
+
+    /// Returns the column of the problem, from 1, in characters.
+    pub fn column(&self) -> usize {
+        let Inner { source, primary, .. } = &*self.0;
+        let line = source.line_at(primary.start);
+        source.text[line.range.start..floor(&source.text, primary.start)].chars().count() + 1
+    }
+
+    /// Draws the message, the lines it is about with marks below, and the hint.
+    ///
+    /// What the file holds is made harmless first, so the result may go to a terminal.
+    pub fn render(&self, color: bool) -> String {
+        let Inner { source, problem, primary, label, context, hint } = &*self.0;
+        let mut marks = vec![(AnnotationKind::Primary, primary, label)];
+        marks.extend(context.iter().map(|(range, label)| (AnnotationKind::Context, range, label)));
+        // Marks on the same line share its picture.
+        let mut lines: Vec<(Line, Vec<_>)> = Vec::new();
+        for mark in marks {
+            let line = source.line_at(mark.1.start);
+            match lines.iter_mut().find(|(other, _)| other.number == line.number) {
+                Some((_, marks)) => marks.push(mark),
+                None => lines.push((line, vec![mark])),
+            }
+        }
+
+        let mut group = Group::with_title(Level::ERROR.primary_title(problem.to_string()));
+        for (line, marks) in lines {
+            let excerpt = Excerpt::new(&source.text[line.range.clone()]);
+            let annotations = marks.into_iter().map(|(kind, range, label)| {
+                let annotation = kind.span(excerpt.span(range, line.range.start));
+                if label.is_empty() { annotation } else { annotation.label(label.as_str()) }
+            });
+            let annotations: Vec<_> = annotations.collect();
+            group = group.element(
+                Snippet::source(excerpt.text)
+                    .line_start(line.number)
+                    .path(shown(&source.name))
+                    .annotations(annotations),
+            );
+        }
+        if let Some(hint) = hint {
+            group = group.element(Level::HELP.with_name("hint").message(hint.as_str()));
+        }
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        renderer.render(&[group])
+    }
+}
+
+/// The whole file would drown the one line that matters.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConfigError({self})")
+    }
+}
+
+struct Line {
+    number: usize,
+    range: Range<usize>,
+}
+
+impl Source {
+    fn line_at(&self, at: usize) -> Line {
+        let text: &str = &self.text;
+        let at = floor(text, at);
+        let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+        let end = text[at..].find('\n').map_or(text.len(), |newline| at + newline);
+        let number = text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1;
+        Line { number, range: start..end }
+    }
+}
+
+/// One line with a visible character for each that is not.
+struct Excerpt {
+    text: String,
+    /// Where each character of the line begins: in the file's line, and in `text`.
+    places: Vec<(usize, usize)>,
+}
+
+impl Excerpt {
+    fn new(line: &str) -> Self {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let mut text = String::with_capacity(line.len());
+        let mut places = Vec::new();
+        for (at, c) in line.char_indices() {
+            places.push((at, text.len()));
+            text.push(match c {
+                '\t' => ' ',
+                '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
+                c if is_unprintable(c) => '\u{fffd}',
+                c => c,
+            });
+        }
+        places.push((line.len(), text.len()));
+        Self { text, places }
+    }
+
+    /// Returns the part of `range` (in the file) that lies on this line, which starts at `offset`.
+    fn span(&self, range: &Range<usize>, offset: usize) -> Range<usize> {
+        let place = |at: usize| {
+            let next = self.places.partition_point(|(original, _)| *original < at.saturating_sub(offset));
+            self.places.get(next).map_or(self.text.len(), |(_, here)| *here)
+        };
+        let start = place(range.start);
+        start..place(range.end).max(start)
+    }
+}
+
+/// Returns the last character boundary at or before `at`.
+fn floor(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::parse;
+
+    fn picture(text: &str) -> String {
+        parse("codex.orchestrator.json", text).expect_err(text).render(false)
+    }
+
+    #[test]
+    fn a_picture_shows_the_place_and_the_way_out() {
+        let text = r#"{
+  "pipelines": [
+    { "id": "gate", "stages": [
+      { "kind": "command", "id": "tést", "comand": "make test" }
+    ] }
+  ]
+}"#;
+        insta::assert_snapshot!(picture(text), @r#"
+        error: unknown key `comand` in a stage
+         --> codex.orchestrator.json:4:42
+          |
+        4 |       { "kind": "command", "id": "tést", "comand": "make test" }
+          |                                          ^^^^^^^^
+          |
+          = hint: did you mean `command`?
+        "#);
+    }
+
+    #[test]
+    fn a_picture_shows_both_of_two() {
+        let text = "{\n  \"pipelines\": [\n    { \"id\": \"a\", \"stages\": [] },\n\n\n    { \"id\": \"a\", \"stages\": [] }\n  ]\n}";
+        insta::assert_snapshot!(picture(text), @r#"
+        error: two pipelines have the id `a`
+         --> codex.orchestrator.json:6:13
+          |
+        6 |     { "id": "a", "stages": [] }
+          |             ^^^ second
+          |
+         ::: codex.orchestrator.json:3:13
+          |
+        3 |     { "id": "a", "stages": [] },
+          |             --- first
+          |
+          = hint: rename one of them, or remove it
+        "#);
+        insta::assert_snapshot!(picture("{ \"pipelines\": [], \"pipelines\": [] }"), @r#"
+        error: key `pipelines` appears twice in the configuration
+         --> codex.orchestrator.json:1:20
+          |
+        1 | { "pipelines": [], "pipelines": [] }
+          |   -----------      ^^^^^^^^^^^ second
+          |   |
+          |   first
+        "#);
+    }
+
+    #[test]
+    fn a_picture_shows_a_circle() {
+        let text = r#"{ "pipelines": [
+  { "id": "a", "stages": [{ "kind": "subpipeline", "id": "s", "pipeline": "b" }] },
+  { "id": "b", "stages": [{ "kind": "subpipeline", "id": "s", "pipeline": "a" }] }
+] }"#;
+        let flaws = parse("codex.orchestrator.json", text).expect("well formed").flaws;
+        insta::assert_snapshot!(flaws[0].error.render(false), @r#"
+        error: pipelines call each other in a circle: a → b → a
+         --> codex.orchestrator.json:2:75
+          |
+        2 |   { "id": "a", "stages": [{ "kind": "subpipeline", "id": "s", "pipeline": "b" }] },
+          |                                                                           ^^^
+          |
+         ::: codex.orchestrator.json:3:75
+          |
+        3 |   { "id": "b", "stages": [{ "kind": "subpipeline", "id": "s", "pipeline": "a" }] }
+          |                                                                           ---
+          |
+          = hint: remove one of these calls
+        "#);
+    }
+
+    #[test]
+    fn a_picture_is_harmless() {
+        let text = "{ \"\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\": 1,\t\"x\u{200b}\": 2 }\r\n";
+        let picture = picture(text);
+        assert!(!picture.chars().any(|c| c.is_control() && c != '\n'), "{picture:?}");
+        insta::assert_snapshot!(picture, @r#"
+        error: invalid JSON: control character (\u0000-\u001F) found while parsing a string
+         --> codex.orchestrator.json:1:4
+          |
+        1 | { "␛]0;owned␇�31m�": 1, "x�": 2 }
+          |    ^
+        "#);
+    }
+
+    #[test]
+    fn what_json_allows_in_a_name_is_harmless_too() {
+        let text = "{ \"\u{9b}31m\u{202e}\u{7f}\\u001b\": 1 }";
+        insta::assert_snapshot!(picture(text), @r#"
+        error: unknown key `\u{9b}31m\u{202e}\u{7f}\u{1b}` in the configuration
+         --> codex.orchestrator.json:1:3
+          |
+        1 | { "�31m��\u001b": 1 }
+          |   ^^^^^^^^^^^^^^
+          |
+          = hint: known keys: $schema, pipelines, defaultPipeline
+        "#);
+    }
+
+    #[test]
+    fn color_is_up_to_the_caller() {
+        let error = parse("c.json", "[]").unwrap_err();
+        assert!(!error.render(false).contains('\u{1b}'));
+        assert!(error.render(true).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn the_longest_line_is_cut() {
+        let text = format!("{{{}\"x\": 1}}", " ".repeat(1 << 20));
+        let picture = picture(&text);
+        assert!(picture.len() < 2000, "{}", picture.len());
+        assert!(picture.contains(":1:1048578"), "{picture}");
+    }
+}

@@ -1,0 +1,194 @@
+//! The JSON Schema of `codex.orchestrator.json`, so that editors complete and explain it.
+//!
+//! These types are never filled: `config` reads the file, and a test keeps the two in step.
+#![expect(dead_code, reason = "only the schema of these types is used")]
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde_json::Value;
+
+/// Returns the schema, for an editor or a file that `$schema` points at.
+pub fn schema() -> Value {
+    let mut schema = schemars::schema_for!(ConfigFile).to_value();
+    forbid_null(&mut schema);
+    schema
+}
+
+/// Turns "may be `null`" into "may be left out", which is all that an [`Option`] below means.
+fn forbid_null(schema: &mut Value) {
+    match schema {
+        Value::Array(list) => list.iter_mut().for_each(forbid_null),
+        Value::Object(object) => {
+            if let Some(Value::Array(types)) = object.get_mut("type") {
+                types.retain(|name| name != "null");
+                if let [only] = &types[..] {
+                    let only = only.clone();
+                    object.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(Value::Array(choices)) = object.get("anyOf")
+                && let [Value::Object(only), Value::Object(null)] = &choices[..]
+                && null.get("type").is_some_and(|name| name == "null")
+            {
+                let only = only.clone();
+                object.remove("anyOf");
+                object.extend(only);
+            }
+            object.values_mut().for_each(forbid_null);
+        }
+        _ => {}
+    }
+}
+
+/// The pipelines of a project, for `git orchestrate`.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields, title = "codex.orchestrator.json")]
+struct ConfigFile {
+    /// The schema of this file, for editors.
+    #[schemars(rename = "$schema")]
+    schema: Option<String>,
+    /// What can run. Ids differ.
+    pipelines: Option<Vec<Pipeline>>,
+    /// The pipeline that runs when none is named; otherwise `diagnostics`.
+    #[schemars(length(min = 1))]
+    default_pipeline: Option<String>,
+}
+
+/// Stages that run in order; the first that fails ends the run.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Pipeline {
+    /// The name to start it by.
+    #[schemars(length(min = 1))]
+    id: String,
+    /// The name to show; the id if left out.
+    title: Option<String>,
+    /// What the pipeline is for.
+    description: Option<String>,
+    /// Recorded as the capabilities of a run.
+    tags: Option<Vec<String>>,
+    /// Whether a run without a passing guard stage gets the advice to add one; true if left out.
+    guardrails_required: Option<bool>,
+    /// What runs. Ids differ, and there is at least one if the pipeline is to run.
+    stages: Vec<Stage>,
+}
+
+/// One entry of a pipeline.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "kind", deny_unknown_fields)]
+enum Stage {
+    /// Runs a command.
+    Command {
+        /// The name of the stage, which differs from the others of its pipeline.
+        #[schemars(length(min = 1))]
+        id: String,
+        /// The name to show; the id if left out.
+        title: Option<String>,
+        /// The text for `/bin/sh -c`.
+        #[schemars(length(min = 1))]
+        command: String,
+        /// The folder to run in, relative to the root of the repository.
+        #[schemars(length(min = 1))]
+        cwd: Option<String>,
+        /// Variables added to the environment. `$` in a value stays as it is.
+        env: Option<BTreeMap<String, Variable>>,
+        /// Whether the run goes on after a failure, with the stage recorded as `skipped`.
+        allow_failure: Option<bool>,
+        /// Replaces the summary that would be made of the output.
+        summary_hint: Option<String>,
+        /// A label that stages share.
+        session: Option<Session>,
+        /// What the stage tells the planner.
+        plan: Option<PlanHints>,
+        /// Whether the stage needs the cloud; `plan` has the last word.
+        requires_cloud: Option<bool>,
+        /// Another spelling of `requiresCloud`.
+        #[schemars(rename = "requires_cloud")]
+        requires_cloud_2: Option<bool>,
+        /// `cloud` or `mcp`; other words are only recorded. `plan` has the last word.
+        execution_mode: Option<String>,
+        /// Another spelling of `executionMode`.
+        #[schemars(rename = "execution_mode")]
+        execution_mode_2: Option<String>,
+        /// Another spelling of `executionMode`.
+        mode: Option<String>,
+    },
+    /// Runs another pipeline.
+    Subpipeline {
+        /// The name of the stage, which differs from the others of its pipeline.
+        #[schemars(length(min = 1))]
+        id: String,
+        /// The name to show; the id if left out.
+        title: Option<String>,
+        /// The id of the pipeline: one of this file, or one that comes with the program.
+        #[schemars(length(min = 1))]
+        pipeline: String,
+        /// Whether the run goes on when that pipeline fails or does not exist.
+        optional: Option<bool>,
+        /// What the stage tells the planner.
+        plan: Option<PlanHints>,
+        /// Whether the stage needs the cloud; `plan` has the last word.
+        requires_cloud: Option<bool>,
+        /// Another spelling of `requiresCloud`.
+        #[schemars(rename = "requires_cloud")]
+        requires_cloud_2: Option<bool>,
+        /// `cloud` or `mcp`; other words are only recorded. `plan` has the last word.
+        execution_mode: Option<String>,
+        /// Another spelling of `executionMode`.
+        #[schemars(rename = "execution_mode")]
+        execution_mode_2: Option<String>,
+        /// Another spelling of `executionMode`.
+        mode: Option<String>,
+    },
+}
+
+/// The value of a variable; what is not a text becomes one, `null` becomes `null`.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum Variable {
+    Text(String),
+    Number(f64),
+    Flag(bool),
+    Null(()),
+}
+
+/// A label that stages share. Each command is a shell of its own all the same.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Session {
+    /// The label.
+    id: Option<String>,
+    /// Recorded.
+    reuse: Option<bool>,
+    /// Recorded.
+    persist: Option<bool>,
+}
+
+/// What a stage tells the planner.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct PlanHints {
+    /// Whether the stage may be the target without being named; true if left out.
+    runnable: Option<bool>,
+    /// Other names that `--target` takes for the stage.
+    aliases: Option<Vec<String>>,
+    /// Whether the stage is the target when none is named.
+    default_target: Option<bool>,
+    /// Another spelling of `defaultTarget`.
+    default: Option<bool>,
+    /// Another spelling of `defaultTarget`.
+    primary: Option<bool>,
+    /// Whether the stage needs the cloud.
+    requires_cloud: Option<bool>,
+    /// Another spelling of `requiresCloud`.
+    #[schemars(rename = "requires_cloud")]
+    requires_cloud_2: Option<bool>,
+    /// `cloud` or `mcp`; other words are only recorded.
+    execution_mode: Option<String>,
+    /// Another spelling of `executionMode`.
+    #[schemars(rename = "execution_mode")]
+    execution_mode_2: Option<String>,
+    /// Another spelling of `executionMode`.
+    mode: Option<String>,
+}

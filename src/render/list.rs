@@ -1,0 +1,152 @@
+//! The answer of `list`.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::printer::{Answer, span, style};
+use crate::ops::list::Listed;
+use crate::output::untrusted::untrusted;
+use crate::run::stamp::Stamp;
+use crate::run::status::RunStatus;
+
+/// Runs to show.
+pub struct Runs<'a> {
+    pub runs: &'a [Listed],
+    pub now: Stamp,
+}
+
+/// The document.
+#[derive(Serialize)]
+pub struct Document {
+    runs: Vec<Item>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Item {
+    Run(Box<Run>),
+    Unreadable { run_id: String, task_id: String, root: String, error: String },
+}
+
+#[derive(Serialize)]
+struct Run {
+    run_id: String,
+    task_id: String,
+    pipeline_id: String,
+    parent_run_id: Option<String>,
+    status: RunStatus,
+    status_detail: Option<String>,
+    started_at: Option<Stamp>,
+    completed_at: Option<Stamp>,
+    heartbeat_age_seconds: Option<f64>,
+    stale: bool,
+    dead: bool,
+    partial: bool,
+    void: bool,
+    commit: Option<String>,
+    tree: Option<String>,
+    branch: Option<String>,
+    dirty: Option<bool>,
+    manifest: String,
+    /// The root of the worktree that ran; `manifest` is relative to it.
+    root: String,
+}
+
+impl Answer for Runs<'_> {
+    type Document = Document;
+
+    fn document(&self) -> Document {
+        let item = |listed: &Listed| {
+            let root = listed.found.layout.root.display().to_string();
+            let (manifest, pulse) = match &listed.run {
+                Ok(run) => run,
+                Err(err) => {
+                    return Item::Unreadable {
+                        run_id: listed.found.run.to_string(),
+                        task_id: listed.found.task.to_string(),
+                        root,
+                        error: err.to_string(),
+                    };
+                }
+            };
+            let git = manifest.git.as_ref();
+            Item::Run(Box::new(Run {
+                run_id: manifest.run_id.to_string(),
+                task_id: manifest.task_id.to_string(),
+                pipeline_id: manifest.pipeline_id.clone(),
+                parent_run_id: manifest.parent_run_id.clone(),
+                status: manifest.status,
+                status_detail: manifest.status_detail.clone(),
+                started_at: manifest.started_at,
+                completed_at: manifest.completed_at,
+                heartbeat_age_seconds: pulse.liveness.heartbeat_age,
+                stale: pulse.liveness.stale,
+                dead: pulse.dead,
+                partial: manifest.is_partial(),
+                void: manifest.is_void(),
+                commit: git.and_then(|git| git.commit.clone()),
+                tree: git.and_then(|git| git.tree.clone()),
+                branch: git.and_then(|git| git.branch.clone()),
+                dirty: git.map(|git| git.dirty),
+                manifest: listed.found.layout.relative(&listed.found.paths.manifest),
+                root,
+            }))
+        };
+        Document { runs: self.runs.iter().map(item).collect() }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.runs.is_empty() {
+            return writeln!(out, "No runs.");
+        }
+        let mut table = tabwriter::TabWriter::new(Vec::new()).padding(2).ansi(true);
+        let head = anstyle::Style::new().bold();
+        writeln!(table, "{head}RUN\tTASK\tPIPELINE\tSTATUS\tCOMMIT\tWORKTREE\tSTARTED{head:#}")?;
+        for Listed { found, run } in self.runs {
+            let worktree = found.layout.root.file_name().unwrap_or_default().to_string_lossy();
+            let worktree = untrusted(&worktree);
+            let (manifest, pulse) = match run {
+                Ok(run) => run,
+                Err(_) => {
+                    let color = style("failed");
+                    let (run, task) = (&found.run, &found.task);
+                    writeln!(table, "{run}\t{task}\t?\t{color}unreadable{color:#}\t?\t{worktree}\t?")?;
+                    continue;
+                }
+            };
+            let status = manifest.status.as_str();
+            let mut words = vec![if pulse.dead { "dead" } else { status }];
+            if pulse.liveness.stale && !pulse.dead {
+                words.push("stale");
+            }
+            if manifest.is_partial() {
+                words.push("partial");
+            }
+            if manifest.is_void() {
+                words.push("void");
+            }
+            let color = style(words.last().expect("the status is one"));
+            let commit = match &manifest.git {
+                Some(git) => {
+                    let commit = git.commit.as_deref().and_then(|commit| commit.get(..10)).unwrap_or("-");
+                    format!("{commit}{}", if git.dirty { "+" } else { "" })
+                }
+                None => "-".to_owned(),
+            };
+            let age = manifest
+                .started_at
+                .map_or("?".to_owned(), |at| format!("{} ago", span(self.now.seconds_since(at))));
+            writeln!(
+                table,
+                "{}\t{}\t{}\t{color}{}{color:#}\t{commit}\t{worktree}\t{age}",
+                manifest.run_id,
+                manifest.task_id,
+                untrusted(&manifest.pipeline_id),
+                words.join(", "),
+            )?;
+        }
+        let table = table.into_inner().map_err(|err| io::Error::other(err.to_string()))?;
+        out.write_all(&table)
+    }
+}

@@ -1,0 +1,9 @@
+//! The look of each answer, as text and as JSON, and of the narration while something runs.
+
+pub mod list;
+pub mod logs;
+pub mod plan;
+pub mod printer;
+pub mod progress;
+pub mod start;
+pub mod status;

@@ -1,0 +1,77 @@
+//! Where answers go: stdout, whole, and without a fuss when nobody listens.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+/// How an answer is to look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    #[default]
+    Text,
+    /// Exactly one JSON document.
+    Json,
+}
+
+/// An answer: text for people, a document for programs.
+pub trait Answer {
+    /// The document.
+    type Document: Serialize;
+    /// Returns the document.
+    fn document(&self) -> Self::Document;
+    /// Writes the text. Colours may be used: they are left out where they do not belong.
+    fn text(&self, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// Prints an answer on stdout. A reader that went away is no error.
+pub fn answer(answer: &impl Answer, format: Format) -> io::Result<()> {
+    let mut out = anstream::AutoStream::auto(io::stdout()).lock();
+    let written = match format {
+        Format::Text => answer.text(&mut out),
+        Format::Json => {
+            let mut json = serde_json::to_vec_pretty(&answer.document()).expect("answers have string keys");
+            json.push(b'\n');
+            out.write_all(&json)
+        }
+    };
+    tolerate_closed(written.and_then(|()| out.flush()))
+}
+
+/// Turns the error of a reader that went away into nothing.
+pub fn tolerate_closed(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// Whether stdout is a terminal.
+pub fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// The style of a word that tells how something ended or stands.
+pub fn style(word: &str) -> Style {
+    let style = Style::new();
+    let color = |color: AnsiColor| style.fg_color(Some(color.into()));
+    match word {
+        "ok" | "succeeded" => color(AnsiColor::Green),
+        "FAILED" | "failed" | "void" | "dead" => color(AnsiColor::Red).bold(),
+        "skipped" | "cancelled" | "stale" | "partial" | "warning" => color(AnsiColor::Yellow),
+        "running" | "in_progress" => color(AnsiColor::Cyan),
+        _ => style.dimmed(),
+    }
+}
+
+/// A duration as people say it: `0.3 s`, `12 s`, `3 min 5 s`, `2 h 10 min`.
+pub fn span(seconds: f64) -> String {
+    let whole = seconds as u64;
+    match whole {
+        0..10 => format!("{seconds:.1} s"),
+        10..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        3600..86_400 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3600),
+    }
+}

@@ -1,0 +1,168 @@
+//! The narration of a run on stderr: a live line per stage on a terminal, plain lines elsewhere.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::printer::{span, style};
+use super::status::commit;
+use crate::ops::host::Watch;
+use crate::output::untrusted::{last_line_of, untrusted};
+use crate::run::event::Happened;
+use crate::run::manifest::Manifest;
+use crate::run::status::StageStatus;
+use crate::runner::Stream;
+
+/// How much is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A line that moves, and a line per stage that ended.
+    Live,
+    /// A line per stage that ended.
+    Plain,
+}
+
+/// Tells what happens.
+pub struct Progress {
+    mode: Mode,
+    bar: Option<ProgressBar>,
+    begun: Vec<Instant>,
+    last_line_at: Option<Instant>,
+}
+
+/// The live line need not move faster than people read.
+const PAUSE: Duration = Duration::from_millis(50);
+
+impl Progress {
+    /// Returns a narration of one command of the program.
+    pub fn new(mode: Mode) -> Self {
+        Self { mode, bar: None, begun: Vec::new(), last_line_at: None }
+    }
+
+    fn line(&self, write: impl FnOnce(&mut dyn Write)) {
+        let write = || {
+            let mut err = anstream::AutoStream::auto(std::io::stderr()).lock();
+            write(&mut err);
+        };
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
+    fn begin(&mut self, depth: usize, manifest: &Manifest, index: usize) {
+        self.begun.resize(depth + 1, Instant::now());
+        self.begun[depth] = Instant::now();
+        if self.mode == Mode::Plain {
+            return;
+        }
+        let Some(entry) = manifest.commands.get(index.wrapping_sub(1)) else { return };
+        self.end_bar();
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(15));
+        let template =
+            format!("{}{{spinner}} {{prefix}}  {{elapsed}}  {{wide_msg:.dim}}", "  ".repeat(depth));
+        bar.set_style(ProgressStyle::with_template(&template).expect("the template is well-formed"));
+        bar.set_prefix(untrusted(&entry.id).with_width(40).to_string());
+        bar.enable_steady_tick(Duration::from_millis(120));
+        self.bar = Some(bar);
+    }
+
+    fn end_bar(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn ended(&mut self, depth: usize, manifest: &Manifest, index: usize) {
+        self.end_bar();
+        let Some(entry) = manifest.commands.get(index.wrapping_sub(1)) else { return };
+        let word = match entry.status {
+            StageStatus::Succeeded => "ok",
+            StageStatus::Failed => "FAILED",
+            other => other.as_str(),
+        };
+        let took = self.begun.get(depth).map_or(0.0, |begun| begun.elapsed().as_secs_f64());
+        self.line(|err| {
+            let color = style(word);
+            let dim = anstyle::Style::new().dimmed();
+            let indent = "  ".repeat(depth);
+            let id = untrusted(&entry.id);
+            let _ = write!(err, "{indent}{color}{word:>8}{color:#}  {id}  {dim}{}{dim:#}", span(took));
+            if let Some(summary) = entry.summary.as_ref().filter(|_| entry.status != StageStatus::Succeeded) {
+                let _ = write!(err, "  {}", untrusted(summary));
+            }
+            let _ = writeln!(err);
+            if entry.status == StageStatus::Failed && entry.kind == "command" {
+                let _ = writeln!(
+                    err,
+                    "{indent}          git orchestrate logs {} {}",
+                    manifest.run_id,
+                    if entry.id.contains(' ') { format!("'{id}'") } else { id.to_string() }
+                );
+            }
+        });
+    }
+}
+
+impl Watch for Progress {
+    fn event(&mut self, depth: usize, manifest: &Manifest, event: &Happened, index: usize) {
+        match event {
+            Happened::Started { .. } | Happened::Resumed { .. } => self.line(|err| {
+                let bold = anstyle::Style::new().bold();
+                let _ = write!(
+                    err,
+                    "{}{bold}{}{bold:#} · {}",
+                    "  ".repeat(depth),
+                    untrusted(&manifest.pipeline_title),
+                    manifest.run_id,
+                );
+                if let Some(git) = manifest.git.as_ref().filter(|_| depth == 0) {
+                    let _ = write!(err, " · {}", commit(git));
+                }
+                let _ = writeln!(err);
+                if depth == 0 {
+                    for note in manifest.plan.iter().flat_map(|plan| &plan.notes) {
+                        let _ = writeln!(err, "    note  {}", untrusted(note));
+                    }
+                }
+            }),
+            Happened::StageStarted { .. } => self.begin(depth, manifest, index),
+            Happened::StageFinished(_) => self.ended(depth, manifest, index),
+            Happened::Interrupted { signal } => self.line(|err| {
+                let _ = writeln!(err, "{signal}: waiting for the stage to end; once more to kill it");
+            }),
+            Happened::Finished(end) if depth == 0 => {
+                self.end_bar();
+                let guarded = end.guardrail_status.as_ref().is_some_and(|status| status.counts.total > 0);
+                self.line(|err| {
+                    // That nobody asked for a guard and there is none is no news.
+                    for note in end.notes.iter().filter(|note| guarded || !note.starts_with("Guardrails: ")) {
+                        let _ = writeln!(err, "    note  {}", untrusted(note));
+                    }
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn printed(&mut self, _depth: usize, _index: usize, _stream: Stream, text: &str) {
+        let Some(bar) = &self.bar else { return };
+        if self.last_line_at.is_some_and(|at| at.elapsed() < PAUSE) {
+            return;
+        }
+        let tail = &text[text.ceil_char_boundary(text.len().saturating_sub(1024))..];
+        let line = last_line_of(tail);
+        if !line.trim().is_empty() {
+            bar.set_message(untrusted(line).with_width(200).to_string());
+            self.last_line_at = Some(Instant::now());
+        }
+    }
+
+    fn warn(&mut self, text: &str) {
+        self.line(|err| {
+            let color = style("warning");
+            let _ = writeln!(err, "{color}warning:{color:#} {}", untrusted(text));
+        });
+    }
+}

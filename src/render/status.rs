@@ -1,0 +1,164 @@
+//! The answer of `status`.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::printer::{Answer, span, style};
+use crate::ops::status::RunState;
+use crate::output::untrusted::untrusted;
+use crate::run::git_keys::GitKeys;
+use crate::run::manifest::{Approval, Attempt, ChildRun, StageEntry};
+use crate::run::stamp::Stamp;
+use crate::run::status::RunStatus;
+
+/// A state to show.
+pub struct Standing<'a>(pub &'a RunState);
+
+/// The document (`contract-core.md` §2.7), and what this program adds to it.
+#[derive(Serialize)]
+pub struct Document<'a> {
+    run_id: &'a str,
+    status: RunStatus,
+    status_detail: Option<&'a str>,
+    started_at: Option<Stamp>,
+    completed_at: Option<Stamp>,
+    manifest: String,
+    artifact_root: &'a str,
+    log_path: &'a str,
+    heartbeat_at: Option<Stamp>,
+    commands: &'a [StageEntry],
+    child_runs: &'a [ChildRun],
+    heartbeat_age_seconds: Option<f64>,
+    stale: bool,
+    /// Whether the run is unfinished and nobody works on it.
+    dead: bool,
+    approvals: &'a [Approval],
+    metrics_recorded: bool,
+    git: Option<&'a GitKeys>,
+    partial: bool,
+    void: bool,
+    task_id: &'a str,
+    pipeline_id: &'a str,
+    parent_run_id: Option<&'a str>,
+    summary: Option<&'a str>,
+    attempts: &'a [Attempt],
+    /// The root that the paths are relative to.
+    root: String,
+    guardrails: Value,
+}
+
+impl<'a> Answer for Standing<'a> {
+    type Document = Document<'a>;
+
+    fn document(&self) -> Document<'a> {
+        let RunState { found, manifest, pulse, .. } = self.0;
+        Document {
+            run_id: manifest.run_id.as_str(),
+            status: manifest.status,
+            status_detail: manifest.status_detail.as_deref(),
+            started_at: manifest.started_at,
+            completed_at: manifest.completed_at,
+            manifest: format!("{}/manifest.json", manifest.artifact_root),
+            artifact_root: &manifest.artifact_root,
+            log_path: &manifest.log_path,
+            heartbeat_at: manifest.heartbeat_at,
+            commands: &manifest.commands,
+            child_runs: &manifest.child_runs,
+            heartbeat_age_seconds: pulse.liveness.heartbeat_age,
+            stale: pulse.liveness.stale,
+            dead: pulse.dead,
+            approvals: &manifest.approvals,
+            metrics_recorded: manifest.metrics_recorded,
+            git: manifest.git.as_ref(),
+            partial: manifest.is_partial(),
+            void: manifest.is_void(),
+            task_id: manifest.task_id.as_str(),
+            pipeline_id: &manifest.pipeline_id,
+            parent_run_id: manifest.parent_run_id.as_deref(),
+            summary: manifest.summary.as_deref(),
+            attempts: manifest.attempts.as_deref().unwrap_or_default(),
+            root: found.layout.root.display().to_string(),
+            guardrails: serde_json::to_value(&manifest.guardrail_status).unwrap_or_default(),
+        }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let RunState { manifest, pulse, rebuilt, .. } = self.0;
+        writeln!(out, "Run: {}", manifest.run_id)?;
+        writeln!(out, "Task: {}", manifest.task_id)?;
+        writeln!(out, "Pipeline: {}", untrusted(&manifest.pipeline_id))?;
+        let color = style(manifest.status.as_str());
+        write!(out, "Status: {color}{}{color:#}", manifest.status)?;
+        if let Some(detail) = &manifest.status_detail {
+            write!(out, " ({})", untrusted(detail))?;
+        }
+        for (is, word) in [
+            (manifest.is_partial(), "partial"),
+            (manifest.is_void(), "void"),
+            (pulse.dead, "dead"),
+            (pulse.liveness.stale && !pulse.dead, "stale"),
+        ] {
+            if is {
+                let color = style(word);
+                write!(out, " {color}{word}{color:#}")?;
+            }
+        }
+        writeln!(out)?;
+        if let Some(git) = &manifest.git {
+            writeln!(out, "Commit: {}", commit(git))?;
+            writeln!(out, "Tree: {}", git.tree.as_deref().unwrap_or("unknown"))?;
+        }
+        if let Some(at) = manifest.started_at {
+            writeln!(out, "Started: {at}")?;
+        }
+        match manifest.completed_at {
+            Some(at) => writeln!(out, "Completed: {at}")?,
+            None => {
+                let age = pulse
+                    .liveness
+                    .heartbeat_age
+                    .map_or("never".to_owned(), |age| format!("{} ago", span(age)));
+                writeln!(out, "Last heartbeat: {age}")?;
+            }
+        }
+        writeln!(out, "Manifest: {}/manifest.json", manifest.artifact_root)?;
+        if let Some(reason) = rebuilt {
+            writeln!(out, "Read from the journal: the manifest cannot be used ({})", untrusted(reason))?;
+        }
+        for entry in &manifest.commands {
+            let color = style(entry.status.as_str());
+            write!(out, "  {color}[{}]{color:#} {}", entry.status, untrusted(&entry.title))?;
+            if let Some(summary) = &entry.summary {
+                write!(out, " — {}", untrusted(summary))?;
+            }
+            writeln!(out)?;
+        }
+        if let Some(summary) = &manifest.summary {
+            writeln!(out, "{}", untrusted(summary).with_lines())?;
+        }
+        if pulse.dead {
+            writeln!(
+                out,
+                "The process that worked on this run is gone. Go on with: git orchestrate resume {}",
+                manifest.run_id
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the commit of a run as one line: `9596dc9 on main, dirty`.
+pub fn commit(git: &GitKeys) -> String {
+    let commit = git.commit.as_deref().map_or("no commit yet", |commit| commit.get(..12).unwrap_or(commit));
+    let branch = match &git.branch {
+        Some(branch) => {
+            let branch = branch.strip_prefix("refs/heads/").unwrap_or(branch);
+            format!(" on {}", untrusted(branch))
+        }
+        None => " (detached)".to_owned(),
+    };
+    let state = if git.dirty { ", dirty" } else { ", clean" };
+    format!("{commit}{branch}{state}")
+}

@@ -1,0 +1,606 @@
+//! The state of a run as `manifest.json` has it, and how events change it.
+//!
+//! The format is version 1 of the reference (`contract-core.md` §6). What this program adds stands
+//! in top-level sections of its own (`git`, `plan`, `attempts`, `owner`, `journal`): without them
+//! the document is a manifest of the reference, field for field.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::id::{RunId, TaskId};
+use crate::run::event::{Happened, RunEvent};
+use crate::run::git_keys::GitKeys;
+use crate::run::liveness::{HEARTBEAT_SECONDS, STALE_SECONDS};
+use crate::run::stamp::Stamp;
+use crate::run::status::{BadTransition, RunStatus, StageStatus};
+
+/// The state of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Manifest {
+    /// Always 1.
+    #[serde(default = "one")]
+    pub version: u32,
+    pub task_id: TaskId,
+    #[serde(default)]
+    pub task_slug: Option<String>,
+    pub run_id: RunId,
+    #[serde(default)]
+    pub parent_run_id: Option<String>,
+    #[serde(default)]
+    pub pipeline_id: String,
+    #[serde(default)]
+    pub pipeline_title: String,
+    #[serde(default)]
+    pub runner: String,
+    #[serde(default)]
+    pub approval_policy: Option<String>,
+    pub status: RunStatus,
+    /// Why the run is where it is (`contract-core.md` §6.2), such as `stage:test:failed`.
+    #[serde(default)]
+    pub status_detail: Option<String>,
+    #[serde(default)]
+    pub started_at: Option<Stamp>,
+    #[serde(default)]
+    pub completed_at: Option<Stamp>,
+    #[serde(default)]
+    pub updated_at: Option<Stamp>,
+    #[serde(default)]
+    pub heartbeat_at: Option<Stamp>,
+    #[serde(default = "heartbeat_seconds")]
+    pub heartbeat_interval_seconds: u32,
+    #[serde(default = "stale_seconds")]
+    pub heartbeat_stale_after_seconds: u32,
+    /// The run's folder, relative to the repository's root.
+    #[serde(default)]
+    pub artifact_root: String,
+    #[serde(default)]
+    pub compat_path: String,
+    #[serde(default)]
+    pub log_path: String,
+    /// Notes for the reader, one per line.
+    #[serde(default)]
+    pub summary: Option<String>,
+    /// Whether the run's line stands in `metrics.json`.
+    #[serde(default)]
+    pub metrics_recorded: bool,
+    /// The SHA-256 of the resume token, in hex; the token itself in manifests of the reference.
+    #[serde(default)]
+    pub resume_token: Option<String>,
+    #[serde(default)]
+    pub resume_events: Vec<ResumeEvent>,
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
+    /// The stages, in the pipeline's order.
+    #[serde(default)]
+    pub commands: Vec<StageEntry>,
+    #[serde(default)]
+    pub child_runs: Vec<ChildRun>,
+    #[serde(default)]
+    pub run_summary_path: Option<String>,
+    #[serde(default)]
+    pub plan_target_id: Option<String>,
+    #[serde(default)]
+    pub instructions_hash: Option<String>,
+    #[serde(default)]
+    pub instructions_sources: Vec<String>,
+    #[serde(default)]
+    pub prompt_packs: Option<Vec<Value>>,
+    #[serde(default)]
+    pub guardrails_required: Option<bool>,
+    #[serde(default)]
+    pub learning: Option<Value>,
+    #[serde(default)]
+    pub tfgrpo: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_plane: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<Scheduler>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guardrail_status: Option<GuardrailStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handles: Option<Vec<Handle>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Privacy>,
+
+    /// Extension: commit, tree and worktree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<GitKeys>,
+    /// Extension: what was planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanRecord>,
+    /// Extension: each start and resume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Vec<Attempt>>,
+    /// Extension: how far into `runner.ndjson` this document has got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<JournalMark>,
+
+    /// What other programs wrote; kept as it is.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub other: Map<String, Value>,
+}
+
+fn one() -> u32 {
+    1
+}
+fn heartbeat_seconds() -> u32 {
+    HEARTBEAT_SECONDS
+}
+fn stale_seconds() -> u32 {
+    STALE_SECONDS
+}
+
+/// One request to resume, granted or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ResumeEvent {
+    pub timestamp: Stamp,
+    pub actor: String,
+    pub reason: String,
+    pub outcome: ResumeOutcome,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What became of a request to resume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ResumeOutcome {
+    Accepted,
+    Blocked,
+}
+
+/// One approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Approval {
+    pub actor: String,
+    pub timestamp: Stamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub other: Map<String, Value>,
+}
+
+/// One stage of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StageEntry {
+    /// 1-based.
+    pub index: usize,
+    #[serde(default)]
+    pub id: String,
+    #[serde(default)]
+    pub title: String,
+    /// The shell text; null for a subpipeline.
+    #[serde(default)]
+    pub command: Option<String>,
+    #[serde(default)]
+    pub kind: String,
+    pub status: StageStatus,
+    #[serde(default)]
+    pub started_at: Option<Stamp>,
+    #[serde(default)]
+    pub completed_at: Option<Stamp>,
+    #[serde(default)]
+    pub exit_code: Option<i64>,
+    #[serde(default)]
+    pub summary: Option<String>,
+    #[serde(default)]
+    pub log_path: Option<String>,
+    #[serde(default)]
+    pub error_file: Option<String>,
+    /// The run of a subpipeline.
+    #[serde(default)]
+    pub sub_run_id: Option<String>,
+}
+
+impl StageEntry {
+    /// Forgets an attempt that did not finish.
+    fn reset(&mut self) {
+        self.status = StageStatus::Pending;
+        self.started_at = None;
+        self.completed_at = None;
+        self.exit_code = None;
+        self.summary = None;
+        self.log_path = None;
+        self.error_file = None;
+        self.sub_run_id = None;
+    }
+}
+
+/// A run that a stage of this run started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChildRun {
+    pub run_id: String,
+    pub pipeline_id: String,
+    pub status: RunStatus,
+    pub manifest: String,
+}
+
+/// The coverage by guard stages (`contract-core.md` §6.7).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GuardrailStatus {
+    /// Whether at least one guard stage succeeded.
+    pub present: bool,
+    pub recommendation: Option<String>,
+    pub summary: String,
+    pub computed_at: Stamp,
+    pub counts: GuardrailCounts,
+}
+
+/// How the guard stages ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GuardrailCounts {
+    pub total: usize,
+    pub succeeded: usize,
+    pub failed: usize,
+    pub skipped: usize,
+    pub other: usize,
+}
+
+/// One command that was executed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Handle {
+    pub handle_id: String,
+    pub correlation_id: String,
+    pub stage_id: Option<String>,
+    pub pipeline_id: String,
+    pub status: String,
+    pub frame_count: u64,
+    pub latest_sequence: u64,
+    pub created_at: Stamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Value>,
+}
+
+/// What masking did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Privacy {
+    /// `enforce`: masked before anything was stored. `shadow`: only recorded.
+    pub mode: String,
+    /// One decision per stage, and one per rule that matched in it.
+    pub decisions: Vec<PrivacyDecision>,
+    pub totals: PrivacyTotals,
+    #[serde(default)]
+    pub log_path: Option<String>,
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub other: Map<String, Value>,
+}
+
+/// One decision of the masking.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PrivacyDecision {
+    pub handle_id: String,
+    pub sequence: u64,
+    pub action: String,
+    pub rule: Option<String>,
+    pub reason: Option<String>,
+    pub timestamp: Stamp,
+    pub stage_id: Option<String>,
+}
+
+/// Counts of frames: a frame is the beginning, a piece of output, or the end of a command.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PrivacyTotals {
+    pub total_frames: u64,
+    pub redacted_frames: u64,
+    pub blocked_frames: u64,
+    pub allowed_frames: u64,
+}
+
+/// Who executed the run (`contract-core.md` §6.5). We record the one instance that did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Scheduler {
+    pub mode: String,
+    pub requested_at: Stamp,
+    pub min_instances: u32,
+    pub max_instances: u32,
+    pub recovery: Value,
+    pub assignments: Vec<Assignment>,
+}
+
+/// One instance of the scheduler section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Assignment {
+    pub instance_id: String,
+    pub capability: String,
+    pub status: String,
+    pub assigned_at: Stamp,
+    pub completed_at: Option<Stamp>,
+    #[serde(default)]
+    pub metadata: Value,
+    #[serde(default)]
+    pub attempts: Vec<Value>,
+}
+
+/// What was planned. An extension section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlanRecord {
+    /// `sha256:` and the digest of everything that decides what runs.
+    pub digest: String,
+    /// Whether only some of the stages were asked for, so that the run proves only those.
+    pub partial: bool,
+    /// The stage that was asked for alone.
+    pub only: Option<String>,
+    /// Names of the variables whose values are masked.
+    #[serde(default)]
+    pub masked: Vec<String>,
+    /// Notes of the start, such as about an unstamped instruction file.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// One start or resume. An extension section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Attempt {
+    /// 1 for the start, 2 for the first resume.
+    pub number: u32,
+    pub started_at: Stamp,
+    pub completed_at: Option<Stamp>,
+    /// How the attempt ended; null while it goes on, and for ever if it was killed.
+    pub status: Option<RunStatus>,
+    /// The stages that began in this attempt, 1-based.
+    pub stages: Vec<usize>,
+    pub owner: Owner,
+}
+
+/// The process that works on a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Owner {
+    pub host: String,
+    pub pid: u32,
+    /// The kernel's id of this boot; empty where there is none.
+    pub boot_id: String,
+    /// When the process began, in the kernel's clock ticks since boot: tells a reused pid apart.
+    pub process_started: u64,
+    pub at: Stamp,
+}
+
+/// How far into the journal a manifest has got. An extension section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JournalMark {
+    /// The length of `runner.ndjson` in bytes up to which this document is the sum of its events.
+    pub bytes: u64,
+}
+
+/// An event that does not fit the manifest it is applied to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutOfOrder {
+    #[error(transparent)]
+    Transition(#[from] BadTransition),
+    #[error("the event is about stage {index}, and the run has {stages}")]
+    NoSuchStage { index: usize, stages: usize },
+    #[error("the event is about the child run `{0}`, which no event linked")]
+    NoSuchChild(String),
+    #[error("the journal does not begin with the creation of the run")]
+    NotCreated,
+}
+
+impl Manifest {
+    fn stage(&mut self, index: usize) -> Result<&mut StageEntry, OutOfOrder> {
+        let stages = self.commands.len();
+        index
+            .checked_sub(1)
+            .and_then(|at| self.commands.get_mut(at))
+            .ok_or(OutOfOrder::NoSuchStage { index, stages })
+    }
+
+    /// Applies one event. A manifest changes in no other way, so `manifest.json` can always be
+    /// rebuilt from `runner.ndjson`.
+    pub fn apply(&mut self, RunEvent { event, timestamp, index }: &RunEvent) -> Result<(), OutOfOrder> {
+        let at = *timestamp;
+        match event {
+            Happened::Created { manifest } => *self = (**manifest).clone(),
+            Happened::Started { owner } => {
+                self.status = self.status.to(RunStatus::InProgress)?;
+                self.status_detail = None;
+                self.heartbeat_at = Some(at);
+                self.begin_attempt(at, owner);
+            }
+            Happened::Resumed { resume, owner } => {
+                self.status = self.status.to(RunStatus::InProgress)?;
+                self.status_detail = Some("resuming".to_owned());
+                self.resume_events.push(resume.clone());
+                self.completed_at = None;
+                self.metrics_recorded = false;
+                self.guardrail_status = None;
+                self.run_summary_path = None;
+                // What an earlier attempt said about its failure is not true of this one.
+                self.summary = None;
+                for entry in self.commands.iter_mut().filter(|entry| !entry.status.is_finished()) {
+                    entry.reset();
+                }
+                if let Some(git) = &mut self.git {
+                    git.tree_at_end = None;
+                    git.moved = None;
+                }
+                self.heartbeat_at = Some(at);
+                self.begin_attempt(at, owner);
+            }
+            Happened::ResumeRefused { resume } => self.resume_events.push(resume.clone()),
+            Happened::StageStarted { log_path } => {
+                self.status_detail = None;
+                let entry = self.stage(*index)?;
+                entry.reset();
+                entry.status = StageStatus::Running;
+                entry.started_at = Some(at);
+                entry.log_path = log_path.clone();
+                if let Some(attempt) = self.attempts.as_mut().and_then(|attempts| attempts.last_mut()) {
+                    attempt.stages.push(*index);
+                }
+            }
+            Happened::ChildLinked { run_id, pipeline_id, manifest } => {
+                self.stage(*index)?.sub_run_id = Some(run_id.clone());
+                self.child_runs.push(ChildRun {
+                    run_id: run_id.clone(),
+                    pipeline_id: pipeline_id.clone(),
+                    status: RunStatus::Queued,
+                    manifest: manifest.clone(),
+                });
+            }
+            Happened::ChildFinished { run_id, status } => {
+                let child = self.child_runs.iter_mut().rev().find(|child| child.run_id == *run_id);
+                child.ok_or_else(|| OutOfOrder::NoSuchChild(run_id.clone()))?.status = *status;
+            }
+            Happened::StageFinished(end) => {
+                let entry = self.stage(*index)?;
+                entry.status = end.status;
+                entry.completed_at = Some(at);
+                entry.exit_code = end.exit_code;
+                entry.summary = end.summary.clone();
+                entry.error_file = end.error_file.clone();
+                if let Some(note) = &end.note {
+                    self.note(note);
+                }
+                if let Some(handle) = &end.handle {
+                    self.handles.get_or_insert_default().push(handle.clone());
+                }
+                if let Some(privacy) = &mut self.privacy {
+                    privacy.decisions.extend(end.decisions.iter().cloned());
+                    privacy.totals.total_frames += end.frames.total_frames;
+                    privacy.totals.redacted_frames += end.frames.redacted_frames;
+                    privacy.totals.blocked_frames += end.frames.blocked_frames;
+                    privacy.totals.allowed_frames += end.frames.allowed_frames;
+                }
+            }
+            Happened::Heartbeat => self.heartbeat_at = Some(at),
+            // Kept in the journal only.
+            Happened::Interrupted { .. } | Happened::StageSpawned { .. } | Happened::Other => return Ok(()),
+            Happened::Sections { sections } => {
+                for (key, value) in sections {
+                    self.other.insert(key.clone(), value.clone());
+                }
+            }
+            Happened::Finished(end) => {
+                self.status = self.status.to(end.status)?;
+                self.status_detail = end.status_detail.clone();
+                self.completed_at = Some(at);
+                self.heartbeat_at = Some(at);
+                for note in &end.notes {
+                    self.note(note);
+                }
+                self.guardrail_status = end.guardrail_status.clone();
+                if let Some(git) = &mut self.git {
+                    git.tree_at_end = end.tree_at_end.clone();
+                    git.moved = end.moved;
+                }
+                if let Some(scheduler) = &mut self.scheduler {
+                    scheduler.finish(end.status, at);
+                }
+                if let Some(attempt) = self.attempts.as_mut().and_then(|attempts| attempts.last_mut()) {
+                    attempt.completed_at = Some(at);
+                    attempt.status = Some(end.status);
+                }
+            }
+            Happened::Recorded { run_summary_path, metrics_recorded } => {
+                self.run_summary_path = run_summary_path.clone();
+                self.metrics_recorded = *metrics_recorded;
+            }
+        }
+        self.updated_at = Some(at);
+        Ok(())
+    }
+
+    fn begin_attempt(&mut self, at: Stamp, owner: &Owner) {
+        let attempts = self.attempts.get_or_insert_default();
+        attempts.push(Attempt {
+            number: attempts.len() as u32 + 1,
+            started_at: at,
+            completed_at: None,
+            status: None,
+            stages: Vec::new(),
+            owner: owner.clone(),
+        });
+    }
+
+    fn note(&mut self, note: &str) {
+        match &mut self.summary {
+            Some(summary) if summary.contains(note) => {}
+            Some(summary) => {
+                summary.push('\n');
+                summary.push_str(note);
+            }
+            None => self.summary = Some(note.to_owned()),
+        }
+    }
+
+    /// Returns the process that began the newest attempt.
+    pub fn owner(&self) -> Option<&Owner> {
+        Some(&self.attempts.as_ref()?.last()?.owner)
+    }
+
+    /// Whether the run was asked for some of its stages only.
+    pub fn is_partial(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.partial)
+    }
+
+    /// Whether the tree moved under the run, so that it proves nothing.
+    pub fn is_void(&self) -> bool {
+        self.git.as_ref().is_some_and(|git| git.moved == Some(true))
+    }
+
+    /// Returns the document as it stands on disk.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut json =
+            serde_json::to_vec_pretty(self).expect("a manifest has string keys and finite numbers only");
+        json.push(b'\n');
+        json
+    }
+
+    /// Returns how many stages there are of each status.
+    pub fn stage_counts(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for entry in &self.commands {
+            *counts.entry(entry.status.as_str()).or_default() += 1;
+        }
+        counts
+    }
+}
+
+impl Scheduler {
+    /// Returns the section of a run that one instance executes.
+    pub fn single(task: &TaskId, capability: &str, at: Stamp) -> Self {
+        Self {
+            mode: "multi-instance".to_owned(),
+            requested_at: at,
+            min_instances: 1,
+            max_instances: 1,
+            recovery: serde_json::json!({
+                "heartbeat_interval_seconds": HEARTBEAT_SECONDS,
+                "missing_heartbeat_timeout_seconds": STALE_SECONDS,
+                "max_retries": 0,
+            }),
+            assignments: vec![Assignment {
+                instance_id: format!("{task}-{capability}-01"),
+                capability: capability.to_owned(),
+                status: "assigned".to_owned(),
+                assigned_at: at,
+                completed_at: None,
+                metadata: serde_json::json!({"weight": 1, "maxConcurrency": 1}),
+                attempts: vec![serde_json::json!({
+                    "number": 1, "assigned_at": at, "started_at": at, "completed_at": null,
+                    "status": "running", "recovery_checkpoints": [],
+                })],
+            }],
+        }
+    }
+
+    fn finish(&mut self, status: RunStatus, at: Stamp) {
+        let (instance, attempt) = match status {
+            RunStatus::Succeeded => ("succeeded", "completed"),
+            _ => ("failed", "failed"),
+        };
+        for assignment in &mut self.assignments {
+            assignment.status = instance.to_owned();
+            assignment.completed_at = Some(at);
+            if let Some(Value::Object(last)) = assignment.attempts.last_mut() {
+                last.insert("completed_at".to_owned(), Value::String(at.to_string()));
+                last.insert("status".to_owned(), Value::String(attempt.to_owned()));
+            }
+        }
+    }
+}

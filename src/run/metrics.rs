@@ -1,0 +1,343 @@
+//! One line of metrics per finished run, and the totals over many lines (`contract-core.md` §7.7, §7.8).
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::run::manifest::{Manifest, PrivacyDecision};
+use crate::run::stamp::Stamp;
+use crate::run::status::{RunStatus, StageStatus};
+
+/// One line of `metrics.json`, keys in the reference's order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MetricsLine {
+    pub run_id: String,
+    pub task_id: String,
+    pub pipeline_id: String,
+    pub status: RunStatus,
+    pub started_at: Option<Stamp>,
+    pub completed_at: Option<Stamp>,
+    pub duration_seconds: Option<f64>,
+    pub commands_passed: usize,
+    pub commands_failed: usize,
+    pub guardrails_present: bool,
+    pub recorded_at: Stamp,
+    pub artifact_path: String,
+    pub child_runs: usize,
+    pub control_plane_status: String,
+    pub scheduler_mode: Option<String>,
+    pub instance_stats: Vec<InstanceStats>,
+    pub privacy_mode: Option<String>,
+    pub privacy_events: Vec<PrivacyDecision>,
+    pub handle_count: usize,
+    pub tfgrpo_epoch: Option<i64>,
+    pub tfgrpo_group_id: Option<String>,
+    pub tfgrpo_group_size: Option<i64>,
+    pub tool_calls: u64,
+    pub token_total: u64,
+    pub cost_usd: f64,
+    pub latency_ms: f64,
+    pub tool_stats: Vec<Value>,
+    pub learning_validation_status: Option<String>,
+    pub learning_snapshot_status: Option<String>,
+    pub learning_scenario_status: Option<String>,
+    pub learning_crystalizer_status: Option<String>,
+    pub learning_alerts: usize,
+    pub learning_group_id: Option<String>,
+    pub learning_review_rejections: u64,
+    pub learning_review_latency_ms: Option<f64>,
+    pub learning_regressions_detected: u64,
+    pub learning_pattern_promoted: u64,
+    pub learning_pattern_deprecated: u64,
+    pub learning_throughput_candidates: u64,
+}
+
+/// One instance that worked on the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceStats {
+    pub instance_id: String,
+    pub capability: String,
+    pub status: String,
+    pub attempts: usize,
+    pub recovery_events: usize,
+}
+
+/// The decisions that a line repeats at most: a line must not grow with what stages print.
+const MAX_EVENTS: usize = 100;
+
+/// Returns the line of a run that ended.
+pub fn line(manifest: &Manifest, at: Stamp) -> MetricsLine {
+    let duration =
+        manifest.completed_at.zip(manifest.started_at).map(|(end, start)| end.seconds_since(start));
+    let count = |status| manifest.commands.iter().filter(|entry| entry.status == status).count();
+    let learning = |pointer: &str| Some(manifest.learning.as_ref()?.pointer(pointer)?.as_str()?.to_owned());
+    MetricsLine {
+        run_id: manifest.run_id.to_string(),
+        task_id: manifest.task_id.to_string(),
+        pipeline_id: manifest.pipeline_id.clone(),
+        status: manifest.status,
+        started_at: manifest.started_at,
+        completed_at: manifest.completed_at,
+        duration_seconds: duration,
+        commands_passed: count(StageStatus::Succeeded),
+        commands_failed: count(StageStatus::Failed),
+        guardrails_present: manifest.guardrail_status.as_ref().is_some_and(|status| status.present),
+        recorded_at: at,
+        artifact_path: manifest.artifact_root.clone(),
+        child_runs: manifest.child_runs.len(),
+        control_plane_status: manifest
+            .control_plane
+            .as_ref()
+            .and_then(|section| section.pointer("/validation/status")?.as_str())
+            .unwrap_or("unknown")
+            .to_owned(),
+        scheduler_mode: manifest.scheduler.as_ref().map(|scheduler| scheduler.mode.clone()),
+        instance_stats: manifest
+            .scheduler
+            .iter()
+            .flat_map(|scheduler| &scheduler.assignments)
+            .map(|assignment| InstanceStats {
+                instance_id: assignment.instance_id.clone(),
+                capability: assignment.capability.clone(),
+                status: assignment.status.clone(),
+                attempts: assignment.attempts.len(),
+                recovery_events: 0,
+            })
+            .collect(),
+        privacy_mode: manifest.privacy.as_ref().map(|privacy| privacy.mode.clone()),
+        privacy_events: manifest
+            .privacy
+            .iter()
+            .flat_map(|privacy| &privacy.decisions)
+            .take(MAX_EVENTS)
+            .cloned()
+            .collect(),
+        handle_count: manifest.handles.as_ref().map_or(0, Vec::len),
+        tfgrpo_epoch: None,
+        tfgrpo_group_id: None,
+        tfgrpo_group_size: None,
+        tool_calls: 0,
+        token_total: 0,
+        cost_usd: 0.0,
+        latency_ms: 0.0,
+        tool_stats: Vec::new(),
+        learning_validation_status: learning("/validation/status"),
+        learning_snapshot_status: learning("/snapshot/status"),
+        learning_scenario_status: learning("/scenario/status"),
+        learning_crystalizer_status: learning("/crystalizer/status"),
+        learning_alerts: 0,
+        learning_group_id: None,
+        learning_review_rejections: 0,
+        learning_review_latency_ms: None,
+        learning_regressions_detected: 0,
+        learning_pattern_promoted: 0,
+        learning_pattern_deprecated: 0,
+        learning_throughput_candidates: 0,
+    }
+}
+
+/// Sums over the lines of one task, enough to write every aggregate without reading the lines again.
+///
+/// A run that was resumed has several lines; only its last one counts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// The first line ever.
+    pub baseline: Option<Baseline>,
+    pub runs: u64,
+    pub succeeded: u64,
+    pub durations: u64,
+    pub duration_sum: f64,
+    pub missing_instance_stats: u64,
+    pub missing_privacy_events: u64,
+    pub missing_control_plane_status: u64,
+    /// The runs whose last line did not succeed: only they can have another one.
+    pub unfinished: BTreeMap<String, Counted>,
+}
+
+/// `metrics/baseline.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    pub run_id: String,
+    pub recorded_at: Stamp,
+    pub status: RunStatus,
+    pub duration_seconds: Option<f64>,
+    pub completion_rate: f64,
+}
+
+/// What a line added to the totals, so that a later line of the same run can replace it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Counted {
+    pub duration: Option<f64>,
+    pub missing: [bool; 3],
+}
+
+/// The part of a line that the totals need. Lines of the reference lack some keys in old versions.
+#[derive(Clone, Debug, Deserialize)]
+pub struct CountedLine {
+    pub run_id: String,
+    pub status: RunStatus,
+    pub recorded_at: Stamp,
+    #[serde(default)]
+    pub duration_seconds: Option<f64>,
+    #[serde(default)]
+    instance_stats: Vec<serde::de::IgnoredAny>,
+    #[serde(default)]
+    privacy_events: Vec<serde::de::IgnoredAny>,
+    #[serde(default)]
+    control_plane_status: Option<String>,
+}
+
+impl From<&MetricsLine> for CountedLine {
+    fn from(line: &MetricsLine) -> Self {
+        Self {
+            run_id: line.run_id.clone(),
+            status: line.status,
+            recorded_at: line.recorded_at,
+            duration_seconds: line.duration_seconds,
+            instance_stats: line.instance_stats.iter().map(|_| serde::de::IgnoredAny).collect(),
+            privacy_events: line.privacy_events.iter().map(|_| serde::de::IgnoredAny).collect(),
+            control_plane_status: Some(line.control_plane_status.clone()),
+        }
+    }
+}
+
+impl Totals {
+    /// Counts one line; a line of a run that was counted before replaces that.
+    pub fn add(&mut self, line: &CountedLine) {
+        let completion_rate = if line.status == RunStatus::Succeeded { 1.0 } else { 0.0 };
+        self.baseline.get_or_insert_with(|| Baseline {
+            run_id: line.run_id.clone(),
+            recorded_at: line.recorded_at,
+            status: line.status,
+            duration_seconds: line.duration_seconds,
+            completion_rate,
+        });
+        if let Some(before) = self.unfinished.remove(&line.run_id) {
+            self.runs -= 1;
+            self.durations -= u64::from(before.duration.is_some());
+            self.duration_sum -= before.duration.unwrap_or(0.0);
+            self.miss(before.missing, false);
+        }
+        let missing = [
+            line.instance_stats.is_empty(),
+            line.privacy_events.is_empty(),
+            line.control_plane_status.as_deref().is_none_or(|status| matches!(status, "" | "unknown")),
+        ];
+        self.runs += 1;
+        self.durations += u64::from(line.duration_seconds.is_some());
+        self.duration_sum += line.duration_seconds.unwrap_or(0.0);
+        self.miss(missing, true);
+        if line.status == RunStatus::Succeeded {
+            self.succeeded += 1;
+        } else {
+            self.unfinished.insert(line.run_id.clone(), Counted { duration: line.duration_seconds, missing });
+        }
+    }
+
+    fn miss(&mut self, missing: [bool; 3], add: bool) {
+        let counters = [
+            &mut self.missing_instance_stats,
+            &mut self.missing_privacy_events,
+            &mut self.missing_control_plane_status,
+        ];
+        for (counter, missing) in counters.into_iter().zip(missing) {
+            if missing {
+                *counter = if add { *counter + 1 } else { counter.saturating_sub(1) };
+            }
+        }
+    }
+
+    /// Returns `metrics/post-rollout.json`.
+    pub fn post_rollout(&self, at: Stamp) -> Value {
+        let rate = ratio(self.succeeded, self.runs);
+        serde_json::json!({
+            "total_runs": self.runs,
+            "succeeded_runs": self.succeeded,
+            "completion_rate": rate,
+            "meets_threshold": rate >= 0.95,
+            "updated_at": at,
+        })
+    }
+
+    /// Returns `metrics/completeness.json`.
+    pub fn completeness(&self, at: Stamp) -> Value {
+        let missing =
+            self.missing_instance_stats + self.missing_privacy_events + self.missing_control_plane_status;
+        let share = ratio(missing, self.runs * 3);
+        serde_json::json!({
+            "checked_fields": ["instance_stats", "privacy_events", "control_plane_status"],
+            "missing_counts": {
+                "instance_stats": self.missing_instance_stats,
+                "privacy_events": self.missing_privacy_events,
+                "control_plane_status": self.missing_control_plane_status,
+            },
+            "missing_field_ratio": share,
+            "meets_threshold": share < 0.05,
+            "updated_at": at,
+        })
+    }
+
+    /// Returns `metrics/mttr-delta.json` of `out/`; nothing before a run with a duration.
+    pub fn mttr_delta(&self, at: Stamp) -> Option<Value> {
+        let baseline = self.baseline.as_ref()?.duration_seconds?;
+        if self.durations == 0 {
+            return None;
+        }
+        let current = self.duration_sum / self.durations as f64;
+        let reduction = if baseline > 0.0 { (baseline - current) / baseline } else { 0.0 };
+        Some(serde_json::json!({
+            "baseline_mttr_seconds": baseline,
+            "current_mttr_seconds": current,
+            "reduction_percent": reduction,
+            "meets_threshold": baseline <= 0.0 || current <= 0.6 * baseline,
+            "updated_at": at,
+        }))
+    }
+
+    /// Returns `out/<task>/state.json`. Its counters belong to the learning pipeline.
+    pub fn state(&self, at: Stamp) -> Value {
+        serde_json::json!({
+            "updated_at": at,
+            "safety": {
+                "validation": {"passed": 0, "failed": 0, "stalled": 0, "manual": 0},
+                "reviewer": {"rejections": 0, "average_latency_ms": null},
+                "regression_detection": {"detected": 0},
+                "pattern_hygiene": {"promoted": 0, "deprecated": 0},
+            },
+            "throughput": {"candidates": 0},
+            "alerts": {"total": 0, "snapshot_failed": 0, "stalled_snapshot": 0, "needs_manual_scenario": 0},
+        })
+    }
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(run: &str, status: &str, seconds: f64) -> CountedLine {
+        serde_json::from_value(serde_json::json!({
+            "run_id": run, "status": status, "recorded_at": "2026-01-01T00:00:00Z", "duration_seconds": seconds,
+            "instance_stats": [{}], "privacy_events": [], "control_plane_status": "passed",
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_the_last_line_of_a_run_counts() {
+        let mut totals = Totals::default();
+        for line in [counted("a", "failed", 3.0), counted("a", "failed", 5.0), counted("a", "succeeded", 1.0)]
+        {
+            totals.add(&line);
+        }
+        totals.add(&counted("b", "failed", 2.0));
+        assert_eq!((totals.runs, totals.succeeded, totals.durations), (2, 1, 2));
+        assert_eq!(totals.duration_sum, 3.0);
+        assert_eq!(totals.missing_privacy_events, 2);
+    }
+}

@@ -1,0 +1,10 @@
+//! One execution of a plan: its events, and the manifest that is their sum.
+
+pub mod stamp;
+pub mod status;
+pub mod git_keys;
+pub mod manifest;
+pub mod event;
+pub mod liveness;
+pub mod summary;
+pub mod metrics;

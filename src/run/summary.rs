@@ -1,0 +1,209 @@
+//! The closing words on a run: `run-summary.json` and the items of `runs.json` (`contract-core.md` §7.6).
+//!
+//! Planner, builder, tester and reviewer all speak from the same manifest, so there is one verdict:
+//! each of them says yes exactly if the run succeeded.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::run::manifest::Manifest;
+use crate::run::stamp::Stamp;
+use crate::run::status::{RunStatus, StageStatus};
+
+/// The summary of a run. camelCase, as the reference has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunSummary {
+    pub task_id: String,
+    pub run_id: String,
+    pub mode: String,
+    /// What the planner chose (`contract-core.md` §10.1).
+    pub plan: Value,
+    pub build: Build,
+    pub test: Test,
+    pub review: Review,
+    pub timestamp: Stamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handles: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_plane: Option<Value>,
+}
+
+/// What the builder did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Build {
+    pub subtask_id: String,
+    pub artifacts: Vec<Artifact>,
+    pub mode: String,
+    pub run_id: String,
+    pub success: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
+}
+
+/// A file that the run left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Artifact {
+    pub path: String,
+    pub description: String,
+}
+
+/// What the tester found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Test {
+    pub subtask_id: String,
+    pub success: bool,
+    pub reports: Vec<Report>,
+    pub run_id: String,
+}
+
+/// One report of the tester.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    pub name: String,
+    pub status: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<String>,
+}
+
+/// What the reviewer says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Review {
+    pub summary: String,
+    pub decision: Decision,
+}
+
+/// The verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    pub approved: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<String>,
+}
+
+/// Returns the summary of a run that ended. `plan` is the planner's result, `mode` what it recorded.
+pub fn summarize(manifest: &Manifest, plan: Value, mode: &str, at: Stamp) -> RunSummary {
+    let success = manifest.status == RunStatus::Succeeded;
+    let subtask_id = manifest.plan_target_id.clone().unwrap_or_default();
+    let run_id = manifest.run_id.to_string();
+    let executed = || manifest.commands.iter().filter(|entry| entry.started_at.is_some());
+    let notes: Vec<_> = executed()
+        .map(|entry| {
+            format!("{}: {}", entry.title, entry.summary.as_deref().unwrap_or(entry.status.as_str()))
+        })
+        .collect();
+    let mut reports: Vec<_> = executed()
+        .filter(|entry| entry.status != StageStatus::Skipped)
+        .map(|entry| Report {
+            name: entry.id.clone(),
+            status: passed(entry.status == StageStatus::Succeeded),
+            details: entry.summary.clone(),
+        })
+        .collect();
+    if let Some(guardrails) = manifest.guardrail_status.as_ref().filter(|status| status.counts.total > 0) {
+        reports.push(Report {
+            name: "guardrails".to_owned(),
+            status: passed(guardrails.counts.failed == 0),
+            details: Some(guardrails.summary.clone()),
+        });
+    }
+    RunSummary {
+        task_id: manifest.task_id.to_string(),
+        run_id: run_id.clone(),
+        mode: mode.to_owned(),
+        plan,
+        build: Build {
+            subtask_id: subtask_id.clone(),
+            artifacts: vec![
+                Artifact {
+                    path: format!("{}/manifest.json", manifest.artifact_root),
+                    description: "Run manifest".to_owned(),
+                },
+                Artifact { path: manifest.log_path.clone(), description: "Journal (ndjson)".to_owned() },
+            ],
+            mode: mode.to_owned(),
+            run_id: run_id.clone(),
+            success,
+            notes: (!notes.is_empty()).then(|| notes.join("\n")),
+        },
+        test: Test { subtask_id, success, reports, run_id },
+        review: Review {
+            summary: format!(
+                "{} {}.\nManifest: {}/manifest.json\nRunner log: {}",
+                manifest.pipeline_title, manifest.status, manifest.artifact_root, manifest.log_path
+            ),
+            decision: Decision { approved: success, feedback: manifest.summary.clone() },
+        },
+        timestamp: at,
+        scheduler: manifest.scheduler.as_ref().map(|scheduler| {
+            serde_json::json!({
+                "mode": scheduler.mode,
+                "recovery": camel_case(&scheduler.recovery),
+                "assignments": scheduler.assignments.iter().map(|assignment| serde_json::json!({
+                    "instanceId": assignment.instance_id,
+                    "capability": assignment.capability,
+                    "status": assignment.status,
+                    "attempts": assignment.attempts.len(),
+                    "lastCompletedAt": assignment.completed_at,
+                })).collect::<Vec<_>>(),
+            })
+        }),
+        handles: manifest.handles.as_ref().map(|handles| {
+            handles
+                .iter()
+                .map(|handle| {
+                    serde_json::json!({
+                        "handleId": handle.handle_id,
+                        "correlationId": handle.correlation_id,
+                        "stageId": handle.stage_id,
+                        "status": handle.status,
+                        "frameCount": handle.frame_count,
+                        "latestSequence": handle.latest_sequence,
+                    })
+                })
+                .collect()
+        }),
+        privacy: manifest.privacy.as_ref().map(|privacy| {
+            serde_json::json!({
+                "mode": privacy.mode,
+                "totalFrames": privacy.totals.total_frames,
+                "redactedFrames": privacy.totals.redacted_frames,
+                "blockedFrames": privacy.totals.blocked_frames,
+                "allowedFrames": privacy.totals.allowed_frames,
+            })
+        }),
+        control_plane: manifest.control_plane.as_ref().map(camel_case),
+    }
+}
+
+fn passed(passed: bool) -> String {
+    if passed { "passed" } else { "failed" }.to_owned()
+}
+
+/// The summary repeats sections of the manifest with camelCase keys.
+fn camel_case(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| (camel_case_key(key), camel_case(value))).collect()
+        }
+        Value::Array(items) => items.iter().map(camel_case).collect(),
+        other => other.clone(),
+    }
+}
+
+fn camel_case_key(key: &str) -> String {
+    let mut words = key.split('_');
+    let mut camel = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let mut chars = word.chars();
+        camel.extend(chars.next().map(|c| c.to_ascii_uppercase()));
+        camel.push_str(chars.as_str());
+    }
+    camel
+}

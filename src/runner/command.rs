@@ -1,0 +1,566 @@
+//! One command: started, streamed, and ended with everything that it started.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+
+use super::interrupt::{Interrupt, Interrupts};
+use super::log::Lines;
+use super::{Ended, GRACE, Host, LEAK_IDLE, LEAK_LIMIT, Setup, Stream, heartbeat, sleep_until};
+use crate::output::mask::{MaskMode, Masker};
+use crate::output::tail::{ERROR_BYTES, HeadTail, Quote, SUMMARY_UNITS, Tail, summary_excerpt};
+use crate::output::text::{Chunk, Utf8Stitcher};
+use crate::pipeline::Command as Action;
+use crate::pipeline::plan::PlannedStage;
+use crate::run::event::{Happened, StageEnd};
+use crate::run::manifest::{Handle, PrivacyDecision, PrivacyTotals};
+use crate::run::stamp::Stamp;
+use crate::run::status::StageStatus;
+use crate::sys::process;
+
+/// The most that one event holds.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Runs the command of a stage and tells everything about it.
+pub(super) async fn run(
+    planned: &PlannedStage,
+    action: &Action,
+    host: &mut dyn Host,
+    interrupts: &mut Interrupts,
+) -> Result<Ended> {
+    let index = planned.index;
+    let setup = host.begin_command(planned)?;
+    host.tell(Happened::StageStarted { log_path: Some(setup.log_path.clone()) }, index)?;
+    let begun = host.now();
+    let session = action.session.clone();
+    let session_id = session.as_ref().and_then(|session| session.id.clone()).unwrap_or_else(new_id);
+    let persisted = session.is_some_and(|session| {
+        session.id.is_some() && (session.persist.unwrap_or(true) || session.reuse.unwrap_or(true))
+    });
+    let mut watched = Watched::new(index, host, setup.emit_streams);
+    let command = host.masked(&action.command);
+    let mut lines = Vec::new();
+    watched.lines.begin(
+        &mut lines,
+        &command,
+        &setup.cwd.display().to_string(),
+        &session_id,
+        persisted,
+        begun,
+    );
+    host.log(&lines)?;
+
+    let clock = Instant::now();
+    let exit = match spawn(action, &setup) {
+        Ok(mut child) => {
+            let leader = child.id().unwrap_or_default();
+            let result = drive(&mut child, leader, index, &mut watched, host, interrupts).await;
+            if result.is_err() {
+                // The evidence cannot be kept: nothing may go on unseen.
+                process::signal_run(host.run_id(), Some(leader), rustix::process::Signal::KILL);
+            }
+            let exit = result?;
+            process::reap_adopted(None);
+            Exit::Ended(exit)
+        }
+        Err(err) => Exit::NotStarted(spawn_error(&err, &setup)),
+    };
+    let duration_ms = clock.elapsed().as_millis() as u64;
+    finish(planned, action, exit, begun, duration_ms, watched, host, interrupts.seen())
+}
+
+fn new_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+fn spawn(action: &Action, setup: &Setup) -> io::Result<Child> {
+    // An explicit check: the error of a spawn does not tell a missing folder from a missing shell.
+    if !setup.cwd.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, "the folder to run in does not exist"));
+    }
+    #[expect(clippy::disallowed_methods, reason = "this is where stages become processes")]
+    Command::new("/bin/sh")
+        .arg("-c")
+        .arg(&action.command)
+        .env_clear()
+        .envs(setup.env.iter().map(|(name, value)| (name, value)))
+        .current_dir(&setup.cwd)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+}
+
+fn spawn_error(err: &io::Error, setup: &Setup) -> String {
+    format!("cannot run the command in `{}`: {err}", setup.cwd.display())
+}
+
+/// What became of the command.
+enum Exit {
+    Ended(Ending),
+    NotStarted(String),
+}
+
+struct Ending {
+    status: ExitStatus,
+    leaked: bool,
+}
+
+/// Reads both streams until the command has ended and its output is complete.
+async fn drive(
+    child: &mut Child,
+    leader: u32,
+    index: usize,
+    watched: &mut Watched,
+    host: &mut dyn Host,
+    interrupts: &mut Interrupts,
+) -> Result<Ending> {
+    let process_started = process::started(leader).unwrap_or_default();
+    host.tell(Happened::StageSpawned { pid: leader, process_started }, index)?;
+    let mut stdout = child.stdout.take();
+    let mut stderr = child.stderr.take();
+    let mut out_buffer = vec![0; READ_BYTES];
+    let mut err_buffer = vec![0; READ_BYTES];
+    let mut heartbeat = heartbeat();
+    let mut ending = None::<ExitStatus>;
+    // When the command is to be killed, and when its output is given up.
+    let mut kill_at = None::<Instant>;
+    let mut exited_at = None::<Instant>;
+    let mut idle_until = None::<Instant>;
+    loop {
+        if let Some(status) = ending
+            && stdout.is_none()
+            && stderr.is_none()
+        {
+            return Ok(Ending { status, leaked: false });
+        }
+        let save_due = host.save_due();
+        let give_up = idle_until.zip(exited_at).map(|(idle, exited)| idle.min(exited + LEAK_LIMIT));
+        tokio::select! {
+            read = read_some(&mut stdout, &mut out_buffer) => {
+                idle_until = idle_until.map(|_| Instant::now() + LEAK_IDLE);
+                if !watched.read(Stream::Stdout, &out_buffer[..read.unwrap_or(0)], host)? {
+                    stdout = None;
+                }
+            }
+            read = read_some(&mut stderr, &mut err_buffer) => {
+                idle_until = idle_until.map(|_| Instant::now() + LEAK_IDLE);
+                if !watched.read(Stream::Stderr, &err_buffer[..read.unwrap_or(0)], host)? {
+                    stderr = None;
+                }
+            }
+            status = child.wait(), if ending.is_none() => {
+                ending = Some(status?);
+                exited_at = Some(Instant::now());
+                idle_until = Some(Instant::now() + LEAK_IDLE);
+                if interrupts.first().is_some() {
+                    // What ignored the signal, or was started behind our back, ends now.
+                    process::signal_run(host.run_id(), None, rustix::process::Signal::KILL);
+                    process::signal_group(leader, rustix::process::Signal::KILL);
+                    idle_until = Some(Instant::now() + Duration::from_millis(500));
+                }
+            }
+            () = sleep_until(give_up) => {
+                return Ok(Ending { status: ending.expect("the grace begins with the end"), leaked: true });
+            }
+            interrupt = interrupts.next() => {
+                if interrupt == Interrupt::Suspend {
+                    suspend(leader);
+                } else if kill_at.is_none() {
+                    host.tell(Happened::Interrupted { signal: interrupt.name().to_owned() }, index)?;
+                    process::signal_run(host.run_id(), Some(leader), interrupt.signal());
+                    kill_at = Some(Instant::now() + GRACE);
+                } else {
+                    // Asked twice: no more patience.
+                    kill_at = Some(Instant::now());
+                }
+            }
+            () = sleep_until(kill_at), if ending.is_none() => {
+                process::signal_run(host.run_id(), Some(leader), rustix::process::Signal::KILL);
+                kill_at = Some(Instant::now() + Duration::from_millis(100));
+            }
+            _ = heartbeat.tick() => host.beat()?,
+            () = sleep_until(save_due) => host.save()?,
+        }
+    }
+}
+
+/// Stops with the stage, and goes on with it.
+fn suspend(leader: u32) {
+    process::signal_group(leader, rustix::process::Signal::STOP);
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+    process::signal_group(leader, rustix::process::Signal::CONT);
+}
+
+/// Reads once from a stream that may be over; for ever if it is.
+async fn read_some(stream: &mut Option<impl AsyncRead + Unpin>, buffer: &mut [u8]) -> io::Result<usize> {
+    match stream {
+        Some(stream) => stream.read(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a command prints, on its way from the pipe to the logs.
+struct Watched {
+    index: usize,
+    lines: Lines,
+    correlation_id: String,
+    out: Channel,
+    err: Channel,
+    sequence: u64,
+    emit_streams: bool,
+    line: Vec<u8>,
+}
+
+/// One stream.
+struct Channel {
+    masker: Masker,
+    stitcher: Utf8Stitcher,
+    tail: Tail,
+    ends: HeadTail,
+    /// Bytes read since the last event.
+    unreported: u64,
+    total: u64,
+    masked: Vec<u8>,
+    closed: bool,
+}
+
+impl Channel {
+    fn new(masker: Masker) -> Self {
+        Self {
+            masker,
+            stitcher: Utf8Stitcher::new(),
+            tail: Tail::default(),
+            ends: HeadTail::new(ERROR_BYTES),
+            unreported: 0,
+            total: 0,
+            masked: Vec::with_capacity(READ_BYTES + 4096),
+            closed: false,
+        }
+    }
+}
+
+impl Watched {
+    fn new(index: usize, host: &dyn Host, emit_streams: bool) -> Self {
+        let correlation_id = new_id();
+        Self {
+            index,
+            lines: Lines::new(index, correlation_id.clone()),
+            correlation_id,
+            out: Channel::new(host.masker()),
+            err: Channel::new(host.masker()),
+            sequence: 0,
+            emit_streams,
+            line: Vec::new(),
+        }
+    }
+
+    /// Takes one read. Returns whether the stream goes on: an empty read ends it.
+    fn read(&mut self, stream: Stream, bytes: &[u8], host: &mut dyn Host) -> Result<bool> {
+        let channel = match stream {
+            Stream::Stdout => &mut self.out,
+            Stream::Stderr => &mut self.err,
+        };
+        if channel.closed {
+            return Ok(false);
+        }
+        channel.closed = bytes.is_empty();
+        channel.masked.clear();
+        channel.unreported += bytes.len() as u64;
+        channel.total += bytes.len() as u64;
+        if bytes.is_empty() {
+            channel.masker.finish(&mut channel.masked);
+        } else {
+            channel.masker.push(bytes, &mut channel.masked);
+        }
+        let Channel { stitcher, tail, ends, masked, unreported, .. } = channel;
+        tail.push(masked);
+        ends.push(masked);
+        let chunk = stitcher.push(masked);
+        tell(
+            &self.lines,
+            &mut self.line,
+            self.emit_streams,
+            &mut self.sequence,
+            self.index,
+            stream,
+            chunk,
+            unreported,
+            host,
+        )?;
+        if bytes.is_empty()
+            && let Some(chunk) = stitcher.finish()
+        {
+            tell(
+                &self.lines,
+                &mut self.line,
+                self.emit_streams,
+                &mut self.sequence,
+                self.index,
+                stream,
+                chunk,
+                unreported,
+                host,
+            )?;
+        }
+        Ok(!bytes.is_empty())
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of `Watched`, borrowed one by one")]
+fn tell(
+    lines: &Lines,
+    line: &mut Vec<u8>,
+    emit_streams: bool,
+    sequence: &mut u64,
+    index: usize,
+    stream: Stream,
+    chunk: Chunk<'_>,
+    unreported: &mut u64,
+    host: &mut dyn Host,
+) -> Result<()> {
+    if chunk.bytes == 0 {
+        // All of it is the beginning of something: it is told with the next read.
+        return Ok(());
+    }
+    *sequence += 1;
+    let at = host.now();
+    line.clear();
+    lines.chunk(line, stream, *sequence, std::mem::take(unreported), &chunk, at);
+    if emit_streams {
+        lines.stream(line, stream, &chunk.text, at);
+    }
+    host.log(line)?;
+    host.printed(index, stream, &chunk.text);
+    Ok(())
+}
+
+/// Tells how the command ended, and what follows for the run.
+#[expect(clippy::too_many_arguments, reason = "everything that is known about a stage")]
+fn finish(
+    planned: &PlannedStage,
+    action: &Action,
+    exit: Exit,
+    begun: Stamp,
+    duration_ms: u64,
+    mut watched: Watched,
+    host: &mut dyn Host,
+    cancelled: Option<String>,
+) -> Result<Ended> {
+    let index = planned.index;
+    let id = &planned.stage.id;
+    // A stream that was given up still holds what it had begun to say.
+    for stream in [Stream::Stdout, Stream::Stderr] {
+        watched.read(stream, &[], host)?;
+    }
+    let (exit_code, signal, leaked, not_started) = match exit {
+        Exit::Ended(Ending { status, leaked }) => match (status.code(), status.signal()) {
+            (Some(code), _) => (i64::from(code), None, leaked, None),
+            (None, Some(signal)) => (128, Some(process::signal_name(signal)), leaked, None),
+            (None, None) => (0, None, leaked, None),
+        },
+        Exit::NotStarted(reason) => (-1, None, false, Some(host.masked(&reason))),
+    };
+    if not_started.is_none() {
+        watched.line.clear();
+        watched.lines.end(&mut watched.line, exit_code, signal.as_deref(), duration_ms, host.now());
+        host.log(&watched.line)?;
+    }
+    let failed = exit_code != 0 || cancelled.is_some();
+    let status = match (failed, action.allow_failure && cancelled.is_none()) {
+        (false, _) => StageStatus::Succeeded,
+        (true, true) => StageStatus::Skipped,
+        (true, false) => StageStatus::Failed,
+    };
+    let computed =
+        summary(&watched, exit_code, signal.as_deref(), not_started.as_deref(), cancelled.as_deref());
+    let summary = match &action.summary_hint {
+        Some(hint) if cancelled.is_none() => host.masked(hint),
+        _ => computed,
+    };
+    let error_file = match status {
+        StageStatus::Failed => {
+            let note = error_note(
+                planned,
+                action,
+                &watched,
+                exit_code,
+                signal.as_deref(),
+                not_started.as_deref(),
+                host,
+            );
+            Some(host.keep_error(index, &note)?)
+        }
+        _ => None,
+    };
+    let title = host.masked(&planned.stage.title);
+    let note = match (status, &not_started, &cancelled, &signal) {
+        (StageStatus::Failed, _, Some(signal), _) => {
+            Some(format!("Stage '{title}' was cancelled by {signal}."))
+        }
+        (StageStatus::Failed, Some(reason), ..) => {
+            Some(format!("Stage '{title}' could not be run: {reason}."))
+        }
+        (StageStatus::Failed, None, None, Some(signal)) => {
+            Some(format!("Stage '{title}' was ended by {signal}."))
+        }
+        (StageStatus::Failed, ..) => Some(format!("Stage '{title}' failed with exit code {exit_code}.")),
+        _ if leaked => Some(format!("Stage '{title}' left background processes that hold its output open.")),
+        _ => None,
+    };
+    let handle_id = new_id();
+    let frames = watched.sequence + 2;
+    let (decisions, redacted) =
+        decisions(&watched, host.mask_mode(), &handle_id, id.as_str(), frames, host.now());
+    let end = StageEnd {
+        status,
+        exit_code: not_started.is_none().then_some(exit_code),
+        signal,
+        summary: Some(summary),
+        error_file,
+        note,
+        handle: Some(Handle {
+            handle_id,
+            correlation_id: watched.correlation_id.clone(),
+            stage_id: Some(id.to_string()),
+            pipeline_id: host.pipeline_id().to_owned(),
+            status: "closed".to_owned(),
+            frame_count: frames,
+            latest_sequence: frames,
+            created_at: begun,
+            metadata: Some(json!({"run_id": host.run_id()})),
+        }),
+        decisions,
+        frames: PrivacyTotals {
+            total_frames: frames,
+            redacted_frames: redacted,
+            blocked_frames: 0,
+            allowed_frames: frames - redacted,
+        },
+        output_bytes: watched.out.total + watched.err.total,
+        leaked,
+    };
+    host.tell(Happened::StageFinished(Box::new(end)), index)?;
+    Ok(match (status, not_started.is_some()) {
+        (StageStatus::Failed, true) => Ended::Failed { detail: format!("stage:{id}:error") },
+        (StageStatus::Failed, false) => Ended::Failed { detail: format!("stage:{id}:failed") },
+        _ => Ended::Fine,
+    })
+}
+
+fn summary(
+    watched: &Watched,
+    exit_code: i64,
+    signal: Option<&str>,
+    not_started: Option<&str>,
+    cancelled: Option<&str>,
+) -> String {
+    let quote = |channel: &Channel, quote| summary_excerpt(&channel.tail.text(), SUMMARY_UNITS, quote);
+    let cause = match (not_started, cancelled, signal) {
+        (Some(reason), ..) => return reason.to_owned(),
+        (None, Some(signal), _) => format!("Cancelled by {signal}"),
+        (None, None, Some(signal)) => format!("Terminated with signal {signal}"),
+        (None, None, None) if exit_code != 0 => format!("Exited with code {exit_code}"),
+        _ => {
+            return [quote(&watched.out, Quote::First), quote(&watched.err, Quote::First)]
+                .into_iter()
+                .find(|text| !text.is_empty())
+                .unwrap_or_else(|| "Command completed with code 0".to_owned());
+        }
+    };
+    // Many tools name the cause on stdout.
+    let said = [quote(&watched.err, Quote::Last), quote(&watched.out, Quote::Last)];
+    match said.into_iter().find(|text| !text.is_empty()) {
+        Some(said) => format!("{cause} — {said}"),
+        None => cause,
+    }
+}
+
+/// The note on a failure (`contract-core.md` §7.4).
+fn error_note(
+    planned: &PlannedStage,
+    action: &Action,
+    watched: &Watched,
+    exit_code: i64,
+    signal: Option<&str>,
+    not_started: Option<&str>,
+    host: &dyn Host,
+) -> Value {
+    let mut details = Map::new();
+    let reason = match not_started {
+        Some(message) => {
+            details.insert("message".into(), json!(message));
+            details.insert("command".into(), json!(host.masked(&action.command)));
+            "command-execution-error"
+        }
+        None => {
+            details.insert("exit_code".into(), json!(exit_code));
+            details.insert("sandbox_state".into(), json!("escalated"));
+            details.insert("stderr".into(), json!(watched.err.ends.text().trim()));
+            if let Some(signal) = signal {
+                details.insert("signal".into(), json!(signal));
+            }
+            // Tools that report their failures on stdout leave stderr empty.
+            if watched.err.total == 0 && watched.out.total > 0 {
+                details.insert("stdout".into(), json!(watched.out.ends.text().trim()));
+            }
+            if watched.out.tail.truncated() {
+                details.insert("stdout_truncated".into(), json!(true));
+            }
+            if watched.err.ends.truncated() {
+                details.insert("stderr_truncated".into(), json!(true));
+            }
+            "command-failed"
+        }
+    };
+    json!({
+        "command_index": planned.index,
+        "command_id": planned.stage.id,
+        "command": host.masked(&action.command),
+        "reason": reason,
+        "details": details,
+        "created_at": host.now(),
+    })
+}
+
+/// One decision for all that was let through, and one per rule that matched: what a stage prints
+/// does not make the manifest grow.
+fn decisions(
+    watched: &Watched,
+    mode: MaskMode,
+    handle: &str,
+    stage: &str,
+    frames: u64,
+    at: Stamp,
+) -> (Vec<PrivacyDecision>, u64) {
+    let decision = |action: &str, rule: Option<&str>, reason: Option<String>| PrivacyDecision {
+        handle_id: handle.to_owned(),
+        sequence: frames,
+        action: action.to_owned(),
+        rule: rule.map(str::to_owned),
+        reason,
+        timestamp: at,
+        stage_id: Some(stage.to_owned()),
+    };
+    let mut decisions = vec![decision("allow", None, None)];
+    let mut redacted = 0;
+    for channel in [&watched.out, &watched.err] {
+        for redaction in channel.masker.redactions() {
+            decisions.push(match mode {
+                MaskMode::Shadow => decision("allow", Some(redaction.rule), Some("shadow-mode".to_owned())),
+                MaskMode::Enforce => {
+                    redacted += redaction.count;
+                    decision("redact", Some(redaction.rule), Some(format!("{} masked", redaction.count)))
+                }
+            });
+        }
+    }
+    (decisions, redacted.min(frames))
+}

@@ -1,0 +1,90 @@
+//! The signals that end or pause a run.
+
+use std::io;
+
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+
+/// Listens for signals from its creation on. None of them ends this process any more.
+#[derive(Debug)]
+pub struct Interrupts {
+    hangup: Stream,
+    interrupt: Stream,
+    terminate: Stream,
+    suspend: Stream,
+    /// A file that grew too large is an error of a write, and no reason to die.
+    _too_large: Stream,
+    seen: Option<Interrupt>,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupt {
+    Hangup,
+    Interrupt,
+    Terminate,
+    /// Ctrl-Z.
+    Suspend,
+}
+
+impl Interrupt {
+    /// Returns the signal to forward.
+    pub fn signal(self) -> rustix::process::Signal {
+        match self {
+            Self::Hangup => rustix::process::Signal::HUP,
+            Self::Interrupt => rustix::process::Signal::INT,
+            Self::Terminate => rustix::process::Signal::TERM,
+            Self::Suspend => rustix::process::Signal::TSTP,
+        }
+    }
+
+    /// Returns the signal's usual name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hangup => "SIGHUP",
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+            Self::Suspend => "SIGTSTP",
+        }
+    }
+}
+
+impl Interrupts {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// If the kernel gives no handler. Must be called within a tokio runtime.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            suspend: signal(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()))?,
+            _too_large: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
+            seen: None,
+        })
+    }
+
+    /// Waits for the next signal.
+    pub async fn next(&mut self) -> Interrupt {
+        let next = tokio::select! {
+            _ = self.hangup.recv() => Interrupt::Hangup,
+            _ = self.interrupt.recv() => Interrupt::Interrupt,
+            _ = self.terminate.recv() => Interrupt::Terminate,
+            _ = self.suspend.recv() => Interrupt::Suspend,
+        };
+        if next != Interrupt::Suspend {
+            self.seen.get_or_insert(next);
+        }
+        next
+    }
+
+    /// Returns the first signal that asked for an end.
+    pub fn first(&self) -> Option<Interrupt> {
+        self.seen
+    }
+
+    /// Returns the name of the first signal that asked for an end.
+    pub fn seen(&self) -> Option<String> {
+        self.seen.map(|seen| seen.name().to_owned())
+    }
+}

@@ -1,0 +1,217 @@
+//! Which runs there are, and which one is meant by an id, a prefix or `latest`.
+//!
+//! Run ids begin with their time, so the names of folders alone give the order: a run that nobody
+//! asked about is not read.
+
+use std::path::{Path, PathBuf};
+
+use crate::id::{RunId, TaskId};
+use crate::run::manifest::Manifest;
+use crate::run::stamp::Stamp;
+use crate::store::journal::{self, JournalError};
+use crate::store::layout::{Layout, RunPaths};
+use crate::store::pointers;
+use crate::sys::fs::{self, PathError};
+
+/// A run that is somewhere on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The roots of the worktree that ran.
+    pub layout: Layout,
+    pub task: TaskId,
+    pub run: RunId,
+    pub paths: RunPaths,
+}
+
+impl Found {
+    /// Newest first: by the time in the id, and by the whole id where that tells nothing.
+    fn order(&self) -> impl Ord + use<> {
+        std::cmp::Reverse((Stamp::of_run_id(self.run.as_str()).map(Stamp::as_millis), self.run.clone()))
+    }
+}
+
+/// Why a run cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Path(#[from] PathError),
+    #[error("`{path}` is no manifest: {reason}")]
+    Corrupt { path: String, reason: String },
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// A run as it is on disk.
+#[derive(Debug)]
+pub struct State {
+    /// Up to date with the journal.
+    pub manifest: Manifest,
+    /// What `.heartbeat` says.
+    pub heartbeat: Option<Stamp>,
+    /// Why `manifest.json` could not be used, if it was rebuilt from the journal.
+    pub rebuilt: Option<String>,
+}
+
+/// Returns every run below the layouts, in no order. Reads no run.
+pub fn all(layouts: &[Layout], task: Option<&TaskId>) -> Vec<Found> {
+    let mut found = Vec::new();
+    for layout in layouts {
+        for task in tasks(layout, task) {
+            let cli = layout.task(&task).join("cli");
+            for run in names(&cli).filter_map(|name| name.parse::<RunId>().ok()) {
+                let paths = RunPaths::new(cli.join(run.as_str()));
+                found.push(Found { layout: layout.clone(), task: task.clone(), run, paths });
+            }
+        }
+    }
+    found
+}
+
+/// Sorts runs, newest first.
+pub fn newest_first(found: &mut [Found]) {
+    found.sort_by_cached_key(Found::order);
+}
+
+fn tasks(layout: &Layout, only: Option<&TaskId>) -> Vec<TaskId> {
+    match only {
+        Some(task) => vec![task.clone()],
+        None => names(&layout.runs).filter_map(|name| name.parse().ok()).collect(),
+    }
+}
+
+fn names(dir: &Path) -> impl Iterator<Item = String> + use<> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The newest run of this worktree that somebody asked for, so no child; of all worktrees if this
+    /// one has none.
+    Latest,
+    /// An id, or the beginning of exactly one.
+    Id(RunId),
+}
+
+/// Why no single run is meant.
+#[derive(Debug, thiserror::Error)]
+pub enum NotFound {
+    #[error("there is no run yet{}", of_task(task))]
+    NoRuns { task: Option<TaskId> },
+    #[error("no run is called `{wanted}`{}", of_task(task))]
+    NoSuchRun { wanted: RunId, task: Option<TaskId> },
+    #[error("`{wanted}` is the beginning of {} runs", candidates.len())]
+    Ambiguous { wanted: RunId, candidates: Vec<RunId> },
+}
+
+fn of_task(task: &Option<TaskId>) -> String {
+    task.as_ref().map(|task| format!(" of task `{task}`")).unwrap_or_default()
+}
+
+/// Finds the run that is meant. The first layout is that of the worktree we stand in.
+pub fn find(layouts: &[Layout], task: Option<&TaskId>, wanted: &Wanted) -> Result<Found, NotFound> {
+    let id = match wanted {
+        Wanted::Latest => {
+            let newest = |layouts: &[Layout]| {
+                let mut runs = all(layouts, task);
+                newest_first(&mut runs);
+                runs.into_iter().find(|run| is_asked_for(&run.paths))
+            };
+            let (here, elsewhere) = layouts.split_at(layouts.len().min(1));
+            let found = newest(here).or_else(|| newest(elsewhere));
+            return found.ok_or_else(|| NotFound::NoRuns { task: task.cloned() });
+        }
+        Wanted::Id(id) => id,
+    };
+    let exact = layouts.iter().flat_map(|layout| {
+        tasks(layout, task).into_iter().map(move |task| (layout, task)).filter_map(|(layout, task)| {
+            let paths = layout.run(&task, id);
+            paths.dir.is_dir().then(|| Found { layout: layout.clone(), task, run: id.clone(), paths })
+        })
+    });
+    if let Some(found) = { exact }.next() {
+        return Ok(found);
+    }
+    let mut found: Vec<_> =
+        all(layouts, task).into_iter().filter(|run| run.run.as_str().starts_with(id.as_str())).collect();
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        0 => layouts
+            .iter()
+            .find_map(|layout| legacy(layout, task, id))
+            .ok_or_else(|| NotFound::NoSuchRun { wanted: id.clone(), task: task.cloned() }),
+        _ => {
+            newest_first(&mut found);
+            let candidates = found.into_iter().map(|run| run.run).collect();
+            Err(NotFound::Ambiguous { wanted: id.clone(), candidates })
+        }
+    }
+}
+
+/// Whether somebody asked for the run. A child is a part of the run that began it, and a folder
+/// without a run in it is what a crash left before anything began.
+fn is_asked_for(paths: &RunPaths) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Parent {
+        #[serde(default)]
+        parent_run_id: Option<String>,
+    }
+    match fs::read_if_there(&paths.manifest) {
+        // The newest run that cannot be read is the one to complain about.
+        Ok(Some(bytes)) => {
+            serde_json::from_slice::<Parent>(&bytes).map_or(true, |parent| parent.parent_run_id.is_none())
+        }
+        Ok(None) => paths.journal.exists(),
+        Err(_) => true,
+    }
+}
+
+/// Follows the pointers of the older layout.
+fn legacy(layout: &Layout, task: Option<&TaskId>, id: &RunId) -> Option<Found> {
+    let local = layout.runs.join("local-mcp").join(id.as_str());
+    let mcp = tasks(layout, task).into_iter().map(|task| layout.task(&task).join("mcp").join(id.as_str()));
+    let candidates: Vec<PathBuf> = std::iter::once(local)
+        .chain(mcp)
+        .flat_map(|dir| [dir.join("manifest.json"), dir.join("compat.json")])
+        .collect();
+    let dir = candidates.iter().find_map(|pointer| pointers::follow(layout, pointer))?;
+    let paths = RunPaths::new(dir);
+    let manifest = read(&paths).ok()?.manifest;
+    if task.is_some_and(|task| *task != manifest.task_id) {
+        return None;
+    }
+    Some(Found { layout: layout.clone(), task: manifest.task_id, run: manifest.run_id, paths })
+}
+
+/// Reads a run: the manifest, and what the journal adds to it. A manifest that cannot be read is
+/// rebuilt from the journal where that is possible.
+pub fn read(paths: &RunPaths) -> Result<State, ReadError> {
+    let heartbeat = std::fs::read_to_string(&paths.heartbeat)
+        .ok()
+        .and_then(|text| text.trim().parse::<jiff::Timestamp>().ok())
+        .map(Stamp::new);
+    let bytes = fs::read_if_there(&paths.manifest)?;
+    let manifest = match &bytes {
+        Some(bytes) => serde_json::from_slice::<Manifest>(bytes).map_err(|err| err.to_string()),
+        None => Err("there is none".to_owned()),
+    };
+    match manifest {
+        // The mark tells a manifest of ours. One of the reference says all that there is to say.
+        Ok(manifest) if manifest.journal.is_some() && paths.journal.exists() => {
+            let (manifest, _) = journal::catch_up(&paths.journal, manifest)?;
+            Ok(State { manifest, heartbeat, rebuilt: None })
+        }
+        Ok(manifest) => Ok(State { manifest, heartbeat, rebuilt: None }),
+        Err(reason) => {
+            let rebuilt = match paths.journal.exists() {
+                true => journal::rebuild(&paths.journal, None).ok().flatten(),
+                false => None,
+            };
+            match rebuilt {
+                Some(manifest) => Ok(State { manifest, heartbeat, rebuilt: Some(reason) }),
+                None => Err(ReadError::Corrupt { path: paths.manifest.display().to_string(), reason }),
+            }
+        }
+    }
+}

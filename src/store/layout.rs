@@ -1,0 +1,270 @@
+//! Every path that we write, and the one place that decides where the roots are.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::id::{RunId, TaskId, slug};
+use crate::sys::env::Env;
+
+/// Where a worktree's runs live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The repository's root: the top of the worktree, or `CODEX_ORCHESTRATOR_ROOT`.
+    pub root: PathBuf,
+    /// `<root>/.runs`, or `CODEX_ORCHESTRATOR_RUNS_DIR`.
+    pub runs: PathBuf,
+    /// `<root>/out`, or `CODEX_ORCHESTRATOR_OUT_DIR`.
+    pub out: PathBuf,
+}
+
+/// A path of ours that somebody turned into something else.
+#[derive(Debug, thiserror::Error)]
+pub enum UnsafePath {
+    #[error("`{}` is a symbolic link, and we write through none that a repository could ship", .0.display())]
+    Link(PathBuf),
+    #[error("`{}` is no folder", .0.display())]
+    NoFolder(PathBuf),
+}
+
+impl Layout {
+    /// Resolves the roots of the worktree at `top` (`contract-core.md` §3). Relative variables are
+    /// relative to the root, wherever the program was called.
+    pub fn resolve(top: &Path, env: &Env) -> Self {
+        let root =
+            env.path("CODEX_ORCHESTRATOR_ROOT").map_or_else(|| top.to_owned(), |root| env.cwd().join(root));
+        let root = normalize(&root);
+        let redirected = |name, default: &str| {
+            normalize(&root.join(env.path(name).unwrap_or_else(|| PathBuf::from(default))))
+        };
+        Self {
+            runs: redirected("CODEX_ORCHESTRATOR_RUNS_DIR", ".runs"),
+            out: redirected("CODEX_ORCHESTRATOR_OUT_DIR", "out"),
+            root,
+        }
+    }
+
+    /// Returns the layout of another worktree, whose roots are where ours would be in it.
+    pub fn of_worktree(&self, top: &Path) -> Self {
+        let moved = |path: &Path| match path.strip_prefix(&self.root) {
+            Ok(inside) => top.join(inside),
+            // A root outside of the worktree is shared by all.
+            Err(_) => path.to_owned(),
+        };
+        Self { root: top.to_owned(), runs: moved(&self.runs), out: moved(&self.out) }
+    }
+
+    /// Returns a path as it stands in our files: relative to the root, with slashes.
+    pub fn relative(&self, path: &Path) -> String {
+        relative(&self.root, path)
+    }
+
+    /// Returns the paths of one run.
+    pub fn run(&self, task: &TaskId, run: &RunId) -> RunPaths {
+        RunPaths::new(self.task(task).join("cli").join(run.as_str()))
+    }
+
+    /// Returns the folder of a task under `.runs`.
+    pub fn task(&self, task: &TaskId) -> PathBuf {
+        self.runs.join(task.as_str())
+    }
+
+    /// Returns the folder of a task under `out`.
+    pub fn task_out(&self, task: &TaskId) -> PathBuf {
+        self.out.join(task.as_str())
+    }
+
+    /// Returns the lock around the files that all runs of a task share.
+    pub fn task_lock(&self, task: &TaskId) -> PathBuf {
+        self.task(task).join(".lock")
+    }
+
+    /// Returns the lines of git's exclude file that hide what we write: `.runs`, and of `out`, which
+    /// a project may use for files of its own, only our files.
+    pub fn exclude_patterns(&self) -> Vec<String> {
+        let inside = |path: &Path| {
+            let inside = path.strip_prefix(&self.root).ok()?;
+            let text = inside.to_str()?.replace('\\', "/");
+            (!text.is_empty()).then(|| format!("/{}", escape_pattern(&text)))
+        };
+        let mut patterns: Vec<_> = inside(&self.runs).map(|runs| format!("{runs}/")).into_iter().collect();
+        if let Some(out) = inside(&self.out) {
+            for ours in ["runs.json", "state.json", "metrics/mttr-delta.json", "control-plane/drift.json"] {
+                patterns.push(format!("{out}/*/{ours}"));
+            }
+            patterns.push(format!("{out}/**/.tmp-*"));
+        }
+        patterns
+    }
+
+    /// Checks the folders that a run of `task` is about to write to, as far as they exist: none may
+    /// be a symbolic link below the root, or a repository could make us write elsewhere.
+    pub fn check(&self, task: &TaskId) -> Result<(), UnsafePath> {
+        let runs = [&self.runs, &self.task(task), &self.task(task).join("cli"), &self.task(task).join("mcp")];
+        for path in runs.into_iter().chain([
+            &self.task(task).join("metrics"),
+            &self.runs.join("local-mcp"),
+            &self.out,
+            &self.task_out(task),
+            &self.task_out(task).join("metrics"),
+            &self.task_out(task).join("control-plane"),
+        ]) {
+            for part in path.ancestors().take_while(|part| part.starts_with(&self.root) && *part != self.root)
+            {
+                match std::fs::symlink_metadata(part) {
+                    Ok(meta) if meta.is_symlink() => return Err(UnsafePath::Link(part.to_owned())),
+                    _ => {}
+                }
+            }
+        }
+        // What must be a folder before anything starts; side files may fail later, with a warning.
+        for path in runs.into_iter().chain([&self.runs.join("local-mcp")]) {
+            if path.exists() && !path.is_dir() {
+                return Err(UnsafePath::NoFolder(path.to_owned()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The paths of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunPaths {
+    pub dir: PathBuf,
+    pub manifest: PathBuf,
+    pub journal: PathBuf,
+    pub heartbeat: PathBuf,
+    pub token: PathBuf,
+    /// Locked for as long as a process works on the run.
+    pub lease: PathBuf,
+    pub commands: PathBuf,
+    pub errors: PathBuf,
+    pub summary: PathBuf,
+    pub privacy: PathBuf,
+}
+
+impl RunPaths {
+    /// Returns the paths of the run that lives in `dir`.
+    pub fn new(dir: PathBuf) -> Self {
+        Self {
+            manifest: dir.join("manifest.json"),
+            journal: dir.join("runner.ndjson"),
+            heartbeat: dir.join(".heartbeat"),
+            token: dir.join(".resume-token"),
+            lease: dir.join(".lease"),
+            commands: dir.join("commands"),
+            errors: dir.join("errors"),
+            summary: dir.join("run-summary.json"),
+            privacy: dir.join("privacy-decisions.ndjson"),
+            dir,
+        }
+    }
+
+    /// Returns the log of a stage.
+    pub fn stage_log(&self, index: usize, id: &str) -> PathBuf {
+        self.commands.join(format!("{}.ndjson", stem(index, id)))
+    }
+
+    /// Returns the failure note of a stage.
+    pub fn stage_error(&self, index: usize, id: &str) -> PathBuf {
+        self.errors.join(format!("{}.json", stem(index, id)))
+    }
+
+    /// Returns where the failure note of an earlier attempt is kept.
+    pub fn earlier_stage_error(&self, index: usize, id: &str, attempt: u32) -> PathBuf {
+        self.errors.join(format!("{}.attempt-{attempt}.json", stem(index, id)))
+    }
+}
+
+/// The index keeps stages with the same slug apart.
+fn stem(index: usize, id: &str) -> String {
+    format!("{index:02}-{}", slug(id))
+}
+
+/// Removes `.` and `..` by text: the folders need not exist.
+fn normalize(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                normal.pop();
+            }
+            part => normal.push(part),
+        }
+    }
+    normal
+}
+
+fn relative(from: &Path, to: &Path) -> String {
+    let mut up = 0;
+    let mut base = from;
+    let rest = loop {
+        if let Ok(rest) = to.strip_prefix(base) {
+            break rest;
+        }
+        up += 1;
+        match base.parent() {
+            Some(parent) => base = parent,
+            None => return to.to_string_lossy().into_owned(),
+        }
+    };
+    let parts = std::iter::repeat_n("..".into(), up).chain(rest.iter().map(|part| part.to_string_lossy()));
+    parts.collect::<Vec<_>>().join("/")
+}
+
+/// Escapes what means something in git's patterns.
+fn escape_pattern(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\' | '!' | '#' | ' ') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(vars: &[(&str, &str)], cwd: &str) -> Env {
+        Env::new(vars.iter().map(|(k, v)| ((*k).into(), (*v).into())), cwd.into())
+    }
+
+    #[test]
+    fn the_roots_do_not_depend_on_the_subfolder() {
+        let layout = Layout::resolve(Path::new("/repo"), &env(&[], "/repo/deep/down"));
+        assert_eq!(layout.runs, Path::new("/repo/.runs"));
+        assert_eq!(layout.out, Path::new("/repo/out"));
+    }
+
+    #[test]
+    fn redirected_roots_are_one_resolver_s_work() {
+        let vars = [
+            ("CODEX_ORCHESTRATOR_ROOT", "../other"),
+            ("CODEX_ORCHESTRATOR_RUNS_DIR", "../runs"),
+            ("CODEX_ORCHESTRATOR_OUT_DIR", "/abs/out"),
+        ];
+        let layout = Layout::resolve(Path::new("/repo"), &env(&vars, "/repo"));
+        assert_eq!(layout.root, Path::new("/other"));
+        assert_eq!(layout.runs, Path::new("/runs"));
+        assert_eq!(layout.relative(&layout.runs.join("t")), "../runs/t");
+        assert_eq!(layout.exclude_patterns(), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn what_a_project_keeps_in_out_stays_visible() {
+        let layout =
+            Layout::resolve(Path::new("/repo"), &env(&[("CODEX_ORCHESTRATOR_RUNS_DIR", "a [b]")], "/repo"));
+        let patterns = layout.exclude_patterns();
+        assert_eq!(patterns[0], r"/a\ \[b\]/");
+        assert!(patterns.contains(&"/out/*/runs.json".to_owned()));
+        assert!(!patterns.contains(&"/out/".to_owned()));
+    }
+
+    #[test]
+    fn another_worktree_has_the_same_layout() {
+        let layout = Layout::resolve(Path::new("/repo"), &env(&[], "/repo"));
+        assert_eq!(layout.of_worktree(Path::new("/wt")).runs, Path::new("/wt/.runs"));
+    }
+}

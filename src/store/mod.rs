@@ -1,0 +1,11 @@
+//! What runs leave on disk: `.runs/` and `out/`.
+
+pub mod layout;
+pub mod journal;
+pub mod recorder;
+pub mod lease;
+pub mod pointers;
+pub mod metrics;
+pub mod history;
+pub mod drift;
+pub mod catalog;

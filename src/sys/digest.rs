@@ -1,0 +1,23 @@
+//! SHA-256, in hex, and random tokens.
+
+use sha2::{Digest, Sha256};
+
+/// Returns the SHA-256 of `bytes` in lower-case hex.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// Returns `N` random bytes in lower-case hex.
+///
+/// # Errors
+/// If the kernel has no randomness to give, which happens only very early in its boot.
+pub fn random_hex<const N: usize>() -> std::io::Result<String> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(hex::encode(bytes))
+}
+
+/// Compares two texts in a time that does not tell where they differ.
+pub fn equal_in_constant_time(a: &str, b: &str) -> bool {
+    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+}

@@ -1,0 +1,337 @@
+//! Files: replaced as a whole, appended to by the line, locked by the kernel.
+//!
+//! Everything that this program writes goes through here, so that one place decides what survives
+//! a crash, and so that tests can crash or fail it at every single step.
+#![expect(clippy::disallowed_methods, reason = "this is its place")]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A failure, and the path it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("`{}`: {source}", path.display())]
+pub struct PathError {
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+/// Adds the path to an error of the file system.
+pub trait At<T> {
+    /// Names the path that the error is about.
+    fn at(self, path: &Path) -> Result<T, PathError>;
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at(self, path: &Path) -> Result<T, PathError> {
+        self.map_err(|source| PathError { path: path.to_owned(), source })
+    }
+}
+
+/// What must survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The death of this process: a reader sees the old file or the new one, never half of either.
+    Process,
+    /// A power cut too.
+    Power,
+}
+
+/// Replaces `path`, so that a reader sees the old file or the new one and never half of either.
+pub fn write_atomically(path: &Path, contents: &[u8], durability: Durability) -> Result<(), PathError> {
+    replace(path, durability, None, |file| file.write_all(contents))
+}
+
+/// Like [`write_atomically`], with contents that are written piece by piece and a mode of its own.
+pub fn replace(
+    path: &Path,
+    durability: Durability,
+    mode: Option<u32>,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), PathError> {
+    // The same folder: a rename is atomic only within one file system.
+    let dir = path.parent().unwrap_or(Path::new("."));
+    fault::step("create").at(path)?;
+    let mut temp = tempfile::Builder::new()
+        .prefix(".tmp-")
+        .permissions(fs::Permissions::from_mode(mode.unwrap_or(0o644)))
+        .tempfile_in(dir)
+        .at(path)?;
+    fault::step("write").at(path)?;
+    write(temp.as_file_mut()).at(path)?;
+    if durability == Durability::Power {
+        fault::step("sync").at(path)?;
+        temp.as_file().sync_data().at(path)?;
+    }
+    fault::step("rename").at(path)?;
+    temp.persist(path).map_err(|err| err.error).at(path)?;
+    fault::step("renamed").at(path)?;
+    if durability == Durability::Power {
+        // The rename itself lives in the folder, which needs its own sync.
+        sync_dir(dir)?;
+    }
+    Ok(())
+}
+
+/// Creates a file that must not exist yet.
+pub fn write_new(path: &Path, contents: &[u8], mode: u32) -> Result<(), PathError> {
+    fault::step("create").at(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).at(path)?;
+    fault::step("write").at(path)?;
+    file.write_all(contents).at(path)
+}
+
+/// Makes the entries of a folder survive a power cut.
+pub fn sync_dir(dir: &Path) -> Result<(), PathError> {
+    fault::step("sync").at(dir)?;
+    File::open(dir).and_then(|dir| dir.sync_all()).at(dir)
+}
+
+/// Creates a folder and those above it.
+pub fn create_dir_all(dir: &Path) -> Result<(), PathError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fault::step("mkdir").at(dir)?;
+    fs::create_dir_all(dir).at(dir)
+}
+
+/// Creates a folder that must not exist yet, readable by its owner only.
+pub fn create_private_dir(dir: &Path) -> Result<(), PathError> {
+    fault::step("mkdir").at(dir)?;
+    fs::DirBuilder::new().mode(0o700).create(dir).at(dir)
+}
+
+/// Makes `link` a symbolic link to `target`; leaves an existing entry alone.
+pub fn symlink(target: &Path, link: &Path) -> Result<(), PathError> {
+    fault::step("symlink").at(link)?;
+    match std::os::unix::fs::symlink(target, link) {
+        Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err).at(link),
+        _ => Ok(()),
+    }
+}
+
+/// Renames a file out of the way; a missing one is fine.
+pub fn rename(from: &Path, to: &Path) -> Result<(), PathError> {
+    fault::step("rename").at(from)?;
+    match fs::rename(from, to) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err).at(from),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file; a missing one is fine.
+pub fn remove(path: &Path) -> Result<(), PathError> {
+    fault::step("remove").at(path)?;
+    match fs::remove_file(path) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err).at(path),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the contents of a file, or nothing if there is none.
+pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, PathError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(err).at(path),
+    }
+}
+
+/// Tells one state of a file from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Fingerprint {
+    /// Returns what tells the present state of `path` apart, or nothing if it cannot be seen.
+    pub fn of(path: &Path) -> Option<Self> {
+        let meta = fs::metadata(path).ok()?;
+        Some(Self { inode: meta.ino(), size: meta.size(), modified: (meta.mtime(), meta.mtime_nsec()) })
+    }
+}
+
+/// A file that grows by whole lines.
+#[derive(Debug)]
+pub struct Appender {
+    file: File,
+    path: PathBuf,
+    len: u64,
+}
+
+impl Appender {
+    /// Opens or creates `path`. A last line that a crash has torn is closed, so that nothing is
+    /// ever glued to it.
+    pub fn open(path: &Path) -> Result<Self, PathError> {
+        fault::step("create").at(path)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).at(path)?;
+        let len = file.metadata().at(path)?.len();
+        let mut appender = Self { len, path: path.to_owned(), file: file.try_clone().at(path)? };
+        if len > 0 {
+            let mut last = [0];
+            file.seek(SeekFrom::Start(len - 1)).at(path)?;
+            file.read_exact(&mut last).at(path)?;
+            if last != *b"\n" {
+                appender.append(b"\n")?;
+            }
+        }
+        Ok(appender)
+    }
+
+    /// Appends bytes that end with a newline.
+    pub fn append(&mut self, lines: &[u8]) -> Result<(), PathError> {
+        fault::step("append").at(&self.path)?;
+        self.file.write_all(lines).at(&self.path)?;
+        self.len += lines.len() as u64;
+        Ok(())
+    }
+
+    /// Makes all that was appended survive a power cut.
+    pub fn sync(&self) -> Result<(), PathError> {
+        fault::step("sync").at(&self.path)?;
+        self.file.sync_data().at(&self.path)
+    }
+
+    /// Returns the length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether nothing was appended yet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether the path still names this file: a stage may have removed or replaced it.
+    pub fn is_in_place(&self) -> bool {
+        match (self.file.metadata(), fs::metadata(&self.path)) {
+            (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+            _ => false,
+        }
+    }
+}
+
+/// A lock that the kernel gives back when its holder dies.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock, or returns nothing if somebody holds it.
+    pub fn try_take(path: &Path) -> Result<Option<Self>, PathError> {
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).at(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(err)) => Err(err).at(path),
+        }
+    }
+
+    /// Takes the lock, waiting for at most `patience`; returns nothing after that.
+    pub fn take(path: &Path, patience: Duration) -> Result<Option<Self>, PathError> {
+        let begin = Instant::now();
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(lock) = Self::try_take(path)? {
+                return Ok(Some(lock));
+            }
+            if begin.elapsed() >= patience {
+                return Ok(None);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+
+    /// Whether somebody holds the lock at `path` now.
+    pub fn is_held(path: &Path) -> bool {
+        match OpenOptions::new().read(true).open(path) {
+            Ok(file) => matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)),
+            Err(_) => false,
+        }
+    }
+
+    /// Replaces what the locked file says about its holder.
+    pub fn describe(&mut self, text: &[u8]) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(text)
+    }
+}
+
+/// Crashes and errors on demand, in debug builds only.
+mod fault {
+    /// Counts one step that changes the disk. `GIT_ORCHESTRATE_CRASH_AT=7` kills the process before
+    /// its seventh step, `GIT_ORCHESTRATE_FAIL_AT=7` makes the step fail as on a full disk, and
+    /// `GIT_ORCHESTRATE_FAIL_FROM=7` all steps from there.
+    #[cfg(debug_assertions)]
+    pub fn step(what: &str) -> std::io::Result<()> {
+        use std::sync::OnceLock;
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static STEPS: AtomicU64 = AtomicU64::new(0);
+        static PLAN: OnceLock<[Option<u64>; 3]> = OnceLock::new();
+        let [crash, fail, from] = *PLAN.get_or_init(|| {
+            ["GIT_ORCHESTRATE_CRASH_AT", "GIT_ORCHESTRATE_FAIL_AT", "GIT_ORCHESTRATE_FAIL_FROM"]
+                .map(|name| std::env::var(name).ok()?.parse().ok())
+        });
+        let step = STEPS.fetch_add(1, Ordering::Relaxed) + 1;
+        if crash == Some(step) {
+            eprintln!("crash at step {step}: {what}");
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        }
+        if fail == Some(step) || from.is_some_and(|from| step >= from) {
+            return Err(std::io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error()));
+        }
+        Ok(())
+    }
+
+    #[cfg(not(debug_assertions))]
+    #[inline(always)]
+    pub fn step(_what: &str) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_last_line_is_closed_before_anything_follows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        fs::write(&path, "whole\ntor").unwrap();
+        let mut appender = Appender::open(&path).unwrap();
+        appender.append(b"next\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "whole\ntor\nnext\n");
+        assert_eq!(appender.len(), 15);
+    }
+
+    #[test]
+    fn a_lock_is_free_again_when_its_holder_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = Lock::try_take(&path).unwrap().unwrap();
+        assert!(Lock::try_take(&path).unwrap().is_none());
+        assert!(Lock::is_held(&path));
+        drop(held);
+        assert!(!Lock::is_held(&path));
+        assert!(Lock::try_take(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_replaced_file_has_the_mode_asked_for_and_leaves_no_other_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        replace(&path, Durability::Power, Some(0o600), |file| file.write_all(b"x")).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,7 @@
+//! The machine: the clock, the environment, files and processes.
+
+pub mod clock;
+pub mod digest;
+pub mod env;
+pub mod fs;
+pub mod process;
