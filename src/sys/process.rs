@@ -54,28 +54,43 @@ pub fn signal_group(leader: u32, signal: Signal) {
 
 /// Sends a signal to every process that belongs to `run`, wherever it hides: in the group of
 /// `leader`, or marked by the environment that we gave it. Returns how many there were.
+///
+/// Only `SIGKILL` goes to the processes of runs within the run too. Any other signal reaches those
+/// through the program that runs them, and twice would mean "no more patience" to it.
 pub fn signal_run(run: &str, leader: Option<u32>, signal: Signal) -> usize {
     if let Some(leader) = leader {
         signal_group(leader, signal);
     }
-    let members = members(run);
-    for pid in &members {
-        if let Some(pid) = Pid::from_raw(*pid as i32) {
+    let pids = match signal {
+        Signal::KILL => members(run),
+        _ => marked(|ids| ids.last() == Some(&run.as_bytes())),
+    };
+    let in_group = |pid: Pid| {
+        leader.is_some()
+            && rustix::process::getpgid(Some(pid)).ok().map(|group| group.as_raw_pid() as u32) == leader
+    };
+    for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid as i32)) {
+        if signal == Signal::KILL || !in_group(pid) {
             let _ = rustix::process::kill_process(pid, signal);
         }
     }
-    members.len()
+    pids.len()
 }
 
 /// Returns the processes, other than this one, whose environment says that they belong to `run`.
 pub fn members(run: &str) -> Vec<u32> {
+    marked(|ids| ids.contains(&run.as_bytes()))
+}
+
+/// Returns the processes, other than this one, that are marked as part of runs which `wanted` takes.
+fn marked(wanted: impl Fn(&[&[u8]]) -> bool) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let me = std::process::id();
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| *pid != me && belongs_to(*pid, run)).collect()
+    pids.filter(|pid| *pid != me && lineage_of(*pid, &wanted)).collect()
 }
 
-fn belongs_to(pid: u32, run: &str) -> bool {
+fn lineage_of(pid: u32, wanted: impl Fn(&[&[u8]]) -> bool) -> bool {
     // Unreadable for processes of other users, and empty for zombies.
     let Ok(environ) = fs::read(Path::new("/proc").join(pid.to_string()).join("environ")) else {
         return false;
@@ -84,7 +99,7 @@ fn belongs_to(pid: u32, run: &str) -> bool {
     environ
         .split(|byte| *byte == 0)
         .filter_map(|entry| entry.strip_prefix(prefix.as_bytes()))
-        .any(|value| value.split(|byte| *byte == b':').any(|id| id == run.as_bytes()))
+        .any(|value| wanted(&value.split(|byte| *byte == b':').collect::<Vec<_>>()))
 }
 
 /// Reaps adopted children that have ended. Leaves `except` to whoever waits for it.
@@ -142,10 +157,11 @@ mod tests {
         let run = format!("run-of-{}", std::process::id());
         let mut child = std::process::Command::new("sleep")
             .arg("60")
-            .env(LINEAGE, format!("outer:{run}"))
+            .env(LINEAGE, format!("outer-{run}:{run}"))
             .spawn()
             .unwrap();
         assert_eq!(members(&run), [child.id()]);
+        assert_eq!(signal_run(&format!("outer-{run}"), None, Signal::TERM), 0, "the inner run forwards it");
         assert_eq!(signal_run(&run, None, Signal::KILL), 1);
         child.wait().unwrap();
         assert_eq!(members(&run), [] as [u32; 0]);
