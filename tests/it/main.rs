@@ -3,4 +3,5 @@
 #[macro_use]
 mod fixture;
 
+mod architecture;
 mod start;
