@@ -215,6 +215,7 @@ macro_rules! assert_seen {
             (r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-\d{3}Z-[0-9a-f]{8}", "[RUN]"),
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "[TIME]"),
             (r"\b\d+\.\d s\b", "[SPAN]"),
+            (r"\b[0-9a-f]{12} on main", "[COMMIT] on main"),
             (r"/\S*/a repo", "[ROOT]"),
         ]}, {
             insta::assert_snapshot!($seen.to_string(), @$expected);
