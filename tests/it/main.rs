@@ -4,4 +4,5 @@
 mod fixture;
 
 mod architecture;
+mod files;
 mod start;
