@@ -4,5 +4,10 @@
 mod fixture;
 
 mod architecture;
+mod config;
 mod files;
+mod list;
+mod logs;
+mod plan;
 mod start;
+mod status;
