@@ -89,7 +89,12 @@ impl Failure {
         {
             return 6;
         }
-        if self.find::<UnsafePath>().is_some() || matches!(self.find(), Some(GitError::NotOwned { .. })) {
+        match self.find() {
+            Some(UnsafePath::Link(_)) => return 3,
+            Some(UnsafePath::NoFolder(_)) => return 4,
+            None => {}
+        }
+        if matches!(self.find(), Some(GitError::NotOwned { .. })) {
             return 3;
         }
         if self.find::<RecordError>().is_some() || self.find::<PathError>().is_some() {

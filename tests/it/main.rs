@@ -3,4 +3,13 @@
 #[macro_use]
 mod fixture;
 
+mod architecture;
+mod config;
+mod files;
+mod layouts;
+mod list;
+mod logs;
+mod plan;
 mod start;
+mod status;
+mod subpipeline;
