@@ -2,5 +2,7 @@
 
 #[macro_use]
 mod fixture;
+mod witness;
 
+mod crash;
 mod start;
