@@ -14,7 +14,7 @@ use super::which;
 use super::{Context, Kind, Refusal};
 use crate::id::TaskId;
 use crate::pipeline::plan::Plan;
-use crate::run::event::Happened;
+use crate::run::event::{Happened, RunEvent};
 use crate::run::manifest::{Manifest, Owner, ResumeEvent, ResumeOutcome};
 use crate::run::status::RunStatus;
 use crate::runner::{self, Host, Outcome};
@@ -104,7 +104,7 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     if !options.moved_tree {
         verify_tree(&shared, &found, manifest)?;
     }
-    end_orphans(&found, &watch)?;
+    end_orphans(&found, manifest, &watch)?;
     with_interrupts(async |interrupts| {
         let recorder = adopt(&found, state.manifest, lease)?;
         let mut host = RunHost::reopen(shared, plan.clone(), recorder);
@@ -316,27 +316,53 @@ fn is_behind(paths: &RunPaths) -> Result<bool> {
 }
 
 /// Ends the stage that a dead owner left running: nothing may run twice at the same time.
-fn end_orphans(found: &Found, watch: &SharedWatch) -> Result<()> {
+fn end_orphans(found: &Found, manifest: &Manifest, watch: &SharedWatch) -> Result<()> {
     let run = found.run.as_str();
-    let orphans = process::members(run);
-    if orphans.is_empty() {
+    let leader = leader_left(found, manifest)?;
+    let orphans = || {
+        let mut orphans = process::members(run);
+        // A stage may have emptied its environment, but it is still in its group.
+        orphans.extend(leader.map(process::group).unwrap_or_default());
+        orphans.sort_unstable();
+        orphans.dedup();
+        orphans
+    };
+    let mut left = orphans();
+    if left.is_empty() {
         return Ok(());
     }
-    watch
-        .borrow_mut()
-        .warn(&format!("ending {} processes that the last owner of the run left", orphans.len()));
-    process::signal_run(run, None, Signal::TERM);
+    watch.borrow_mut().warn(&format!("ending {} processes that the last owner of the run left", left.len()));
+    left.iter().for_each(|pid| process::signal(*pid, Signal::TERM));
     let begin = Instant::now();
-    while !process::members(run).is_empty() {
+    while !left.is_empty() {
         if begin.elapsed() > Duration::from_secs(10) {
             return Err(Refusal::new(Kind::Busy, format!("processes of run `{run}` do not end")).into());
         }
         std::thread::sleep(Duration::from_millis(20));
+        left = orphans();
         if begin.elapsed() > Duration::from_secs(2) {
-            process::signal_run(run, None, Signal::KILL);
+            left.iter().for_each(|pid| process::signal(*pid, Signal::KILL));
         }
     }
     Ok(())
+}
+
+/// Returns the leader of the newest stage's group, if it still is the process that we started.
+fn leader_left(found: &Found, manifest: &Manifest) -> Result<Option<u32>> {
+    if !manifest.owner().is_some_and(process::was_here) || !found.paths.journal.exists() {
+        return Ok(None);
+    }
+    let mut newest = None;
+    journal::events(&found.paths.journal, 0, None, |line, _| {
+        if line.starts_with(b"{\"type\":\"stage:spawned\"")
+            && let Ok(RunEvent { event: Happened::StageSpawned { pid, process_started }, .. }) =
+                serde_json::from_slice(line)
+        {
+            newest = Some((pid, process_started));
+        }
+        Ok(())
+    })?;
+    Ok(newest.filter(|(pid, began)| process::started(*pid) == Some(*began)).map(|(pid, _)| pid))
 }
 
 /// Gives a manifest of the reference a journal of ours to stand on, and says so in its file at
