@@ -5,4 +5,5 @@ mod fixture;
 mod witness;
 
 mod crash;
+mod processes;
 mod start;
