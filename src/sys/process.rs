@@ -57,8 +57,11 @@ pub fn signal_group(leader: u32, signal: Signal) {
 
 /// Sends a signal to the processes of `run` that are not in the group of `leader`: those that made
 /// groups of their own.
+///
+/// The processes of runs within the run are left to the program that runs them: it forwards the
+/// signal, and twice would mean "no more patience".
 pub fn signal_strays(run: &str, leader: u32, signal: Signal) {
-    for pid in members(run) {
+    for pid in marked(|ids| ids.last() == Some(&run.as_bytes())) {
         if group_of(pid) != Some(leader) {
             self::signal(pid, signal);
         }
@@ -130,11 +133,16 @@ fn stat_field(pid: u32, field: usize) -> Option<String> {
 
 /// Returns the processes, other than this one, whose environment says that they belong to `run`.
 pub fn members(run: &str) -> Vec<u32> {
-    let me = std::process::id();
-    pids().filter(|pid| *pid != me && belongs_to(*pid, run)).collect()
+    marked(|ids| ids.contains(&run.as_bytes()))
 }
 
-fn belongs_to(pid: u32, run: &str) -> bool {
+/// Returns the processes, other than this one, that are marked as part of runs which `wanted` takes.
+fn marked(wanted: impl Fn(&[&[u8]]) -> bool) -> Vec<u32> {
+    let me = std::process::id();
+    pids().filter(|pid| *pid != me && is_marked(*pid, &wanted)).collect()
+}
+
+fn is_marked(pid: u32, wanted: impl Fn(&[&[u8]]) -> bool) -> bool {
     // Unreadable for processes of other users, and empty for zombies.
     let Ok(environ) = fs::read(Path::new("/proc").join(pid.to_string()).join("environ")) else {
         return false;
@@ -143,7 +151,7 @@ fn belongs_to(pid: u32, run: &str) -> bool {
     environ
         .split(|byte| *byte == 0)
         .filter_map(|entry| entry.strip_prefix(prefix.as_bytes()))
-        .any(|value| value.split(|byte| *byte == b':').any(|id| id == run.as_bytes()))
+        .any(|value| wanted(&value.split(|byte| *byte == b':').collect::<Vec<_>>()))
 }
 
 /// Reaps adopted children that have ended. Leaves `except` to whoever waits for it.
@@ -201,11 +209,14 @@ mod tests {
         let run = format!("run-of-{}", std::process::id());
         let mut child = std::process::Command::new("sleep")
             .arg("60")
-            .env(LINEAGE, format!("outer:{run}"))
+            .env(LINEAGE, format!("outer-{run}:{run}"))
             .spawn()
             .unwrap();
         assert_eq!(members(&run), [child.id()]);
-        assert!(is_anyone_left(&run));
+        let outer = format!("outer-{run}");
+        assert_eq!(members(&outer), [child.id()]);
+        signal_strays(&outer, 0, Signal::KILL);
+        assert!(is_anyone_left(&run), "the inner run forwards signals to its own");
         signal_strays(&run, 0, Signal::KILL);
         child.wait().unwrap();
         assert_eq!(members(&run), [] as [u32; 0]);
