@@ -2,14 +2,17 @@
 
 #[macro_use]
 mod fixture;
+mod witness;
 
 mod architecture;
 mod config;
+mod crash;
 mod files;
 mod layouts;
 mod list;
 mod logs;
 mod plan;
+mod processes;
 mod start;
 mod status;
 mod subpipeline;
