@@ -3,4 +3,5 @@
 #[macro_use]
 mod fixture;
 
+mod docs;
 mod start;
