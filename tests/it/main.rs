@@ -7,6 +7,7 @@ mod witness;
 mod architecture;
 mod config;
 mod crash;
+mod docs;
 mod files;
 mod layouts;
 mod list;
