@@ -212,6 +212,10 @@ mod tests {
             .env(LINEAGE, format!("outer-{run}:{run}"))
             .spawn()
             .unwrap();
+        // The kernel shows the environment a moment after the program has begun.
+        while members(&run).is_empty() {
+            std::thread::yield_now();
+        }
         assert_eq!(members(&run), [child.id()]);
         let outer = format!("outer-{run}");
         assert_eq!(members(&outer), [child.id()]);
