@@ -350,7 +350,8 @@ fn what_is_ignored_or_committed_moves_nothing() {
 
 #[test]
 fn what_is_not_committed_is_in_the_tree() {
-    let change: [(&str, fn(&Fixture)); 4] = [
+    type Change = fn(&Fixture);
+    let change: [(&str, Change); 4] = [
         ("untracked", |repo| repo.write("new", "new\n")),
         ("changed", |repo| repo.write("file", "changed\n")),
         ("staged", |repo| {
