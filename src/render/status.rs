@@ -11,7 +11,7 @@ use crate::output::untrusted::untrusted;
 use crate::run::git_keys::GitKeys;
 use crate::run::manifest::{Approval, Attempt, ChildRun, StageEntry};
 use crate::run::stamp::Stamp;
-use crate::run::status::RunStatus;
+use crate::run::status::{RunStatus, StageStatus};
 
 /// A state to show.
 pub struct Standing<'a>(pub &'a RunState);
@@ -130,8 +130,12 @@ impl<'a> Answer for Standing<'a> {
         for entry in &manifest.commands {
             let color = style(entry.status.as_str());
             write!(out, "  {color}[{}]{color:#} {}", entry.status, untrusted(&entry.title))?;
-            if let Some(summary) = &entry.summary {
-                write!(out, " — {}", untrusted(summary))?;
+            // How a success began is enough; of a failure every word counts.
+            let whole = entry.status != StageStatus::Succeeded;
+            let summary = entry.summary.as_deref().unwrap_or_default();
+            let shown = if whole { summary } else { summary.lines().next().unwrap_or_default() };
+            if !shown.is_empty() {
+                write!(out, " — {}", untrusted(shown))?;
             }
             writeln!(out)?;
         }
