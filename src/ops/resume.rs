@@ -72,7 +72,7 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     }
     if let Err(refusal) = check_token(&found, manifest, options.token.as_deref()) {
         resume.detail = Some(refusal.message.clone());
-        let mut recorder = Recorder::open(found.paths.clone(), adopt(&found, state.manifest)?, lease)?;
+        let mut recorder = open(&found, state.manifest, lease)?;
         recorder.record(Happened::ResumeRefused { resume }, ctx.clock.now(), 0)?;
         recorder.save(fs::Durability::Power)?;
         return Err(refusal.into());
@@ -104,7 +104,10 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     }
     end_orphans(&found, &watch)?;
     with_interrupts(async |interrupts| {
-        let recorder = Recorder::open(found.paths.clone(), adopt(&found, state.manifest)?, lease)?;
+        let recorder = open(&found, state.manifest, lease)?;
+        // A run that died early may lack them, and so may one of the reference.
+        fs::create_dir_all(&found.paths.commands)?;
+        fs::create_dir_all(&found.paths.errors)?;
         let mut host = RunHost::reopen(shared, plan.clone(), recorder);
         resume.outcome = ResumeOutcome::Accepted;
         let abandoned = abandoned_children(host.manifest());
@@ -164,6 +167,8 @@ fn verify_journal(found: &Found) -> Result<()> {
     let Ok(on_disk) = serde_json::from_slice::<Manifest>(&bytes) else { return Ok(()) };
     let Some(mark) = on_disk.journal.clone() else {
         return match journal::rebuild(&found.paths.journal, None) {
+            // A process died between the journal that it gave the run and the manifest.
+            Ok(Some(rebuilt)) if adopted(on_disk).as_ref() == Some(&rebuilt) => Ok(()),
             Ok(Some(_)) => Err(edited(found, "journal").into()),
             _ => Ok(()),
         };
@@ -335,27 +340,39 @@ fn end_orphans(found: &Found, watch: &SharedWatch) -> Result<()> {
     Ok(())
 }
 
-/// Gives a manifest of the reference, or one that was rebuilt, a journal of ours to stand on.
-fn adopt(found: &Found, manifest: Manifest) -> Result<Manifest> {
-    let known =
-        found.paths.journal.exists() && journal::rebuild(&found.paths.journal, None).ok().flatten().is_some();
-    if known {
-        return Ok(manifest);
+/// Opens a run to write to it. A run of the reference gets a journal of ours to stand on.
+fn open(found: &Found, manifest: Manifest, lease: Lease) -> Result<Recorder> {
+    let known = match found.paths.journal.exists() {
+        true => journal::rebuild(&found.paths.journal, None).ok().flatten(),
+        false => None,
+    };
+    if let Some(known) = known {
+        // Without a mark the manifest is older than the journal: the process died in between.
+        let manifest = if manifest.journal.is_some() { manifest } else { known };
+        return Ok(Recorder::open(found.paths.clone(), manifest, lease)?);
     }
-    let mut journal = fs::Appender::open(&found.paths.journal)?;
-    let at = manifest.updated_at.or(manifest.started_at).context("the manifest tells no time")?;
+    let manifest = adopted(manifest).context("the manifest tells no time")?;
     let event = crate::run::event::RunEvent {
+        timestamp: manifest.updated_at.context("the manifest tells no time")?,
         event: Happened::Created { manifest: Box::new(manifest.clone()) },
-        timestamp: at,
         index: 0,
     };
     let mut line = serde_json::to_vec(&event).expect("an event has string keys");
     line.push(b'\n');
+    let mut journal = fs::Appender::open(&found.paths.journal)?;
     journal.append(&line)?;
     journal.sync()?;
-    let mut manifest = manifest;
-    manifest.updated_at = Some(at);
-    Ok(manifest)
+    let mut recorder = Recorder::open(found.paths.clone(), manifest, lease)?;
+    recorder.save(fs::Durability::Power)?;
+    Ok(recorder)
+}
+
+/// Returns a manifest of the reference as one of ours begins: with the digest of the token instead
+/// of the token. Nothing if it tells no time.
+fn adopted(mut manifest: Manifest) -> Option<Manifest> {
+    manifest.updated_at = Some(manifest.updated_at.or(manifest.started_at)?);
+    manifest.resume_token = manifest.resume_token.map(|token| sha256_hex(token.as_bytes()));
+    Some(manifest)
 }
 
 /// Returns the children that were still running when the owner died.
