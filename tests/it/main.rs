@@ -10,6 +10,7 @@ mod layouts;
 mod list;
 mod logs;
 mod plan;
+mod samples;
 mod start;
 mod status;
 mod subpipeline;
