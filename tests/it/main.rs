@@ -1,5 +1,7 @@
 //! The program as its users see it, on real repositories.
 
+#![allow(clippy::disallowed_methods, reason = "tests set their own stage")]
+
 #[macro_use]
 mod fixture;
 
@@ -11,6 +13,7 @@ mod list;
 mod logs;
 mod plan;
 mod samples;
+mod schemas;
 mod start;
 mod status;
 mod subpipeline;
