@@ -47,8 +47,7 @@ pub fn list(ctx: &Context, options: &ListOptions) -> Result<Vec<Listed>> {
         if listed.len() >= limit {
             break;
         }
-        // What a crash left before the run had begun is no run.
-        if !found.paths.manifest.exists() && !found.paths.journal.exists() {
+        if !catalog::has_begun(&found.paths) {
             continue;
         }
         let run = catalog::read(&found.paths).map(|state| {

@@ -3,6 +3,7 @@
 //! Run ids begin with their time, so the names of folders alone give the order: a run that nobody
 //! asked about is not read.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use crate::id::{RunId, TaskId};
@@ -149,8 +150,19 @@ pub fn find(layouts: &[Layout], task: Option<&TaskId>, wanted: &Wanted) -> Resul
     }
 }
 
-/// Whether somebody asked for the run. A child is a part of the run that began it, and a folder
-/// without a run in it is what a crash left before anything began.
+/// Whether a folder holds a run. One without is what a crash left before anything began: the first
+/// line of the journal is where a run begins.
+pub fn has_begun(paths: &RunPaths) -> bool {
+    let has_line = || {
+        let mut begin = Vec::new();
+        let file = std::fs::File::open(&paths.journal);
+        file.and_then(|file| BufReader::new(file).read_until(b'\n', &mut begin)).is_ok()
+            && begin.ends_with(b"\n")
+    };
+    paths.manifest.exists() || has_line()
+}
+
+/// Whether somebody asked for the run. A child is a part of the run that began it.
 fn is_asked_for(paths: &RunPaths) -> bool {
     #[derive(serde::Deserialize)]
     struct Parent {
@@ -162,7 +174,13 @@ fn is_asked_for(paths: &RunPaths) -> bool {
         Ok(Some(bytes)) => {
             serde_json::from_slice::<Parent>(&bytes).map_or(true, |parent| parent.parent_run_id.is_none())
         }
-        Ok(None) => paths.journal.exists(),
+        Ok(None) => {
+            has_begun(paths)
+                && journal::rebuild(&paths.journal, None)
+                    .ok()
+                    .flatten()
+                    .is_none_or(|manifest| manifest.parent_run_id.is_none())
+        }
         Err(_) => true,
     }
 }

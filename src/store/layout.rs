@@ -160,6 +160,14 @@ impl RunPaths {
         }
     }
 
+    /// Checks the folders of a run that is there already: none may be a symbolic link.
+    pub fn check(&self) -> Result<(), UnsafePath> {
+        match [&self.dir, &self.commands, &self.errors].into_iter().find(|path| path.is_symlink()) {
+            Some(link) => Err(UnsafePath::Link(link.clone())),
+            None => Ok(()),
+        }
+    }
+
     /// Returns the log of a stage.
     pub fn stage_log(&self, index: usize, id: &str) -> PathBuf {
         self.commands.join(format!("{}.ndjson", stem(index, id)))
