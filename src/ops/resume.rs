@@ -107,6 +107,9 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     end_orphans(&found, manifest, &watch)?;
     with_interrupts(async |interrupts| {
         let recorder = adopt(&found, state.manifest, lease)?;
+        // A run that died early may lack them, and so may one of the reference.
+        fs::create_dir_all(&found.paths.commands)?;
+        fs::create_dir_all(&found.paths.errors)?;
         let mut host = RunHost::reopen(shared, plan.clone(), recorder);
         resume.outcome = ResumeOutcome::Accepted;
         let abandoned = abandoned_children(host.manifest());
@@ -173,11 +176,11 @@ fn verify_journal(found: &Found) -> Result<()> {
     let Ok(on_disk) = serde_json::from_slice::<Manifest>(&bytes) else { return Ok(()) };
     let Some(mark) = on_disk.journal.clone() else {
         // A crash may have come between the first line of an adopted run and its mark.
-        let created = journal::rebuild(&found.paths.journal, None).ok().flatten();
-        let same = |created| Manifest { updated_at: on_disk.updated_at, ..created } == on_disk;
-        return match created.is_none_or(same) {
-            true => Ok(()),
-            false => Err(edited(found, "journal").into()),
+        return match journal::rebuild(&found.paths.journal, None) {
+            Ok(Some(rebuilt)) if adopted(on_disk).as_ref() != Some(&rebuilt) => {
+                Err(edited(found, "journal").into())
+            }
+            _ => Ok(()),
         };
     };
     let length = std::fs::metadata(&found.paths.journal).map(|meta| meta.len()).unwrap_or(0);
@@ -368,17 +371,30 @@ fn leader_left(found: &Found, manifest: &Manifest) -> Result<Option<u32>> {
 /// Gives a manifest of the reference a journal of ours to stand on, and says so in its file at
 /// once: a journal of ours beside a manifest without a mark would look like an edited one.
 fn adopt(found: &Found, manifest: Manifest, lease: Lease) -> Result<Recorder> {
-    let known =
-        found.paths.journal.exists() && journal::rebuild(&found.paths.journal, None).ok().flatten().is_some();
-    if known {
+    let known = match found.paths.journal.exists() {
+        true => journal::rebuild(&found.paths.journal, None).ok().flatten(),
+        false => None,
+    };
+    if let Some(known) = known {
+        // Without a mark the file is older than the journal: the process died in between.
+        let manifest = if manifest.journal.is_some() { manifest } else { known };
         return Ok(Recorder::open(found.paths.clone(), manifest, lease)?);
     }
-    let at = manifest.updated_at.or(manifest.started_at).context("the manifest tells no time")?;
+    let manifest = adopted(manifest).context("the manifest tells no time")?;
+    let at = manifest.updated_at.context("the manifest tells no time")?;
     let created = Happened::Created { manifest: Box::new(manifest.clone()) };
     let mut recorder = Recorder::open(found.paths.clone(), manifest, lease)?;
     recorder.record(created, at, 0)?;
     recorder.save(fs::Durability::Power)?;
     Ok(recorder)
+}
+
+/// Returns a manifest of the reference as one of ours begins: with the digest of the token instead
+/// of the token. Nothing if it tells no time.
+fn adopted(mut manifest: Manifest) -> Option<Manifest> {
+    manifest.updated_at = Some(manifest.updated_at.or(manifest.started_at)?);
+    manifest.resume_token = manifest.resume_token.map(|token| sha256_hex(token.as_bytes()));
+    Some(manifest)
 }
 
 /// Returns the children that were still running when the owner died.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::printer::{Answer, span, style};
@@ -17,19 +18,19 @@ pub struct Runs<'a> {
 }
 
 /// The document.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct Document {
     runs: Vec<Item>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 enum Item {
     Run(Box<Run>),
     Unreadable { run_id: String, task_id: String, root: String, error: String },
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Run {
     run_id: String,
     task_id: String,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::printer::Answer;
@@ -14,7 +15,7 @@ use crate::pipeline::{Action, Command, Source};
 pub struct Planned<'a>(pub &'a Plan);
 
 /// The document (`contract-core.md` §2.5).
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct Document {
     pipeline: Pipeline,
     stages: Vec<Stage>,
@@ -25,7 +26,7 @@ pub struct Document {
     partial: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Pipeline {
     id: String,
     title: String,
@@ -33,7 +34,7 @@ struct Pipeline {
     source: Source,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 enum Stage {
     #[serde(rename_all = "camelCase")]

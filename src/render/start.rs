@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::printer::{Answer, style};
@@ -16,7 +17,7 @@ pub struct Finished<'a> {
 }
 
 /// The document (`contract-core.md` §2.4), and what this program adds to it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct Document {
     run_id: String,
     status: RunStatus,

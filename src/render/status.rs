@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,7 +18,7 @@ use crate::run::status::{RunStatus, StageStatus};
 pub struct Standing<'a>(pub &'a RunState);
 
 /// The document (`contract-core.md` §2.7), and what this program adds to it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct Document<'a> {
     run_id: &'a str,
     status: RunStatus,

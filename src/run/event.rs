@@ -6,6 +6,7 @@
 //! [`crate::runner::log`]. The lines here are the journal proper. Every line ends with `timestamp`
 //! and `index`, the 1-based stage that it is about, or 0 for the run.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -16,7 +17,7 @@ use crate::run::stamp::Stamp;
 use crate::run::status::{RunStatus, StageStatus};
 
 /// One line of the journal.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunEvent {
     #[serde(flatten)]
     pub event: Happened,
@@ -26,7 +27,7 @@ pub struct RunEvent {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type")]
 pub enum Happened {
     /// The run exists. Holds the manifest that all later events change.
@@ -64,11 +65,12 @@ pub enum Happened {
     Recorded { run_summary_path: Option<String>, metrics_recorded: bool },
     /// A line of a command, or of a later version.
     #[serde(other)]
+    #[schemars(skip)]
     Other,
 }
 
 /// How a stage ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StageEnd {
     pub status: StageStatus,
     pub exit_code: Option<i64>,
@@ -92,7 +94,7 @@ pub struct StageEnd {
 }
 
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunEnd {
     pub status: RunStatus,
     pub status_detail: Option<String>,

@@ -166,6 +166,18 @@ pub struct Baseline {
     pub completion_rate: f64,
 }
 
+impl Baseline {
+    fn of(line: &CountedLine) -> Self {
+        Self {
+            run_id: line.run_id.clone(),
+            recorded_at: line.recorded_at,
+            status: line.status,
+            duration_seconds: line.duration_seconds,
+            completion_rate: if line.status == RunStatus::Succeeded { 1.0 } else { 0.0 },
+        }
+    }
+}
+
 /// What a line added to the totals, so that a later line of the same run can replace it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Counted {
@@ -204,16 +216,29 @@ impl From<&MetricsLine> for CountedLine {
 }
 
 impl Totals {
+    /// Counts lines that were written by anybody: the reference gives a run that succeeded another
+    /// line when it is resumed.
+    pub fn of(lines: impl IntoIterator<Item = CountedLine>) -> Self {
+        let mut last: Vec<CountedLine> = Vec::new();
+        let mut places = BTreeMap::new();
+        let mut totals = Self::default();
+        for line in lines {
+            totals.baseline.get_or_insert_with(|| Baseline::of(&line));
+            match places.get(&line.run_id) {
+                Some(place) => last[*place] = line,
+                None => {
+                    places.insert(line.run_id.clone(), last.len());
+                    last.push(line);
+                }
+            }
+        }
+        last.iter().for_each(|line| totals.add(line));
+        totals
+    }
+
     /// Counts one line; a line of a run that was counted before replaces that.
     pub fn add(&mut self, line: &CountedLine) {
-        let completion_rate = if line.status == RunStatus::Succeeded { 1.0 } else { 0.0 };
-        self.baseline.get_or_insert_with(|| Baseline {
-            run_id: line.run_id.clone(),
-            recorded_at: line.recorded_at,
-            status: line.status,
-            duration_seconds: line.duration_seconds,
-            completion_rate,
-        });
+        self.baseline.get_or_insert_with(|| Baseline::of(line));
         if let Some(before) = self.unfinished.remove(&line.run_id) {
             self.runs -= 1;
             self.durations -= u64::from(before.duration.is_some());
@@ -339,5 +364,14 @@ mod tests {
         assert_eq!((totals.runs, totals.succeeded, totals.durations), (2, 1, 2));
         assert_eq!(totals.duration_sum, 3.0);
         assert_eq!(totals.missing_privacy_events, 2);
+    }
+
+    #[test]
+    fn lines_of_the_reference_may_repeat_a_run_that_succeeded() {
+        let lines =
+            [("a", "failed", 3.0), ("b", "failed", 2.0), ("a", "succeeded", 1.0), ("a", "succeeded", 4.0)];
+        let totals = Totals::of(lines.map(|(run, status, seconds)| counted(run, status, seconds)));
+        assert_eq!((totals.runs, totals.succeeded, totals.duration_sum), (2, 1, 6.0));
+        assert_eq!(totals.baseline.map(|line| line.duration_seconds), Some(Some(3.0)));
     }
 }

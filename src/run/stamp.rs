@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// A point in time, such as `2026-11-21T07:22:08.138Z`. Reads any RFC 3339 time with a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(transparent)]
-#[schemars(with = "String")]
+#[schemars(with = "String", extend("format" = "date-time"))]
 pub struct Stamp(Timestamp);
 
 impl Stamp {

@@ -3,6 +3,7 @@
 //! Planner, builder, tester and reviewer all speak from the same manifest, so there is one verdict:
 //! each of them says yes exactly if the run succeeded.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use crate::run::stamp::Stamp;
 use crate::run::status::{RunStatus, StageStatus};
 
 /// The summary of a run. camelCase, as the reference has it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunSummary {
     pub task_id: String,
@@ -34,7 +35,7 @@ pub struct RunSummary {
 }
 
 /// What the builder did.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Build {
     pub subtask_id: String,
@@ -47,14 +48,14 @@ pub struct Build {
 }
 
 /// A file that the run left.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Artifact {
     pub path: String,
     pub description: String,
 }
 
 /// What the tester found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Test {
     pub subtask_id: String,
@@ -64,7 +65,7 @@ pub struct Test {
 }
 
 /// One report of the tester.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     pub name: String,
     pub status: String,
@@ -73,14 +74,14 @@ pub struct Report {
 }
 
 /// What the reviewer says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Review {
     pub summary: String,
     pub decision: Decision,
 }
 
 /// The verdict.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Decision {
     pub approved: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]

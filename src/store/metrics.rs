@@ -129,13 +129,9 @@ fn queued(folder: &Path) -> Vec<Queued> {
 
 /// Counts every line of the file; a line that is torn or not ours counts for nothing.
 fn count(path: &Path) -> Result<Totals, PathError> {
-    let mut totals = Totals::default();
-    each_line(path, |line| {
-        if let Ok(counted) = serde_json::from_slice::<CountedLine>(line) {
-            totals.add(&counted);
-        }
-    })?;
-    Ok(totals)
+    let mut lines = Vec::new();
+    each_line(path, |line| lines.extend(serde_json::from_slice::<CountedLine>(line)))?;
+    Ok(Totals::of(lines))
 }
 
 /// What tells lines apart.

@@ -350,6 +350,7 @@ fn what_is_ignored_or_committed_moves_nothing() {
 
 #[test]
 fn what_is_not_committed_is_in_the_tree() {
+<<<<<<< HEAD
     type Change = fn(&Fixture);
     let change: [(&str, Change); 4] = [
         ("untracked", |repo| repo.write("new", "new\n")),
@@ -359,13 +360,20 @@ fn what_is_not_committed_is_in_the_tree() {
             repo.git(&["add", "file"]);
         }),
         ("deleted", |repo| fs::remove_file(repo.path("file")).unwrap()),
+=======
+    let changes = [
+        ("untracked", "echo new > new"),
+        ("changed", "echo changed > file"),
+        ("staged", "echo staged > file; git add file"),
+        ("deleted", "rm file"),
+>>>>>>> wt/tests
     ];
-    for (name, change) in change {
+    for (name, change) in changes {
         let repo = Fixture::new("passing");
         repo.write("file", "file\n");
         repo.git(&["add", "file"]);
         repo.git(&["commit", "--quiet", "--message", "a file"]);
-        change(&repo);
+        assert_eq!(repo.see(repo.command("/bin/sh").args(["-c", change])).code, 0);
         let index = fs::read(repo.path(".git/index")).unwrap();
 
         assert_eq!(repo.orchestrate("start").code, 0);

@@ -15,6 +15,8 @@ mod list;
 mod logs;
 mod plan;
 mod processes;
+mod samples;
+mod schemas;
 mod start;
 mod status;
 mod subpipeline;

@@ -1,0 +1,202 @@
+//! `templates/schemas`: JSON Schemas of what we write, generated from the types.
+//!
+//! `UPDATE_SCHEMAS=1 cargo test --test it schemas` writes them anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use git_orchestrate::pipeline::config_schema;
+use git_orchestrate::render;
+use git_orchestrate::run::{event::RunEvent, manifest::Manifest, metrics::MetricsLine, summary::RunSummary};
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde_json::{Value, json};
+
+use crate::fixture::{Fixture, json_of, lines_of};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/schemas")
+}
+
+fn of<T: JsonSchema>() -> Value {
+    // The schema of what is written: what is always there is required.
+    SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// Returns each schema with its file name and its title.
+fn schemas() -> Vec<(&'static str, Value)> {
+    [
+        ("codex.orchestrator", "codex.orchestrator.json", config_schema::schema()),
+        ("manifest", "manifest.json of a run", of::<Manifest>()),
+        ("run-event", "One line of runner.ndjson that changes a run", of::<RunEvent>()),
+        ("run-summary", "run-summary.json, and one item of runs.json", of::<RunSummary>()),
+        ("metrics-line", "One line of metrics.json", of::<MetricsLine>()),
+        ("start", "The answer of start and resume --format json", of::<render::start::Document>()),
+        ("plan", "The answer of plan --format json", of::<render::plan::Document>()),
+        ("status", "The answer of status --format json", of::<render::status::Document<'static>>()),
+        ("list", "The answer of list --format json", of::<render::list::Document>()),
+    ]
+    .into_iter()
+    .map(|(name, title, schema)| {
+        let mut document = json!({
+            "$schema": schema["$schema"],
+            "$id": format!("urn:git-orchestrate:schema:{name}"),
+            "title": title,
+        });
+        for (key, value) in schema.as_object().expect("a schema").clone() {
+            document.as_object_mut().expect("a schema").entry(key).or_insert(value);
+        }
+        plain(&mut document);
+        (name, document)
+    })
+    .collect()
+}
+
+/// Removes from descriptions what only readers of the source can follow: links, and sections.
+fn plain(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(plain),
+        Value::Object(fields) => {
+            if let Some(Value::String(text)) = fields.get_mut("description") {
+                while let Some(begin) = text.find(" (`contract-core.md`") {
+                    let end = begin + text[begin..].find(')').expect("a closing bracket") + 1;
+                    text.replace_range(begin..end, "");
+                }
+                *text = text.replace("[`", "`").replace("`]", "`");
+            }
+            fields.values_mut().for_each(plain);
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_schemas_are_those_of_the_types() {
+    let update = std::env::var_os("UPDATE_SCHEMAS").is_some();
+    let mut names = Vec::new();
+    for (name, schema) in schemas() {
+        let path = folder().join(format!("{name}.json"));
+        names.push(path.clone());
+        let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        if update {
+            fs::create_dir_all(folder()).unwrap();
+            fs::write(&path, &text).unwrap();
+        }
+        let on_disk = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            on_disk == text,
+            "{name}.json is not what the types say: set UPDATE_SCHEMAS=1 to write it anew"
+        );
+    }
+    names.sort();
+    let mut there: Vec<_> = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    there.sort();
+    assert_eq!(there, names, "no schema is left over");
+}
+
+/// Checks a document against the part of JSON Schema that our types use.
+fn check(value: &Value, schema: &Value, root: &Value, at: &str) -> Result<(), String> {
+    let no = |why: String| Err(format!("{at}: {why}"));
+    if let Some(target) = schema["$ref"].as_str() {
+        let target =
+            root.pointer(target.strip_prefix('#').expect("a local reference")).expect("a definition");
+        check(value, target, root, at)?;
+    }
+    for list in ["anyOf", "oneOf"] {
+        let Some(choices) = schema[list].as_array() else { continue };
+        let fits: Vec<_> = choices.iter().map(|choice| check(value, choice, root, at)).collect();
+        if !fits.iter().any(Result::is_ok) {
+            return no(format!("none of {list} fits {value}: {fits:?}"));
+        }
+    }
+    if schema.get("const").is_some_and(|only| only != value) {
+        return no(format!("{value} is not {}", schema["const"]));
+    }
+    if schema["enum"].as_array().is_some_and(|words| !words.contains(value)) {
+        return no(format!("{value} is none of {}", schema["enum"]));
+    }
+    let is = |name: &str| match name {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        _ => value.is_object(),
+    };
+    match &schema["type"] {
+        Value::String(name) if !is(name) => return no(format!("{value} is no {name}")),
+        Value::Array(names) if !names.iter().any(|name| is(name.as_str().unwrap())) => {
+            return no(format!("{value} is none of {names:?}"));
+        }
+        _ => {}
+    }
+    if let Value::Object(fields) = value {
+        for name in schema["required"].as_array().into_iter().flatten() {
+            if !fields.contains_key(name.as_str().unwrap()) {
+                return no(format!("{name} is missing"));
+            }
+        }
+        for (name, value) in fields {
+            match &schema["properties"][name] {
+                Value::Null if schema["additionalProperties"] == false => {
+                    return no(format!("`{name}` is unknown"));
+                }
+                Value::Null => {}
+                part => check(value, part, root, &format!("{at}.{name}"))?,
+            }
+        }
+    }
+    let items = value.as_array().into_iter().flatten().enumerate();
+    items
+        .filter(|_| !schema["items"].is_null())
+        .try_for_each(|(n, item)| check(item, &schema["items"], root, &format!("{at}[{n}]")))
+}
+
+fn fits(value: &Value, name: &str) {
+    let schema = json_of(&folder().join(format!("{name}.json")));
+    check(value, &schema, &schema, name).unwrap();
+}
+
+#[test]
+fn what_a_run_leaves_fits_the_schemas() {
+    let sub =
+        json!({"kind": "subpipeline", "id": "sub", "title": "Sub", "pipeline": "inner", "optional": true});
+    let config = json!({"pipelines": [
+        {"id": "diagnostics", "title": "D", "description": "All", "stages": [
+            {"kind": "command", "id": "a", "title": "A", "command": "echo $MY_TOKEN", "env": {"A": "1"}}, sub,
+            {"kind": "command", "id": "guard", "title": "Guard", "command": "true spec-guard; exit 1"},
+        ]},
+        {"id": "inner", "title": "I", "stages": [
+            {"kind": "command", "id": "b", "title": "B", "command": "exit 2"},
+        ]},
+    ]});
+    fits(&config, "codex.orchestrator");
+    let repo = Fixture::with_config(&config);
+    let seen =
+        repo.see(repo.program().env("MY_TOKEN", "hunter2-very-secret").args(["start", "--format", "json"]));
+    fits(&seen.json(), "start");
+    fits(&repo.orchestrate("resume latest --format json").json(), "start");
+    repo.orchestrate("resume latest --token wrong");
+    fits(&repo.orchestrate("plan --format json").json(), "plan");
+    fits(&repo.orchestrate("status --format json").json(), "status");
+    repo.write(".runs/0101/cli/damaged/manifest.json", "{");
+    fits(&repo.orchestrate("list --format json").json(), "list");
+    fs::remove_dir_all(repo.path(".runs/0101/cli/damaged")).unwrap();
+    for run in repo.runs("0101") {
+        fits(&json_of(&run.join("manifest.json")), "manifest");
+        fits(&json_of(&run.join("run-summary.json")), "run-summary");
+        for line in lines_of(&run.join("runner.ndjson")) {
+            let kind = line["type"].as_str().unwrap();
+            if ["run:", "stage:", "child:"].iter().any(|prefix| kind.starts_with(prefix)) {
+                fits(&line, "run-event");
+            }
+        }
+    }
+    for line in lines_of(&repo.path(".runs/0101/metrics.json")) {
+        fits(&line, "metrics-line");
+    }
+    fits(
+        &json_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("codex.orchestrator.json")),
+        "codex.orchestrator",
+    );
+}
