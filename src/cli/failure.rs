@@ -89,10 +89,15 @@ impl Failure {
         {
             return 6;
         }
-        if self.find::<UnsafePath>().is_some() || matches!(self.find(), Some(GitError::NotOwned { .. })) {
+        if matches!(self.find(), Some(UnsafePath::Link(_)))
+            || matches!(self.find(), Some(GitError::NotOwned { .. }))
+        {
             return 3;
         }
-        if self.find::<RecordError>().is_some() || self.find::<PathError>().is_some() {
+        if self.find::<RecordError>().is_some()
+            || self.find::<PathError>().is_some()
+            || matches!(self.find(), Some(UnsafePath::NoFolder(_)))
+        {
             return 4;
         }
         2

@@ -1,11 +1,9 @@
 //! What a run is keyed to: commit, tree, branch and worktree.
 
-use std::thread;
-
 use crate::run::git_keys::{GitKeys, Head, Worktree};
 
 use super::worktrees::relative;
-use super::{GitError, Repo, TreeState, program};
+use super::{GitError, Repo, TreeState};
 
 /// What `HEAD` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,28 +30,24 @@ pub struct Now {
 impl Repo {
     /// Returns all that a run is keyed to at its start.
     pub fn keys(&self) -> Result<GitKeys, GitError> {
-        thread::scope(|scope| {
-            // Asking for the version costs a process, which another core can start meanwhile.
-            let version = scope.spawn(|| program::version(&self.work_tree));
-            let head = self.head()?;
-            let state = self.tree_state(&head)?;
-            let (object_format, shallow, sparse) = self.format()?;
-            Ok(GitKeys {
-                commit: head.commit,
-                tree: Some(state.tree),
-                branch: head.branch,
-                head: head.head,
-                worktree: self.worktree(),
-                dirty: state.dirty,
-                object_format,
-                git_version: version.join().unwrap_or(None),
-                shallow,
-                sparse,
-                dirty_submodules: state.dirty_submodules,
-                unreadable: state.unreadable,
-                tree_at_end: None,
-                moved: None,
-            })
+        let head = self.head()?;
+        let state = self.tree_state(&head)?;
+        let (object_format, shallow, sparse) = self.format()?;
+        Ok(GitKeys {
+            commit: head.commit,
+            tree: Some(state.tree),
+            branch: head.branch,
+            head: head.head,
+            worktree: self.worktree(),
+            dirty: state.dirty,
+            object_format,
+            git_version: self.program.version.clone(),
+            shallow,
+            sparse,
+            dirty_submodules: state.dirty_submodules,
+            unreadable: state.unreadable,
+            tree_at_end: None,
+            moved: None,
         })
     }
 

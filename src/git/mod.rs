@@ -16,6 +16,7 @@ mod tests;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use gix::bstr::ByteSlice;
 use gix::discover::upwards;
 use gix::sec::{Permission, Trust};
 
@@ -26,7 +27,7 @@ pub use tree::TreeState;
 pub use worktrees::WorktreeInfo;
 
 use error::At;
-use program::Git;
+use program::{Facts, Git};
 
 /// Extensions of the repository format that we and gix know how to read in process.
 const KNOWN_EXTENSIONS: [&str; 8] = [
@@ -47,6 +48,7 @@ pub struct Repo {
     gix: Option<gix::ThreadSafeRepository>,
     /// Whether refs are where gix finds them.
     refs_in_files: bool,
+    program: Facts,
     work_tree: PathBuf,
     git_dir: PathBuf,
     common_dir: PathBuf,
@@ -98,7 +100,8 @@ impl Repo {
                 (git_dir.canonicalize().at(&git_dir)?, work_tree)
             }
         };
-        let opened = open_in_process(&git_dir);
+        let program = Facts::of_program(&common_dir_of(&git_dir).join("orchestrate/git-program"));
+        let opened = open_in_process(&git_dir, &program);
         let work_tree = match (&overrides.work_tree, &opened) {
             (Some(work_tree), _) => from.join(work_tree),
             (None, Ok(repo)) => match work_tree_of(repo, found, &from, overrides) {
@@ -114,11 +117,11 @@ impl Repo {
             }
         };
         let work_tree = work_tree.canonicalize().at(&work_tree)?;
-        Self::assemble(opened.ok(), git_dir, work_tree)
+        Self::assemble(opened.ok(), git_dir, work_tree, program)
     }
 
     /// Opens the repository whose top level is `work_tree`, which somebody else found.
-    fn at(work_tree: &Path) -> Result<Self, GitError> {
+    fn at(work_tree: &Path, program: &Facts) -> Result<Self, GitError> {
         let dot_git = work_tree.join(".git");
         let options = upwards::Options { dot_git_only: true, ..Default::default() };
         let (path, trust) = gix::discover::upwards_opts(work_tree, options)
@@ -128,25 +131,27 @@ impl Repo {
             return Err(GitError::NotOwned { path: work_tree.to_owned() });
         }
         let git_dir = git_dir.canonicalize().at(&git_dir)?;
-        Self::assemble(open_in_process(&git_dir).ok(), git_dir, work_tree.to_owned())
+        let opened = open_in_process(&git_dir, program).ok();
+        Self::assemble(opened, git_dir, work_tree.to_owned(), program.clone())
     }
 
     fn assemble(
         gix: Option<gix::Repository>,
         git_dir: PathBuf,
         work_tree: PathBuf,
+        program: Facts,
     ) -> Result<Self, GitError> {
         let Some(mut repo) = gix else {
             let words = ["rev-parse", "--path-format=absolute", "--git-common-dir"];
             let git = Git::new(&work_tree).repository(&git_dir, &work_tree);
             let common_dir = PathBuf::from(git.args(words).line()?);
-            return Ok(Self { gix: None, refs_in_files: false, work_tree, git_dir, common_dir });
+            return Ok(Self { gix: None, refs_in_files: false, program, work_tree, git_dir, common_dir });
         };
         repo.set_workdir(work_tree.clone()).map_err(|error| GitError::unsupported(&git_dir, error))?;
         let common_dir = repo.common_dir().canonicalize().at(repo.common_dir())?;
         let storage = repo.config_snapshot().string("extensions.refStorage");
         let refs_in_files = storage.is_none_or(|kind| kind.eq_ignore_ascii_case(b"files"));
-        Ok(Self { gix: Some(repo.into_sync()), refs_in_files, work_tree, git_dir, common_dir })
+        Ok(Self { gix: Some(repo.into_sync()), refs_in_files, program, work_tree, git_dir, common_dir })
     }
 
     /// The absolute top level of the work tree.
@@ -175,14 +180,28 @@ impl Repo {
     }
 }
 
+/// Returns the directory that the work trees share, which is `git_dir` itself for the main one.
+fn common_dir_of(git_dir: &Path) -> PathBuf {
+    match std::fs::read(git_dir.join("commondir")) {
+        Ok(text) => git_dir.join(text.trim_ascii_end().to_path_lossy()),
+        Err(_) => git_dir.to_owned(),
+    }
+}
+
 /// Opens a git directory that is trusted, or says why gix should not read it.
-fn open_in_process(git_dir: &Path) -> Result<gix::Repository, GitError> {
+fn open_in_process(git_dir: &Path, program: &Facts) -> Result<gix::Repository, GitError> {
     let mut permissions = gix::open::Permissions::all();
     // What a hook's environment says is about another index and another object database.
     permissions.env.objects = Permission::Deny;
     permissions.config.env = false;
-    let options =
+    let mut options =
         gix::open::Options::default().permissions(permissions).with(Trust::Full).open_path_as_is(true);
+    // gix would look in `/etc`, which is not where every git looks.
+    if let Some(path) = &program.system_config
+        && std::env::var_os("GIT_CONFIG_SYSTEM").is_none()
+    {
+        options = options.system_config_path(path);
+    }
     let repo = gix::open_opts(git_dir, options).map_err(|error| GitError::unsupported(git_dir, error))?;
     for section in repo.config_snapshot().plumbing().sections_by_name("extensions").into_iter().flatten() {
         for name in section.value_names() {

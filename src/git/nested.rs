@@ -4,7 +4,7 @@ use std::path::Path;
 
 use gix::ObjectId;
 
-use super::program::Git;
+use super::program::{Facts, Git};
 use super::tree::Filters;
 use super::{Repo, open_in_process};
 
@@ -34,7 +34,7 @@ pub(super) fn head(folder: &Path, kind: gix::hash::Kind) -> Option<ObjectId> {
         true => gix::discover::path::from_gitdir_file(&dot_git).ok()?,
         false => dot_git,
     };
-    let id = match open_in_process(&git_dir) {
+    let id = match open_in_process(&git_dir, &Facts::default()) {
         Ok(repo) if repo.config_snapshot().string("extensions.refStorage").is_none() => {
             repo.head_id().ok()?.detach()
         }
@@ -49,9 +49,9 @@ pub(super) fn head(folder: &Path, kind: gix::hash::Kind) -> Option<ObjectId> {
 
 /// Whether the work tree in `folder` is not what its own commit says; so is one that cannot be
 /// looked into. Only a registered submodule's filters are run: nobody vouched for the others.
-pub(super) fn is_dirty(folder: &Path, registered: bool) -> bool {
+pub(super) fn is_dirty(folder: &Path, registered: bool, program: &Facts) -> bool {
     let filters = if registered { Filters::Run } else { Filters::Refuse };
-    let state = Repo::at(folder).and_then(|repo| {
+    let state = Repo::at(folder, program).and_then(|repo| {
         let head = repo.head()?;
         repo.tree_state_with(&head, filters)
     });

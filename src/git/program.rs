@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the one place that builds git children")]
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -120,8 +121,68 @@ impl Git {
     }
 }
 
-/// Returns what `git --version` says, without the word in front.
-pub(super) fn version(dir: &Path) -> Option<String> {
-    let line = Git::new(dir).args(["--version"]).line().ok()?;
-    line.strip_prefix("git version ").map(str::to_owned)
+/// What there is to know about the git program itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// What `git --version` says, without the words in front.
+    pub version: Option<String>,
+    /// The configuration file of the system, which depends on how this git was built.
+    pub system_config: Option<PathBuf>,
+}
+
+impl Facts {
+    /// Returns the facts. Processes cost more than all else we ask, so the answers are kept in the
+    /// file `cache` for as long as the program stays the same.
+    pub fn of_program(cache: &Path) -> Self {
+        let Some(key) = identity() else { return Self::default() };
+        if let Ok(text) = std::fs::read_to_string(cache)
+            && let Some(rest) = text.strip_prefix(&key)
+            && let [version, system_config, ""] = rest.split('\n').collect::<Vec<_>>()[..]
+        {
+            let system_config = Some(system_config).filter(|path| !path.is_empty());
+            let version = Some(version.to_owned());
+            return Self { version, system_config: system_config.map(PathBuf::from) };
+        }
+        let facts = Self::ask();
+        if let Some(version) = &facts.version {
+            let path = facts.system_config.as_ref().and_then(|path| path.to_str()).unwrap_or("");
+            // Without the file we ask again next time.
+            let _ = keep(cache, &format!("{key}{version}\n{path}\n"));
+        }
+        facts
+    }
+
+    fn ask() -> Self {
+        let root = Path::new("/");
+        let mut system = Git::new(root).args(["var", "GIT_CONFIG_SYSTEM"]);
+        for name in ["GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"] {
+            system.command.env_remove(name);
+        }
+        let line = Git::new(root).args(["--version"]).line().ok();
+        let version = line.and_then(|line| Some(line.strip_prefix("git version ")?.to_owned()));
+        let path = system.line().ok().filter(|path| !path.is_empty() && !path.contains('\n'));
+        Self { version, system_config: path.map(PathBuf::from) }
+    }
+}
+
+/// What tells one git program from another: where it is, and the stat data of the file.
+fn identity() -> Option<String> {
+    let path = std::env::var_os("PATH")?;
+    let (path, found) = std::env::split_paths(&path).find_map(|folder| {
+        let path = folder.join("git");
+        let found = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        Some((path, found))
+    })?;
+    let modified = found.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let path = path.to_str().filter(|path| !path.contains('\n'))?;
+    Some(format!("{path}\n{} {}\n", found.len(), modified.as_nanos()))
+}
+
+fn keep(cache: &Path, text: &str) -> std::io::Result<()> {
+    let folder = cache.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut temp = tempfile::NamedTempFile::new_in(folder)?;
+    temp.write_all(text.as_bytes())?;
+    temp.persist(cache)?;
+    Ok(())
 }

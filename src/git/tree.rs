@@ -87,7 +87,8 @@ impl Repo {
         };
         let mut dirty_submodules = Vec::new();
         for (path, registered) in found.nested {
-            if nested::is_dirty(&content::on_disk(&self.work_tree, path.as_ref()), registered) {
+            if nested::is_dirty(&content::on_disk(&self.work_tree, path.as_ref()), registered, &self.program)
+            {
                 dirty_submodules.push(path.to_string());
             }
         }

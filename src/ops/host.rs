@@ -128,6 +128,13 @@ impl Shared {
         format!("sha256:{}", sha256_hex(plan.digest_input().as_bytes()))
     }
 
+    /// Returns an id for a run that begins now.
+    fn new_run(&self) -> Result<RunId> {
+        let at = self.clock.now();
+        let id = format!("{}-{}", at.as_run_prefix(), random_hex::<4>().context("no randomness")?);
+        Ok(id.parse().expect("a stamp and hex digits are a run id"))
+    }
+
     /// Returns what git says about the worktree now.
     pub fn keys(&self) -> Result<GitKeys> {
         self.repo.keys().context("cannot tell which tree this is")
@@ -194,6 +201,30 @@ pub struct RunHost {
     log: Option<Appender>,
     depth: usize,
     approval_policy: Option<String>,
+    /// What marks the processes of this run: the runs that it is a part of, and itself.
+    lineage: String,
+}
+
+/// What a new run is called, and whose child it is.
+pub struct Origin<'a> {
+    pub run: RunId,
+    pub parent: Option<&'a str>,
+    depth: usize,
+    lineage: &'a str,
+}
+
+impl<'a> Origin<'a> {
+    /// Returns the origin of a run that somebody asked for.
+    pub fn asked(shared: &'a Shared, parent: Option<&'a str>) -> Result<Self> {
+        Ok(Self { run: shared.new_run()?, parent, depth: 0, lineage: &shared.lineage })
+    }
+}
+
+fn lineage_of(outer: &str, run: &str) -> String {
+    match outer {
+        "" => run.to_owned(),
+        outer => format!("{outer}:{run}"),
+    }
 }
 
 impl RunHost {
@@ -201,15 +232,13 @@ impl RunHost {
     pub fn create(
         shared: Rc<Shared>,
         plan: Plan,
-        parent: Option<&str>,
+        origin: Origin<'_>,
         approval_policy: Option<String>,
-        depth: usize,
     ) -> Result<Self> {
+        let Origin { run, parent, depth, lineage } = origin;
+        let lineage = lineage_of(lineage, run.as_str());
         let git = shared.keys()?;
         let at = shared.clock.now();
-        let run: RunId = format!("{}-{}", at.as_run_prefix(), random_hex::<4>().context("no randomness")?)
-            .parse()
-            .expect("a stamp and hex digits are a run id");
         let token = random_hex::<32>().context("no randomness")?;
         let paths = shared.layout.run(&shared.task, &run);
         let manifest =
@@ -227,13 +256,14 @@ impl RunHost {
             Ok(Recorder::create(&shared.layout, paths.clone(), manifest, &token, lease, at)?)
         };
         let recorder = stored().context("the run cannot be stored, so it does not start")?;
-        Ok(Self { shared, plan, recorder, log: None, depth, approval_policy })
+        Ok(Self { shared, plan, recorder, log: None, depth, approval_policy, lineage })
     }
 
     /// Goes on with a run that was interrupted.
     pub fn reopen(shared: Rc<Shared>, plan: Plan, recorder: Recorder) -> Self {
         let approval_policy = recorder.manifest().approval_policy.clone();
-        Self { shared, plan, recorder, log: None, depth: 0, approval_policy }
+        let lineage = lineage_of(&shared.lineage, recorder.manifest().run_id.as_str());
+        Self { shared, plan, recorder, log: None, depth: 0, approval_policy, lineage }
     }
 
     /// Returns who works on the run: this process.
@@ -282,7 +312,8 @@ impl RunHost {
         Ok(self.recorder.manifest().clone())
     }
 
-    /// Ends a child of this run whose process died.
+    /// Ends a child of this run whose process died. If it had its verdict, only what follows from
+    /// that is missing.
     pub fn close_abandoned(&self, recorder: Recorder, outcome: Outcome) -> Result<()> {
         // What a child planned is not known any more; only its summary names it.
         let plan = Plan { stages: Vec::new(), target: None, only_target: false, ..self.plan.clone() };
@@ -293,8 +324,13 @@ impl RunHost {
             log: None,
             depth: self.depth + 1,
             approval_policy: None,
+            lineage: String::new(),
         };
-        child.end(outcome).map(drop)
+        match child.manifest().status.is_terminal() {
+            true => child.record_end(true),
+            false => child.end(outcome),
+        }
+        .map(drop)
     }
 
     fn run_end(&self, outcome: Outcome) -> RunEnd {
@@ -546,7 +582,7 @@ impl Host for RunHost {
     }
 
     fn begin_command(&mut self, planned: &PlannedStage) -> Result<Setup> {
-        let Shared { layout, env, lineage, emit_streams, .. } = &*self.shared;
+        let Shared { layout, env, emit_streams, .. } = &*self.shared;
         let PlannedStage { index, stage: Stage { id, action, .. }, .. } = planned;
         let Action::Command(action) = action else { unreachable!("only commands are begun") };
         let paths = self.recorder.paths();
@@ -557,24 +593,23 @@ impl Host for RunHost {
             fs::rename(&note, &paths.earlier_stage_error(*index, id.as_str(), attempt - 1))?;
         }
         let log_path = paths.stage_log(*index, id.as_str());
-        let lineage = match lineage.as_str() {
-            "" => self.run_id().to_owned(),
-            outer => format!("{outer}:{}", self.run_id()),
-        };
         let mut env = env.clone();
         for (name, value) in [
             ("CODEX_ORCHESTRATOR_RUN_ID", OsString::from(self.run_id())),
             ("CODEX_ORCHESTRATOR_PIPELINE_ID", OsString::from(self.pipeline_id())),
             ("CODEX_ORCHESTRATOR_MANIFEST_PATH", paths.manifest.clone().into()),
             ("CODEX_ORCHESTRATOR_RUN_DIR", paths.dir.clone().into()),
-            (process::LINEAGE, OsString::from(lineage)),
+            (process::LINEAGE, OsString::from(&self.lineage)),
         ] {
             env.push((name.into(), value));
         }
         env.extend(action.env.iter().map(|(name, value)| (name.into(), value.into())));
         let setup = Setup {
             env,
-            cwd: layout.root.join(action.cwd.as_deref().unwrap_or("")),
+            cwd: match &action.cwd {
+                Some(cwd) => layout.root.join(cwd),
+                None => layout.root.clone(),
+            },
             log_path: layout.relative(&log_path),
             emit_streams: *emit_streams,
         };
@@ -636,14 +671,18 @@ impl Host for RunHost {
     fn begin_child(&mut self, index: usize, plan: &Plan) -> Result<Box<dyn Host>> {
         let parent = self.run_id().to_owned();
         let policy = self.approval_policy.clone();
-        let mut child =
-            RunHost::create(Rc::clone(&self.shared), plan.clone(), Some(&parent), policy, self.depth + 1)?;
+        let run = self.shared.new_run()?;
+        let paths = self.shared.layout.run(&self.shared.task, &run);
+        // The link first: a crash then leaves a link without a child, which `resume` understands,
+        // and never a child that nobody knows of.
         let link = Happened::ChildLinked {
-            run_id: child.run_id().to_owned(),
+            run_id: run.to_string(),
             pipeline_id: plan.pipeline.to_string(),
-            manifest: self.shared.layout.relative(&child.recorder.paths().manifest),
+            manifest: self.shared.layout.relative(&paths.manifest),
         };
         self.tell(link, index)?;
+        let origin = Origin { run, parent: Some(&parent), depth: self.depth + 1, lineage: &self.lineage };
+        let mut child = RunHost::create(Rc::clone(&self.shared), plan.clone(), origin, policy)?;
         let owner = child.owner();
         child.tell(Happened::Started { owner }, 0)?;
         Ok(Box::new(child))

@@ -39,16 +39,13 @@ pub fn list(ctx: &Context, options: &ListOptions) -> Result<Vec<Listed>> {
         None => ctx.layouts(),
     };
     let commit = options.commit.as_deref().map(|rev| resolve(ctx, rev)).transpose()?;
-    let mut all = catalog::all(&layouts, options.task.as_ref());
-    catalog::newest_first(&mut all);
     let limit = options.limit.unwrap_or(usize::MAX);
     let mut listed = Vec::new();
-    for found in all {
+    for found in catalog::newest_first(&layouts, options.task.as_ref()) {
         if listed.len() >= limit {
             break;
         }
-        // What a crash left before the run had begun is no run.
-        if !found.paths.manifest.exists() && !found.paths.journal.exists() {
+        if !catalog::has_begun(&found.paths) {
             continue;
         }
         let run = catalog::read(&found.paths).map(|state| {

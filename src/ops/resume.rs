@@ -14,12 +14,13 @@ use super::which;
 use super::{Context, Kind, Refusal};
 use crate::id::TaskId;
 use crate::pipeline::plan::Plan;
-use crate::run::event::Happened;
+use crate::run::event::{Happened, RunEvent};
 use crate::run::manifest::{Manifest, Owner, ResumeEvent, ResumeOutcome};
 use crate::run::status::RunStatus;
 use crate::runner::{self, Host, Outcome};
 use crate::store::catalog::{self, Found, State, Wanted};
 use crate::store::journal;
+use crate::store::layout::RunPaths;
 use crate::store::lease::{Asked, Lease};
 use crate::store::recorder::Recorder;
 use crate::sys::digest::{equal_in_constant_time, sha256_hex};
@@ -42,15 +43,17 @@ pub struct ResumeOptions {
 /// Goes on with a run: keeps the stages that finished, and runs the others.
 pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Result<RunOutcome> {
     let (found, _) = which::run(ctx, options.task.as_ref(), &options.run)?;
-    let _ = &found.layout;
     if found.layout != ctx.layout {
         return Err(elsewhere(&found).into());
     }
+    // Before the first byte is written: a repository could ship links in place of our folders.
+    ctx.layout.check(&found.task)?;
+    found.paths.check()?;
     // The lease first: what is read without it may change while we look at it.
     let me = process::myself(ctx.clock.now());
     let lease = take_lease(ctx, &found, &me)?;
     let state = catalog::read(&found.paths).with_context(|| format!("cannot read run `{}`", found.run))?;
-    refuse_if_alive_elsewhere(ctx, &found, &state)?;
+    refuse_if_alive_elsewhere(ctx, &found, &state, lease.before.as_ref())?;
     verify_journal(&found)?;
     let mut resume = ResumeEvent {
         timestamp: ctx.clock.now(),
@@ -72,12 +75,16 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     }
     if let Err(refusal) = check_token(&found, manifest, options.token.as_deref()) {
         resume.detail = Some(refusal.message.clone());
-        let mut recorder = Recorder::open(found.paths.clone(), adopt(&found, state.manifest)?, lease)?;
+        let mut recorder = adopt(&found, state.manifest, lease)?;
         recorder.record(Happened::ResumeRefused { resume }, ctx.clock.now(), 0)?;
         recorder.save(fs::Durability::Power)?;
         return Err(refusal.into());
     }
-    if manifest.status == RunStatus::Succeeded && (manifest.metrics_recorded || manifest.journal.is_none()) {
+    // A verdict that was reached, but not followed up: the process died in between, or the disk
+    // was full.
+    let unrecorded = manifest.journal.is_some() && (!manifest.metrics_recorded || is_behind(&found.paths)?);
+    let only_record = manifest.status == RunStatus::Succeeded && unrecorded;
+    if manifest.status == RunStatus::Succeeded && !only_record {
         return Err(Refusal::new(
             Kind::Usage,
             format!("run `{}` succeeded: there is nothing left to do", found.run),
@@ -88,30 +95,26 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     let plan =
         plan::plan(ctx, &PlanOptions { pipeline, target }).context("cannot plan what is left of the run")?;
     verify_plan(&found, manifest, &plan)?;
-    ctx.layout.check(&found.task)?;
     let shared = Rc::new(Shared::new(ctx, found.task.clone(), &plan, watch.clone())?);
-    // A verdict that was reached, but not followed up: the process died in between.
-    if manifest.status.is_terminal() && !manifest.metrics_recorded && interrupted_at_the_end(&found)? {
-        let succeeded = manifest.status == RunStatus::Succeeded;
-        if succeeded {
-            let recorder = Recorder::open(found.paths.clone(), state.manifest, lease)?;
-            let manifest = RunHost::reopen(shared, plan, recorder).record_end(true)?;
-            return Ok(RunOutcome { manifest, interrupt: None });
-        }
+    if only_record {
+        let recorder = Recorder::open(found.paths.clone(), state.manifest, lease)?;
+        let manifest = RunHost::reopen(shared, plan, recorder).record_end(true)?;
+        return Ok(RunOutcome { manifest, interrupt: None });
     }
     if !options.moved_tree {
         verify_tree(&shared, &found, manifest)?;
     }
-    end_orphans(&found, &watch)?;
+    end_orphans(&found, manifest, &watch)?;
     with_interrupts(async |interrupts| {
-        let recorder = Recorder::open(found.paths.clone(), adopt(&found, state.manifest)?, lease)?;
+        let recorder = adopt(&found, state.manifest, lease)?;
         let mut host = RunHost::reopen(shared, plan.clone(), recorder);
         resume.outcome = ResumeOutcome::Accepted;
         let abandoned = abandoned_children(host.manifest());
         let owner = host.owner();
         host.tell(Happened::Resumed { resume, owner }, 0)?;
         for child in abandoned {
-            close_child(ctx, &found, &child, &mut host)?;
+            let status = close_child(ctx, &found, &child, &host)?;
+            host.tell(Happened::ChildFinished { run_id: child, status }, 0)?;
         }
         let outcome = runner::execute(&plan, &mut host, interrupts).await?;
         let manifest = host.end(outcome)?;
@@ -145,12 +148,18 @@ fn busy(ctx: &Context, found: &Found, owner: Option<&Owner>) -> Refusal {
 }
 
 /// A kernel lock says nothing about other machines, nor about a process of the reference.
-fn refuse_if_alive_elsewhere(ctx: &Context, found: &Found, state: &State) -> Result<()> {
+fn refuse_if_alive_elsewhere(
+    ctx: &Context,
+    found: &Found,
+    state: &State,
+    before: Option<&Owner>,
+) -> Result<()> {
     let manifest = &state.manifest;
     if manifest.status.is_terminal() {
         return Ok(());
     }
-    let here = manifest.owner().is_some_and(|owner| owner.host == process::host());
+    // A run that died while it was queued names no owner, but its lease does.
+    let here = manifest.owner().or(before).is_some_and(|owner| owner.host == process::host());
     if here || which::pulse(ctx, found, state).liveness.stale {
         return Ok(());
     }
@@ -163,9 +172,12 @@ fn verify_journal(found: &Found) -> Result<()> {
     let Some(bytes) = fs::read_if_there(&found.paths.manifest)? else { return Ok(()) };
     let Ok(on_disk) = serde_json::from_slice::<Manifest>(&bytes) else { return Ok(()) };
     let Some(mark) = on_disk.journal.clone() else {
-        return match journal::rebuild(&found.paths.journal, None) {
-            Ok(Some(_)) => Err(edited(found, "journal").into()),
-            _ => Ok(()),
+        // A crash may have come between the first line of an adopted run and its mark.
+        let created = journal::rebuild(&found.paths.journal, None).ok().flatten();
+        let same = |created| Manifest { updated_at: on_disk.updated_at, ..created } == on_disk;
+        return match created.is_none_or(same) {
+            true => Ok(()),
+            false => Err(edited(found, "journal").into()),
         };
     };
     let length = std::fs::metadata(&found.paths.journal).map(|meta| meta.len()).unwrap_or(0);
@@ -295,96 +307,107 @@ fn verify_tree(shared: &Shared, found: &Found, manifest: &Manifest) -> Result<()
         .into())
 }
 
-/// Whether the journal holds a verdict and no word of what follows from it.
-fn interrupted_at_the_end(found: &Found) -> Result<bool> {
-    let mut open = false;
-    journal::events(&found.paths.journal, 0, None, |line, _| {
-        if line.starts_with(b"{\"type\":\"run:finished\"") {
-            open = true;
-        } else if line.starts_with(b"{\"type\":\"run:recorded\"")
-            || line.starts_with(b"{\"type\":\"run:resumed\"")
-        {
-            open = false;
-        }
-        Ok(())
-    })?;
-    Ok(open)
+/// Whether the manifest file does not hold the whole journal yet.
+fn is_behind(paths: &RunPaths) -> Result<bool> {
+    let Some(bytes) = fs::read_if_there(&paths.manifest)? else { return Ok(true) };
+    let Ok(on_disk) = serde_json::from_slice::<Manifest>(&bytes) else { return Ok(true) };
+    let length = std::fs::metadata(&paths.journal).map_or(0, |meta| meta.len());
+    Ok(on_disk.journal.is_some_and(|mark| mark.bytes < length))
 }
 
 /// Ends the stage that a dead owner left running: nothing may run twice at the same time.
-fn end_orphans(found: &Found, watch: &SharedWatch) -> Result<()> {
+fn end_orphans(found: &Found, manifest: &Manifest, watch: &SharedWatch) -> Result<()> {
     let run = found.run.as_str();
-    let orphans = process::members(run);
-    if orphans.is_empty() {
+    let leader = leader_left(found, manifest)?;
+    let orphans = || {
+        let mut orphans = process::members(run);
+        // A stage may have emptied its environment, but it is still in its group.
+        orphans.extend(leader.map(process::group).unwrap_or_default());
+        orphans.sort_unstable();
+        orphans.dedup();
+        orphans
+    };
+    let mut left = orphans();
+    if left.is_empty() {
         return Ok(());
     }
-    watch
-        .borrow_mut()
-        .warn(&format!("ending {} processes that the last owner of the run left", orphans.len()));
-    process::signal_run(run, None, Signal::TERM);
+    watch.borrow_mut().warn(&format!("ending {} processes that the last owner of the run left", left.len()));
+    left.iter().for_each(|pid| process::signal(*pid, Signal::TERM));
     let begin = Instant::now();
-    while !process::members(run).is_empty() {
+    while !left.is_empty() {
         if begin.elapsed() > Duration::from_secs(10) {
             return Err(Refusal::new(Kind::Busy, format!("processes of run `{run}` do not end")).into());
         }
         std::thread::sleep(Duration::from_millis(20));
+        left = orphans();
         if begin.elapsed() > Duration::from_secs(2) {
-            process::signal_run(run, None, Signal::KILL);
+            left.iter().for_each(|pid| process::signal(*pid, Signal::KILL));
         }
     }
     Ok(())
 }
 
-/// Gives a manifest of the reference, or one that was rebuilt, a journal of ours to stand on.
-fn adopt(found: &Found, manifest: Manifest) -> Result<Manifest> {
+/// Returns the leader of the newest stage's group, if it still is the process that we started.
+fn leader_left(found: &Found, manifest: &Manifest) -> Result<Option<u32>> {
+    if !manifest.owner().is_some_and(process::was_here) || !found.paths.journal.exists() {
+        return Ok(None);
+    }
+    let mut newest = None;
+    journal::events(&found.paths.journal, 0, None, |line, _| {
+        if line.starts_with(b"{\"type\":\"stage:spawned\"")
+            && let Ok(RunEvent { event: Happened::StageSpawned { pid, process_started }, .. }) =
+                serde_json::from_slice(line)
+        {
+            newest = Some((pid, process_started));
+        }
+        Ok(())
+    })?;
+    Ok(newest.filter(|(pid, began)| process::started(*pid) == Some(*began)).map(|(pid, _)| pid))
+}
+
+/// Gives a manifest of the reference a journal of ours to stand on, and says so in its file at
+/// once: a journal of ours beside a manifest without a mark would look like an edited one.
+fn adopt(found: &Found, manifest: Manifest, lease: Lease) -> Result<Recorder> {
     let known =
         found.paths.journal.exists() && journal::rebuild(&found.paths.journal, None).ok().flatten().is_some();
     if known {
-        return Ok(manifest);
+        return Ok(Recorder::open(found.paths.clone(), manifest, lease)?);
     }
-    let mut journal = fs::Appender::open(&found.paths.journal)?;
     let at = manifest.updated_at.or(manifest.started_at).context("the manifest tells no time")?;
-    let event = crate::run::event::RunEvent {
-        event: Happened::Created { manifest: Box::new(manifest.clone()) },
-        timestamp: at,
-        index: 0,
-    };
-    let mut line = serde_json::to_vec(&event).expect("an event has string keys");
-    line.push(b'\n');
-    journal.append(&line)?;
-    journal.sync()?;
-    let mut manifest = manifest;
-    manifest.updated_at = Some(at);
-    Ok(manifest)
+    let created = Happened::Created { manifest: Box::new(manifest.clone()) };
+    let mut recorder = Recorder::open(found.paths.clone(), manifest, lease)?;
+    recorder.record(created, at, 0)?;
+    recorder.save(fs::Durability::Power)?;
+    Ok(recorder)
 }
 
 /// Returns the children that were still running when the owner died.
 fn abandoned_children(manifest: &Manifest) -> Vec<String> {
-    manifest
-        .child_runs
-        .iter()
-        .filter(|child| !child.status.is_terminal())
-        .map(|child| child.run_id.clone())
-        .collect()
+    let open = manifest.child_runs.iter().filter(|child| !child.status.is_terminal());
+    open.map(|child| child.run_id.clone()).collect()
 }
 
-/// Closes a child that nobody will go on with: the stage that began it begins a new one.
-fn close_child(ctx: &Context, parent: &Found, child: &str, host: &mut RunHost) -> Result<()> {
-    let mut status = RunStatus::Cancelled;
-    if let Ok(id) = child.parse() {
-        let paths = parent.layout.run(&parent.task, &id);
-        let me = process::myself(ctx.clock.now());
-        if let Ok(state) = catalog::read(&paths) {
-            if state.manifest.status.is_terminal() {
-                status = state.manifest.status;
-            } else if let Asked::Granted(lease) = Lease::ask(&paths.lease, &me)? {
-                let recorder = Recorder::open(paths, state.manifest, lease)?;
-                host.close_abandoned(
-                    recorder,
-                    Outcome { status: RunStatus::Cancelled, detail: Some("abandoned".to_owned()) },
-                )?;
-            }
-        }
+/// Closes a child that nobody will go on with, and its own children: the stage that began it begins
+/// a new one. Returns how the child stands then.
+fn close_child(ctx: &Context, parent: &Found, child: &str, host: &RunHost) -> Result<RunStatus> {
+    let Ok(id) = child.parse() else { return Ok(RunStatus::Cancelled) };
+    let paths = parent.layout.run(&parent.task, &id);
+    // It was linked, and the crash came before it was made.
+    let Ok(State { manifest, .. }) = catalog::read(&paths) else { return Ok(RunStatus::Cancelled) };
+    let status = if manifest.status.is_terminal() { manifest.status } else { RunStatus::Cancelled };
+    if manifest.status.is_terminal() && manifest.metrics_recorded && !is_behind(&paths)? {
+        return Ok(status);
     }
-    host.tell(Happened::ChildFinished { run_id: child.to_owned(), status }, 0)
+    let me = process::myself(ctx.clock.now());
+    let Asked::Granted(lease) = Lease::ask(&paths.lease, &me)? else { return Ok(status) };
+    let grandchildren = abandoned_children(&manifest);
+    let mut recorder = Recorder::open(paths, manifest, lease)?;
+    for grandchild in grandchildren {
+        let status = close_child(ctx, parent, &grandchild, host)?;
+        let event = Happened::ChildFinished { run_id: grandchild, status };
+        recorder.record(event, ctx.clock.now(), 0)?;
+    }
+    let outcome = Outcome { status: RunStatus::Cancelled, detail: Some("abandoned".to_owned()) };
+    host.close_abandoned(recorder, outcome)?;
+    Ok(status)
 }

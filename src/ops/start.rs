@@ -5,7 +5,7 @@ use std::rc::Rc;
 use anyhow::{Context as _, Result};
 
 use super::Context;
-use super::host::{RunHost, Shared, SharedWatch};
+use super::host::{Origin, RunHost, Shared, SharedWatch};
 use super::plan::PlanOptions;
 use crate::id::{PipelineId, RunId, TaskId};
 use crate::run::event::Happened;
@@ -38,7 +38,8 @@ pub fn start(ctx: &Context, options: StartOptions, watch: SharedWatch) -> Result
     let shared = Rc::new(Shared::new(ctx, options.task, &plan, watch)?);
     with_interrupts(async |interrupts| {
         let parent = options.parent_run.as_ref().map(RunId::as_str);
-        let mut host = RunHost::create(shared, plan.clone(), parent, options.approval_policy, 0)?;
+        let origin = Origin::asked(&shared, parent)?;
+        let mut host = RunHost::create(Rc::clone(&shared), plan.clone(), origin, options.approval_policy)?;
         let owner = host.owner();
         host.tell(Happened::Started { owner }, 0)?;
         let outcome = runner::execute(&plan, &mut host, interrupts).await?;

@@ -390,7 +390,7 @@ impl Manifest {
     }
 
     /// Applies one event. A manifest changes in no other way, so `manifest.json` can always be
-    /// rebuilt from `runner.ndjson`.
+    /// rebuilt from `runner.ndjson`. One that does not fit changes nothing.
     pub fn apply(&mut self, RunEvent { event, timestamp, index }: &RunEvent) -> Result<(), OutOfOrder> {
         let at = *timestamp;
         match event {
@@ -423,12 +423,12 @@ impl Manifest {
             }
             Happened::ResumeRefused { resume } => self.resume_events.push(resume.clone()),
             Happened::StageStarted { log_path } => {
-                self.status_detail = None;
                 let entry = self.stage(*index)?;
                 entry.reset();
                 entry.status = StageStatus::Running;
                 entry.started_at = Some(at);
                 entry.log_path = log_path.clone();
+                self.status_detail = None;
                 if let Some(attempt) = self.attempts.as_mut().and_then(|attempts| attempts.last_mut()) {
                     attempt.stages.push(*index);
                 }

@@ -63,7 +63,7 @@ pub(super) async fn run(
             let result = drive(&mut child, leader, index, &mut watched, host, interrupts).await;
             if result.is_err() {
                 // The evidence cannot be kept: nothing may go on unseen.
-                process::signal_run(host.run_id(), Some(leader), rustix::process::Signal::KILL);
+                process::kill_run(host.run_id(), leader);
             }
             let exit = result?;
             process::reap_adopted(None);
@@ -134,10 +134,16 @@ async fn drive(
     let mut kill_at = None::<Instant>;
     let mut exited_at = None::<Instant>;
     let mut idle_until = None::<Instant>;
+    // After an interrupt, nothing that the command started may survive it.
+    let mut all_gone = false;
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
+        let pending = interrupts.first().is_some() && !all_gone;
         if let Some(status) = ending
             && stdout.is_none()
             && stderr.is_none()
+            && !pending
         {
             return Ok(Ending { status, leaked: false });
         }
@@ -160,14 +166,12 @@ async fn drive(
                 ending = Some(status?);
                 exited_at = Some(Instant::now());
                 idle_until = Some(Instant::now() + LEAK_IDLE);
-                if interrupts.first().is_some() {
-                    // What ignored the signal, or was started behind our back, ends now.
-                    process::signal_run(host.run_id(), None, rustix::process::Signal::KILL);
-                    process::signal_group(leader, rustix::process::Signal::KILL);
-                    idle_until = Some(Instant::now() + Duration::from_millis(500));
+                if let Some(interrupt) = interrupts.first() {
+                    // What was started behind our back is asked too, now that nobody else can ask it.
+                    process::signal_strays(host.run_id(), leader, interrupt.signal());
                 }
             }
-            () = sleep_until(give_up) => {
+            () = sleep_until(give_up), if !pending => {
                 return Ok(Ending { status: ending.expect("the grace begins with the end"), leaked: true });
             }
             interrupt = interrupts.next() => {
@@ -175,15 +179,23 @@ async fn drive(
                     suspend(leader);
                 } else if kill_at.is_none() {
                     host.tell(Happened::Interrupted { signal: interrupt.name().to_owned() }, index)?;
-                    process::signal_run(host.run_id(), Some(leader), interrupt.signal());
+                    // Only the group: a run within this one forwards the signal to its own stages.
+                    process::signal_group(leader, interrupt.signal());
+                    if ending.is_some() {
+                        process::signal_strays(host.run_id(), leader, interrupt.signal());
+                    }
                     kill_at = Some(Instant::now() + GRACE);
                 } else {
                     // Asked twice: no more patience.
                     kill_at = Some(Instant::now());
                 }
             }
-            () = sleep_until(kill_at), if ending.is_none() => {
-                process::signal_run(host.run_id(), Some(leader), rustix::process::Signal::KILL);
+            _ = look.tick(), if pending && ending.is_some() => {
+                all_gone = !process::is_anyone_left(host.run_id());
+                idle_until = Some(Instant::now() + Duration::from_millis(500));
+            }
+            () = sleep_until(kill_at), if !all_gone => {
+                process::kill_run(host.run_id(), leader);
                 kill_at = Some(Instant::now() + Duration::from_millis(100));
             }
             _ = heartbeat.tick() => host.beat()?,

@@ -21,7 +21,8 @@ pub enum JournalError {
 const KEEP: usize = 64 * 1024 * 1024;
 
 /// Calls `tell` with each line of `path` between two byte offsets that is an event, and with the
-/// offset after it. A last line without a newline is no line.
+/// offset after it. A crash may have torn the last line: it is told like any other, for an event
+/// that lacks nothing but its newline did happen, and half of one is no event.
 pub fn events(
     path: &Path,
     from: u64,
@@ -32,13 +33,18 @@ pub fn events(
     file.seek(SeekFrom::Start(from)).at(path)?;
     let mut reader =
         BufReader::with_capacity(128 * 1024, file.take(to.map_or(u64::MAX, |to| to.saturating_sub(from))));
+    let out_of_order =
+        |at| move |source| JournalError::OutOfOrder { path: path.display().to_string(), at, source };
     let mut line = Vec::new();
     let mut at = from;
     let mut skipping = false;
     loop {
         let buffer = reader.fill_buf().at(path)?;
         if buffer.is_empty() {
-            return Ok(at - line.len() as u64);
+            if !line.is_empty() {
+                tell(&line, at).map_err(out_of_order(at))?;
+            }
+            return Ok(at);
         }
         let (used, ended) = match memchr::memchr(b'\n', buffer) {
             Some(newline) => (newline + 1, true),
@@ -58,11 +64,7 @@ pub fn events(
         if ended {
             if !skipping {
                 let text = line.strip_suffix(b"\n").unwrap_or(&line);
-                tell(text, at).map_err(|source| JournalError::OutOfOrder {
-                    path: path.display().to_string(),
-                    at,
-                    source,
-                })?;
+                tell(text, at).map_err(out_of_order(at))?;
             }
             line.clear();
             skipping = false;

@@ -90,6 +90,8 @@ impl Layout {
             for ours in ["runs.json", "state.json", "metrics/mttr-delta.json", "control-plane/drift.json"] {
                 patterns.push(format!("{out}/*/{ours}"));
             }
+            // A history that was put aside, and what a crash leaves half written.
+            patterns.push(format!("{out}/*/runs.json.corrupt-*"));
             patterns.push(format!("{out}/**/.tmp-*"));
         }
         patterns
@@ -155,6 +157,14 @@ impl RunPaths {
             summary: dir.join("run-summary.json"),
             privacy: dir.join("privacy-decisions.ndjson"),
             dir,
+        }
+    }
+
+    /// Checks the folders of a run that is there already: none may be a symbolic link.
+    pub fn check(&self) -> Result<(), UnsafePath> {
+        match [&self.dir, &self.commands, &self.errors].into_iter().find(|path| path.is_symlink()) {
+            Some(link) => Err(UnsafePath::Link(link.clone())),
+            None => Ok(()),
         }
     }
 

@@ -51,11 +51,15 @@ pub fn record(
     };
     for queued in queued(&pending(layout, task)) {
         for line in queued.lines {
-            append(&mut lines, &mut totals, &line)?;
+            // A crash may have come between the line and the end of its queue.
+            if !serde_json::from_slice(&line).is_ok_and(|key| stands_in(&path, &key).unwrap_or(false)) {
+                append(&mut lines, &mut totals, &line)?;
+            }
         }
         fs::remove(&queued.path)?;
     }
-    if !(maybe_there && stands_in(&path, line)?) {
+    let key = Key { run_id: line.run_id.clone(), completed_at: line.completed_at };
+    if !(maybe_there && stands_in(&path, &key)?) {
         let json = serde_json::to_vec(line).expect("a line has string keys and finite numbers");
         append(&mut lines, &mut totals, &json)?;
     }
@@ -134,17 +138,17 @@ fn count(path: &Path) -> Result<Totals, PathError> {
     Ok(totals)
 }
 
-fn stands_in(path: &Path, wanted: &MetricsLine) -> Result<bool, PathError> {
-    #[derive(Deserialize)]
-    struct Key {
-        run_id: String,
-        completed_at: Option<Stamp>,
-    }
+/// What tells lines apart.
+#[derive(Deserialize, PartialEq)]
+struct Key {
+    run_id: String,
+    completed_at: Option<Stamp>,
+}
+
+fn stands_in(path: &Path, wanted: &Key) -> Result<bool, PathError> {
     let mut found = false;
     each_line(path, |line| {
-        if let Ok(key) = serde_json::from_slice::<Key>(line) {
-            found |= key.run_id == wanted.run_id && key.completed_at == wanted.completed_at;
-        }
+        found |= serde_json::from_slice::<Key>(line).is_ok_and(|key| key == *wanted);
     })?;
     Ok(found)
 }

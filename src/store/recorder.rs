@@ -24,7 +24,7 @@ pub enum RecordError {
     Path(#[from] PathError),
     #[error("an event does not fit the run: {0}")]
     OutOfOrder(#[from] OutOfOrder),
-    #[error("`{0}` was removed or replaced while the run was using it")]
+    #[error("`{0}` was removed, replaced or edited while the run was using it")]
     Displaced(String),
     #[error("the evidence of this run could not be written before, so nothing is added to it")]
     Broken,
@@ -109,10 +109,11 @@ impl Recorder {
         let event = RunEvent { event, timestamp: at, index };
         let mut line = serde_json::to_vec(&event).expect("an event has string keys and finite numbers");
         line.push(b'\n');
-        // The fact first, then the view of it: whatever happens in between, the journal is never
-        // behind the manifest.
-        self.log(&line)?;
+        // In memory first: an event that does not fit the run must not get into its journal. On
+        // disk it is the fact first, then the view of it: whatever happens in between, the journal
+        // is never behind the manifest.
         self.manifest.apply(&event)?;
+        self.log(&line)?;
         self.behind = true;
         if event.event.is_milestone() {
             self.sync()?;

@@ -10,6 +10,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// Opens no symbolic link.
+const NO_LINKS: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+
 /// A failure, and the path it is about.
 #[derive(Debug, thiserror::Error)]
 #[error("`{}`: {source}", path.display())]
@@ -169,7 +172,14 @@ impl Appender {
     /// ever glued to it.
     pub fn open(path: &Path) -> Result<Self, PathError> {
         fault::step("create").at(path)?;
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).at(path)?;
+        // A repository could ship a link in our place.
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .custom_flags(NO_LINKS)
+            .open(path)
+            .at(path)?;
         let len = file.metadata().at(path)?.len();
         let mut appender = Self { len, path: path.to_owned(), file: file.try_clone().at(path)? };
         if len > 0 {
@@ -207,10 +217,13 @@ impl Appender {
         self.len == 0
     }
 
-    /// Whether the path still names this file: a stage may have removed or replaced it.
+    /// Whether the path still names this file, and it holds what we wrote and no more: a stage may
+    /// have removed, replaced, cut or continued it.
     pub fn is_in_place(&self) -> bool {
-        match (self.file.metadata(), fs::metadata(&self.path)) {
-            (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+        match (self.file.metadata(), fs::symlink_metadata(&self.path)) {
+            (Ok(ours), Ok(there)) => {
+                (ours.dev(), ours.ino()) == (there.dev(), there.ino()) && ours.len() == self.len
+            }
             _ => false,
         }
     }
@@ -225,8 +238,14 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock, or returns nothing if somebody holds it.
     pub fn try_take(path: &Path) -> Result<Option<Self>, PathError> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).at(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .custom_flags(NO_LINKS)
+            .open(path)
+            .at(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { file })),
             Err(fs::TryLockError::WouldBlock) => Ok(None),

@@ -28,15 +28,18 @@ fn boot_id() -> String {
 
 /// Returns when a process began, in clock ticks since boot; nothing if there is no such process.
 pub fn started(pid: u32) -> Option<u64> {
-    // The name in parentheses may itself hold blanks and parentheses.
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+    stat_field(pid, 19)?.parse().ok()
 }
 
 /// Whether the process that `owner` describes still lives on this machine: the same pid in the
 /// same boot, begun at the same tick.
 pub fn is_alive(owner: &Owner) -> bool {
     owner.boot_id == boot_id() && started(owner.pid) == Some(owner.process_started)
+}
+
+/// Whether `owner` lived on this machine since it was booted.
+pub fn was_here(owner: &Owner) -> bool {
+    owner.host == host() && owner.boot_id == boot_id()
 }
 
 /// Makes orphans of our descendants our children, so that none escapes by forking twice.
@@ -52,30 +55,94 @@ pub fn signal_group(leader: u32, signal: Signal) {
     }
 }
 
-/// Sends a signal to every process that belongs to `run`, wherever it hides: in the group of
-/// `leader`, or marked by the environment that we gave it. Returns how many there were.
-pub fn signal_run(run: &str, leader: Option<u32>, signal: Signal) -> usize {
-    if let Some(leader) = leader {
-        signal_group(leader, signal);
-    }
-    let members = members(run);
-    for pid in &members {
-        if let Some(pid) = Pid::from_raw(*pid as i32) {
-            let _ = rustix::process::kill_process(pid, signal);
+/// Sends a signal to the processes of `run` that are not in the group of `leader`: those that made
+/// groups of their own.
+///
+/// The processes of runs within the run are left to the program that runs them: it forwards the
+/// signal, and twice would mean "no more patience".
+pub fn signal_strays(run: &str, leader: u32, signal: Signal) {
+    for pid in marked(|ids| ids.last() == Some(&run.as_bytes())) {
+        if group_of(pid) != Some(leader) {
+            self::signal(pid, signal);
         }
     }
-    members.len()
+}
+
+/// Kills every process that belongs to `run`, wherever it hides: in the group of `leader`, marked by
+/// the environment that we gave it, or descended from us.
+pub fn kill_run(run: &str, leader: u32) {
+    signal_group(leader, Signal::KILL);
+    for pid in members(run).into_iter().chain(descendants()) {
+        signal(pid, Signal::KILL);
+    }
+}
+
+/// Whether a process of `run` is left, marked by its environment or descended from us.
+pub fn is_anyone_left(run: &str) -> bool {
+    reap_adopted(None);
+    !members(run).is_empty() || !descendants().is_empty()
+}
+
+/// Sends a signal to one process.
+pub fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid as i32) {
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
+/// Returns the processes of a group, without those that have ended.
+pub fn group(leader: u32) -> Vec<u32> {
+    pids().filter(|pid| group_of(*pid) == Some(leader) && !is_zombie(*pid)).collect()
+}
+
+fn is_zombie(pid: u32) -> bool {
+    stat_field(pid, 0).is_none_or(|state| state == "Z")
+}
+
+fn group_of(pid: u32) -> Option<u32> {
+    stat_field(pid, 2)?.parse().ok()
+}
+
+/// Returns the processes that descend from this one, without those that have ended. None escapes by
+/// forking twice: see [`adopt_orphans`].
+fn descendants() -> Vec<u32> {
+    let parents: Vec<(u32, u32)> = pids()
+        .filter(|pid| !is_zombie(*pid))
+        .filter_map(|pid| Some((pid, stat_field(pid, 1)?.parse().ok()?)))
+        .collect();
+    let mut found = vec![std::process::id()];
+    let mut at = 0;
+    while let Some(parent) = found.get(at).copied() {
+        found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    found.split_off(1)
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// Returns a field of what the kernel says about a process, counted from its state.
+fn stat_field(pid: u32, field: usize) -> Option<String> {
+    // The name in parentheses may itself hold blanks and parentheses.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(field)?.to_owned())
 }
 
 /// Returns the processes, other than this one, whose environment says that they belong to `run`.
 pub fn members(run: &str) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let me = std::process::id();
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| *pid != me && belongs_to(*pid, run)).collect()
+    marked(|ids| ids.contains(&run.as_bytes()))
 }
 
-fn belongs_to(pid: u32, run: &str) -> bool {
+/// Returns the processes, other than this one, that are marked as part of runs which `wanted` takes.
+fn marked(wanted: impl Fn(&[&[u8]]) -> bool) -> Vec<u32> {
+    let me = std::process::id();
+    pids().filter(|pid| *pid != me && is_marked(*pid, &wanted)).collect()
+}
+
+fn is_marked(pid: u32, wanted: impl Fn(&[&[u8]]) -> bool) -> bool {
     // Unreadable for processes of other users, and empty for zombies.
     let Ok(environ) = fs::read(Path::new("/proc").join(pid.to_string()).join("environ")) else {
         return false;
@@ -84,7 +151,7 @@ fn belongs_to(pid: u32, run: &str) -> bool {
     environ
         .split(|byte| *byte == 0)
         .filter_map(|entry| entry.strip_prefix(prefix.as_bytes()))
-        .any(|value| value.split(|byte| *byte == b':').any(|id| id == run.as_bytes()))
+        .any(|value| wanted(&value.split(|byte| *byte == b':').collect::<Vec<_>>()))
 }
 
 /// Reaps adopted children that have ended. Leaves `except` to whoever waits for it.
@@ -142,11 +209,19 @@ mod tests {
         let run = format!("run-of-{}", std::process::id());
         let mut child = std::process::Command::new("sleep")
             .arg("60")
-            .env(LINEAGE, format!("outer:{run}"))
+            .env(LINEAGE, format!("outer-{run}:{run}"))
             .spawn()
             .unwrap();
+        // The kernel shows the environment a moment after the program has begun.
+        while members(&run).is_empty() {
+            std::thread::yield_now();
+        }
         assert_eq!(members(&run), [child.id()]);
-        assert_eq!(signal_run(&run, None, Signal::KILL), 1);
+        let outer = format!("outer-{run}");
+        assert_eq!(members(&outer), [child.id()]);
+        signal_strays(&outer, 0, Signal::KILL);
+        assert!(is_anyone_left(&run), "the inner run forwards signals to its own");
+        signal_strays(&run, 0, Signal::KILL);
         child.wait().unwrap();
         assert_eq!(members(&run), [] as [u32; 0]);
     }

@@ -1,7 +1,20 @@
 //! The program as its users see it, on real repositories.
+#![allow(clippy::disallowed_methods, reason = "tests set their own stage")]
 
 #[macro_use]
 mod fixture;
+mod witness;
 
+mod architecture;
+mod config;
+mod crash;
 mod docs;
+mod files;
+mod layouts;
+mod list;
+mod logs;
+mod plan;
+mod processes;
 mod start;
+mod status;
+mod subpipeline;

@@ -88,3 +88,22 @@ fn the_variables_of_another_repository_are_local() {
         assert!(!is_local_variable(name.as_ref()), "{name}");
     }
 }
+
+#[test]
+fn the_version_of_git_is_asked_for_once() {
+    let scene = Scene::new();
+    let asked = scene.repo().keys().expect("keys").git_version.expect("git is here");
+    let cache = scene.path(".git/orchestrate/git-program");
+    let kept = fs::read_to_string(&cache).expect("it was kept");
+    fs::write(&cache, kept.replace(&asked, "0.1")).expect("a file");
+    assert_eq!(scene.repo().program.version.as_deref(), Some("0.1"));
+    let said = scene.git("var GIT_CONFIG_SYSTEM");
+    assert_eq!(said, "/dev/null");
+    let lines: Vec<_> = kept.lines().collect();
+    assert!(lines[3].ends_with("gitconfig"), "{kept}");
+    // Another program answers for itself, and a damaged file counts for nothing.
+    for damaged in ["", "/elsewhere/git\n1 2\n0.1\n", "0.1", "\n\n"] {
+        fs::write(&cache, damaged).expect("a file");
+        assert_eq!(scene.repo().program.version, Some(asked.clone()));
+    }
+}

@@ -315,6 +315,7 @@ fn every_state_has_the_tree_that_git_would_write() {
     for (name, change) in STATES {
         let scene = Scene::new();
         change(&scene);
+        let _ = scene.repo();
         let before = scene.contents();
         let ours = scene.state();
         assert!(before == scene.contents(), "{name}: something was touched");
