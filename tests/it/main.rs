@@ -5,5 +5,6 @@ mod fixture;
 mod witness;
 
 mod crash;
+mod faults;
 mod processes;
 mod start;
