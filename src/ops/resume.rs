@@ -180,7 +180,9 @@ fn verify_journal(found: &Found, manifest: &mut Manifest) -> Result<Sections> {
     let Some(mark) = on_disk.journal.clone() else {
         // A crash may have come between the first line of an adopted run and its mark.
         let created = journal::rebuild(&found.paths.journal, None).ok().flatten();
-        let same = |created| Manifest { updated_at: on_disk.updated_at, ..created } == on_disk;
+        let same = |created: Manifest| {
+            created.attempts.is_none() && Manifest { updated_at: on_disk.updated_at, ..created } == on_disk
+        };
         return match created.is_none_or(same) {
             true => Ok(Sections::new()),
             false => Err(edited(found, "journal").into()),
