@@ -4,7 +4,9 @@
 mod fixture;
 mod witness;
 
+mod concurrency;
 mod crash;
 mod faults;
 mod processes;
+mod resume;
 mod start;
