@@ -7,6 +7,7 @@ mod witness;
 mod concurrency;
 mod crash;
 mod faults;
+mod output;
 mod processes;
 mod resume;
 mod start;
