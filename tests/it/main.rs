@@ -1,4 +1,5 @@
 //! The program as its users see it, on real repositories.
+#![allow(clippy::disallowed_methods, reason = "tests set their own stage")]
 
 #[macro_use]
 mod fixture;

@@ -118,7 +118,8 @@ fn the_token_is_for_its_owner_only() {
 
 #[test]
 fn an_edited_manifest_is_found_out_by_field() {
-    let edits: [(&str, fn(&mut Value)); 5] = [
+    type Edit = fn(&mut Value);
+    let edits: [(&str, Edit); 5] = [
         ("commands[1].status", |doc| doc["commands"][1]["status"] = json!("succeeded")),
         ("status", |doc| doc["status"] = json!("cancelled")),
         ("git.tree", |doc| doc["git"]["tree"] = json!("0".repeat(40))),
