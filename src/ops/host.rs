@@ -606,7 +606,10 @@ impl Host for RunHost {
         env.extend(action.env.iter().map(|(name, value)| (name.into(), value.into())));
         let setup = Setup {
             env,
-            cwd: layout.root.join(action.cwd.as_deref().unwrap_or("")),
+            cwd: match &action.cwd {
+                Some(cwd) => layout.root.join(cwd),
+                None => layout.root.clone(),
+            },
             log_path: layout.relative(&log_path),
             emit_streams: *emit_streams,
         };

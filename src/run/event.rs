@@ -206,11 +206,8 @@ mod tests {
     }
 
     fn stage_end() -> impl Strategy<Value = Happened> {
-        let status = proptest::sample::select(vec![
-            StageStatus::Succeeded,
-            StageStatus::Failed,
-            StageStatus::Skipped,
-        ]);
+        let status =
+            proptest::sample::select(vec![StageStatus::Succeeded, StageStatus::Failed, StageStatus::Skipped]);
         let note = proptest::option::of(text());
         (status, proptest::option::of(-1..256_i64), note.clone(), note, any::<bool>()).prop_map(
             |(status, exit_code, summary, note, leaked)| {
@@ -238,7 +235,9 @@ mod tests {
                 resume: resume(ResumeOutcome::Accepted, reason),
                 owner: owner(pid),
             }),
-            text().prop_map(|reason| Happened::ResumeRefused { resume: resume(ResumeOutcome::Blocked, reason) }),
+            text().prop_map(|reason| Happened::ResumeRefused {
+                resume: resume(ResumeOutcome::Blocked, reason)
+            }),
             proptest::option::of(text()).prop_map(|log_path| Happened::StageStarted { log_path }),
             Just(Happened::StageSpawned { pid: 1, process_started: 2 }),
             "[ab]".prop_map(|id| Happened::ChildLinked {
@@ -253,8 +252,8 @@ mod tests {
             ("[xyz]", text()).prop_map(|(key, value)| Happened::Sections {
                 sections: [(key, json!({"text": value}))].into_iter().collect(),
             }),
-            (status(), proptest::collection::vec(text(), 0..3), proptest::option::of(any::<bool>())).prop_map(
-                |(status, notes, moved)| {
+            (status(), proptest::collection::vec(text(), 0..3), proptest::option::of(any::<bool>()))
+                .prop_map(|(status, notes, moved)| {
                     Happened::Finished(Box::new(RunEnd {
                         status,
                         status_detail: None,
@@ -263,12 +262,9 @@ mod tests {
                         tree_at_end: None,
                         moved,
                     }))
-                }
-            ),
-            any::<bool>().prop_map(|metrics_recorded| Happened::Recorded {
-                run_summary_path: None,
-                metrics_recorded,
-            }),
+                }),
+            any::<bool>()
+                .prop_map(|metrics_recorded| Happened::Recorded { run_summary_path: None, metrics_recorded }),
         ]
     }
 

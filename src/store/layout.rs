@@ -90,6 +90,8 @@ impl Layout {
             for ours in ["runs.json", "state.json", "metrics/mttr-delta.json", "control-plane/drift.json"] {
                 patterns.push(format!("{out}/*/{ours}"));
             }
+            // A history that was put aside, and what a crash leaves half written.
+            patterns.push(format!("{out}/*/runs.json.corrupt-*"));
             patterns.push(format!("{out}/**/.tmp-*"));
         }
         patterns

@@ -144,6 +144,25 @@ impl Fixture {
         }
     }
 
+    /// Runs the program in a folder, with words that need no quoting.
+    pub fn orchestrate_in(&self, dir: &Path, words: &str) -> Seen {
+        self.see(self.program().current_dir(dir).args(words.split_whitespace()))
+    }
+
+    /// Returns the JSON document in a file of the repository.
+    pub fn json(&self, name: impl AsRef<Path>) -> Value {
+        json_of(&self.root.join(name))
+    }
+
+    /// Returns the names of everything below a folder of the repository, but for `.git`, sorted.
+    pub fn tree(&self, name: &str) -> Vec<String> {
+        let base = self.path(name);
+        let entries = walkdir::WalkDir::new(&base).min_depth(1).sort_by_file_name().into_iter();
+        let entries = entries.filter_entry(|entry| entry.file_name() != ".git");
+        let files = entries.filter_map(|entry| entry.ok().filter(|entry| !entry.file_type().is_dir()));
+        files.map(|entry| entry.path().strip_prefix(&base).expect("below").display().to_string()).collect()
+    }
+
     /// Returns the folders of all runs of a task, oldest first.
     pub fn runs(&self, task: &str) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.path(".runs").join(task).join("cli")) else { return Vec::new() };
@@ -162,8 +181,31 @@ impl Fixture {
 
 /// Returns the manifest of the run in a folder.
 pub fn manifest(run: &Path) -> Value {
-    let bytes = fs::read(run.join("manifest.json")).unwrap_or_else(|err| panic!("{}: {err}", run.display()));
-    serde_json::from_slice(&bytes).expect("a manifest is JSON")
+    json_of(&run.join("manifest.json"))
+}
+
+/// Returns the JSON document in a file.
+pub fn json_of(path: &Path) -> Value {
+    let bytes = fs::read(path).unwrap_or_else(|err| panic!("{}: {err}", path.display()));
+    serde_json::from_slice(&bytes).unwrap_or_else(|err| panic!("{}: {err}", path.display()))
+}
+
+/// Returns the JSON documents of a file that holds one per line.
+pub fn lines_of(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_else(|err| panic!("{}: {err}", path.display()));
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|err| panic!("{err}: {line}")))
+        .collect()
+}
+
+/// Returns the keys of a document in their order.
+pub fn keys(document: &Value) -> Vec<&str> {
+    document
+        .as_object()
+        .unwrap_or_else(|| panic!("{document} is no object"))
+        .keys()
+        .map(String::as_str)
+        .collect()
 }
 
 /// Compares what a person saw with an inline snapshot. What differs from run to run is filtered.
@@ -173,6 +215,7 @@ macro_rules! assert_seen {
             (r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-\d{3}Z-[0-9a-f]{8}", "[RUN]"),
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "[TIME]"),
             (r"\b\d+\.\d s\b", "[SPAN]"),
+            (r"\b[0-9a-f]{12} on main", "[COMMIT] on main"),
             (r"/\S*/a repo", "[ROOT]"),
         ]}, {
             insta::assert_snapshot!($seen.to_string(), @$expected);

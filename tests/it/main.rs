@@ -5,10 +5,20 @@
 mod fixture;
 mod witness;
 
+mod architecture;
 mod concurrency;
+mod config;
 mod crash;
+mod docs;
 mod faults;
+mod files;
+mod layouts;
+mod list;
+mod logs;
 mod output;
+mod plan;
 mod processes;
 mod resume;
 mod start;
+mod status;
+mod subpipeline;

@@ -1,0 +1,415 @@
+//! The program as a whole against its peers: `cargo bench --bench runs [-- SCENARIO…]`.
+//!
+//! Every comparison is paired: each round runs both commands, in alternating order, and the figure
+//! to quote is the median of the rounds' ratios, so that a machine which slows down slows both.
+//! Peers that are not on the `PATH` are left out, with a word. `floor` is this same program doing
+//! only what cannot be avoided: start a shell per stage, log it, replace a manifest, sync.
+#![allow(clippy::disallowed_methods, reason = "a program of its own")]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_git-orchestrate");
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["floor", "spawn", stages] => floor::spawn(stages.parse().expect("a number")),
+        ["floor", "ndjson", command] => floor::ndjson(command),
+        ["print", bytes] => print(bytes.parse().expect("a number")),
+        ["tree"] => tree(),
+        wanted => {
+            let scenarios: [(&str, fn()); 8] = [
+                ("version", version),
+                ("one", one_stage),
+                ("fifty", fifty_stages),
+                ("thousand", thousand_stages),
+                ("flood", flood),
+                ("lines", short_lines),
+                ("key", tree_key),
+                ("list", many_runs),
+            ];
+            for (name, scenario) in scenarios {
+                if wanted.is_empty() || wanted.contains(&name) {
+                    scenario();
+                }
+            }
+        }
+    }
+}
+
+// ── scenarios ────────────────────────────────────────────────────────────────────────────────
+
+fn version() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let program = Run::new("git-orchestrate --version", dir.path(), PROGRAM, &["--version"]);
+    pair(60, &program, &Run::new("true", dir.path(), "true", &[]), "within 3 ms of it");
+}
+
+fn one_stage() {
+    let repo = Repo::new(200, 1);
+    let start = Run::new("start, one `true` stage", &repo.root, PROGRAM, &["start"]);
+    for (name, program, args) in [
+        ("prek run, one `true` hook", "prek", &["run"][..]),
+        ("lefthook run, one `true` command", "lefthook", &["run", "pre-commit", "--force"]),
+    ] {
+        match find(program) {
+            Some(path) => pair(40, &start, &Run::new(name, &repo.root, &path, args), "below 1"),
+            None => println!("({program} is not on the PATH: left out)"),
+        }
+    }
+    pair(40, &start, &floor_spawn(&repo, 1), "");
+}
+
+fn fifty_stages() {
+    let repo = Repo::new(200, 50);
+    let start = Run::new("start, 50 stages", &repo.root, PROGRAM, &["start"]);
+    pair(15, &start, &floor_spawn(&repo, 50), "at most 2");
+}
+
+fn thousand_stages() {
+    let small = Repo::new(200, 100);
+    let large = Repo::new(200, 1000);
+    let thousand = Run::new("start, 1,000 stages", &large.root, PROGRAM, &["start"]);
+    let hundred = Run::new("start, 100 stages", &small.root, PROGRAM, &["start"]);
+    pair(5, &thousand, &hundred, "about 10: linear");
+    pair(5, &thousand, &floor_spawn(&large, 1000), "");
+}
+
+fn flood() {
+    let bytes = 1_000_000_000u64;
+    let print = format!("exec '{}' print {bytes}", std::env::current_exe().expect("this program").display());
+    let repo = Repo::with_command(&print);
+    let quiet = Repo::new(200, 1);
+    let start =
+        Run::new("start, a stage that prints 1 GB", &repo.root, PROGRAM, &["start"]).after(&repo.runs());
+    let floor = Run::this("floor: one NDJSON file", &repo.root, &["floor", "ndjson", &print]);
+    pair(3, &start, &floor, "the reference takes 6.75, so at most 3.4");
+    let idle = Run::new("start, a stage that prints nothing", &quiet.root, PROGRAM, &["start"]);
+    let (loud, still) = (start.peak_memory(), idle.peak_memory());
+    println!(
+        "peak memory: {loud} KiB printing 1 GB, {still} KiB idle: {} KiB more (at most 16384)",
+        loud - still
+    );
+}
+
+fn short_lines() {
+    let repo = Repo::with_command("i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done");
+    let quiet = Repo::new(200, 1);
+    let size = |repo: &Repo| {
+        Run::new("", &repo.root, PROGRAM, &["start"]).time();
+        let cli = repo.root.join(".runs/0101/cli");
+        let run = fs::read_dir(cli).expect("runs").next().expect("a run").expect("an entry").path();
+        fs::metadata(run.join("manifest.json")).expect("a manifest").len()
+    };
+    println!("manifest after 20,000 short lines: {} bytes; after none: {} bytes", size(&repo), size(&quiet));
+}
+
+fn tree_key() {
+    let repo = Repo::new(10_000, 1);
+    let key = Run::this("tree key, 10,000 files", &repo.root, &["tree"]);
+    let status = Run::new("git status --porcelain", &repo.root, "git", &["status", "--porcelain"]);
+    pair(30, &key, &status, "at most 1.5");
+    fs::write(repo.root.join("new file"), "untracked").expect("a file");
+    fs::write(repo.root.join("d1/f1"), "changed").expect("a file");
+    pair(30, &key, &status, "at most 1.5, with a changed and a new file");
+}
+
+fn many_runs() {
+    let repo = Repo::new(20, 4);
+    Run::new("", &repo.root, PROGRAM, &["start", "--task", "task-0"]).time();
+    let cli = repo.root.join(".runs/task-0/cli");
+    let run = fs::read_dir(&cli).expect("runs").next().expect("a run").expect("an entry");
+    let id = run.file_name().into_string().expect("ASCII");
+    let manifest = fs::read_to_string(run.path().join("manifest.json")).expect("a manifest");
+    for at in 0..10_000 {
+        let task = format!("task-{}", at % 50);
+        let other = format!(
+            "2026-01-{:02}T{:02}-{:02}-{:02}-000Z-{at:08x}",
+            1 + at / 3600,
+            at / 150 % 24,
+            at % 60,
+            at % 59
+        );
+        let dir = repo.root.join(".runs").join(&task).join("cli").join(&other);
+        fs::create_dir_all(&dir).expect("a folder");
+        let text = manifest.replace(&id, &other).replace("task-0", &task);
+        fs::write(dir.join("manifest.json"), text).expect("a manifest");
+        fs::copy(run.path().join("runner.ndjson"), dir.join("runner.ndjson")).expect("a journal");
+    }
+    let nothing = Run::new("true", &repo.root, "true", &[]);
+    let list = Run::new("list --limit 20, 10,000 runs", &repo.root, PROGRAM, &["list", "--limit", "20"]);
+    pair(20, &list, &nothing, "under 50 ms");
+    let status = Run::new("status latest, 10,000 runs", &repo.root, PROGRAM, &["status", "latest"]);
+    pair(20, &status, &nothing, "under 50 ms");
+}
+
+/// What a run asks of the library twice: the tree of what would be executed.
+fn tree() {
+    let repo = git_orchestrate::git::Repo::discover(Path::new(".")).expect("a repository");
+    println!("{}", repo.tree_now().expect("a tree").state.tree);
+}
+
+fn print(bytes: u64) {
+    let line = [b"0123456789".repeat(10)[..99].to_vec(), vec![b'\n']].concat();
+    let block = line.repeat(655);
+    let mut out = std::io::stdout().lock();
+    let mut left = bytes as usize;
+    while left > 0 {
+        let now = left.min(block.len());
+        if out.write_all(&block[..now]).is_err() {
+            return;
+        }
+        left -= now;
+    }
+}
+
+// ── repositories ─────────────────────────────────────────────────────────────────────────────
+
+struct Repo {
+    _dir: tempfile::TempDir,
+    root: PathBuf,
+}
+
+impl Repo {
+    /// Makes a repository of so many files with a pipeline of so many `true` stages.
+    fn new(files: usize, stages: usize) -> Self {
+        Self::make(files, &vec!["true"; stages])
+    }
+
+    fn with_command(command: &str) -> Self {
+        Self::make(200, &[command])
+    }
+
+    fn make(files: usize, commands: &[&str]) -> Self {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let root = dir.path().to_owned();
+        let stages: Vec<_> = commands
+            .iter()
+            .enumerate()
+            .map(|(at, command)| serde_json::json!({"kind": "command", "id": format!("s{at}"), "command": command}))
+            .collect();
+        let config = serde_json::json!({"pipelines": [
+            {"id": "diagnostics", "title": "Bench", "guardrailsRequired": false, "stages": stages},
+        ]});
+        fs::write(root.join("codex.orchestrator.json"), config.to_string()).expect("a file");
+        let hook = "repos:\n- repo: local\n  hooks:\n  - {id: t, name: t, entry: 'true', language: system, \
+                    always_run: true, pass_filenames: false}\n";
+        fs::write(root.join(".pre-commit-config.yaml"), hook).expect("a file");
+        fs::write(root.join("lefthook.yml"), "pre-commit:\n  commands:\n    t: {run: 'true'}\n")
+            .expect("a file");
+        for at in 0..files {
+            let path = root.join(format!("d{}/f{at}", at / 100));
+            fs::create_dir_all(path.parent().expect("a folder above")).expect("a folder");
+            fs::write(path, format!("file {at}\n").repeat(40)).expect("a file");
+        }
+        fs::write(root.join("d0/f1"), "one\n").expect("a file");
+        let repo = Self { _dir: dir, root };
+        for args in [
+            &["init", "--quiet", "."][..],
+            &["add", "--all"],
+            &[
+                "-c",
+                "user.name=b",
+                "-c",
+                "user.email=b@example.com",
+                "commit",
+                "--quiet",
+                "--message",
+                "files",
+            ],
+            &["status", "--porcelain"],
+        ] {
+            let status =
+                Command::new("git").args(args).current_dir(&repo.root).stdout(Stdio::null()).status();
+            assert!(status.expect("git").success(), "git {args:?}");
+        }
+        repo
+    }
+
+    fn runs(&self) -> PathBuf {
+        self.root.join(".runs")
+    }
+}
+
+fn floor_spawn(repo: &Repo, stages: usize) -> Run {
+    Run::this(&format!("floor, {stages} stages"), &repo.root, &["floor", "spawn", &stages.to_string()])
+}
+
+// ── timing ───────────────────────────────────────────────────────────────────────────────────
+
+struct Run {
+    name: String,
+    dir: PathBuf,
+    program: PathBuf,
+    args: Vec<String>,
+    /// Removed after each run, or a disk would fill.
+    remove: Option<PathBuf>,
+}
+
+impl Run {
+    fn new(name: &str, dir: &Path, program: impl AsRef<Path>, args: &[&str]) -> Self {
+        Self {
+            name: name.to_owned(),
+            dir: dir.to_owned(),
+            program: program.as_ref().to_owned(),
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            remove: None,
+        }
+    }
+
+    fn this(name: &str, dir: &Path, args: &[&str]) -> Self {
+        Self::new(name, dir, std::env::current_exe().expect("this program"), args)
+    }
+
+    fn after(mut self, remove: &Path) -> Self {
+        self.remove = Some(remove.to_owned());
+        self
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).current_dir(&self.dir);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    /// Returns the milliseconds of one run.
+    fn time(&self) -> f64 {
+        let begin = Instant::now();
+        let status = self.command().status().expect("the command starts");
+        let took = begin.elapsed().as_secs_f64() * 1e3;
+        assert!(status.success(), "{}: {status}", self.name);
+        if let Some(remove) = &self.remove {
+            let _ = fs::remove_dir_all(remove);
+        }
+        took
+    }
+
+    /// Returns the peak of resident memory in KiB, watched while the command runs.
+    fn peak_memory(&self) -> i64 {
+        let mut child = self.command().spawn().expect("the command starts");
+        let path = format!("/proc/{}/status", child.id());
+        let mut peak = 0;
+        while child.try_wait().expect("a child").is_none() {
+            let status = fs::read_to_string(&path).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let now = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            peak = peak.max(now.unwrap_or(0));
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+        if let Some(remove) = &self.remove {
+            let _ = fs::remove_dir_all(remove);
+        }
+        peak
+    }
+}
+
+fn pair(rounds: usize, a: &Run, b: &Run, goal: &str) {
+    a.time();
+    b.time();
+    let mut times = (Vec::new(), Vec::new());
+    let mut ratios = Vec::new();
+    for round in 0..rounds {
+        let (first, second) = if round % 2 == 0 { (a, b) } else { (b, a) };
+        let (one, two) = (first.time(), second.time());
+        let (of_a, of_b) = if round % 2 == 0 { (one, two) } else { (two, one) };
+        times.0.push(of_a);
+        times.1.push(of_b);
+        ratios.push(of_a / of_b);
+    }
+    println!(
+        "{:<38} {:>9.2} ms | {:<36} {:>9.2} ms | ratio {:>6.2}  (goal: {goal})",
+        a.name,
+        median(&mut times.0),
+        b.name,
+        median(&mut times.1),
+        median(&mut ratios),
+    );
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| path.is_file())
+}
+
+// ── the least that could do the job ──────────────────────────────────────────────────────────
+
+mod floor {
+    use super::*;
+
+    /// A shell per stage, two logs, a manifest replaced at each step and synced at each end.
+    pub fn spawn(stages: usize) {
+        let dir = PathBuf::from(format!(".git/floor-{}", std::process::id()));
+        fs::create_dir_all(dir.join("commands")).expect("a folder");
+        let manifest = vec![b'x'; 2000 + 900 * stages];
+        let mut journal =
+            OpenOptions::new().create(true).append(true).open(dir.join("journal")).expect("a file");
+        replace(&dir, &manifest, false);
+        for at in 0..stages {
+            let path = dir.join(format!("commands/{at}"));
+            let mut log = OpenOptions::new().create(true).append(true).open(path).expect("a file");
+            replace(&dir, &manifest, false);
+            let mut child = Command::new("/bin/sh")
+                .args(["-c", "true"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("a shell");
+            for line in ["begin", "end"] {
+                let line = format!("{{\"type\":\"{line}\",\"index\":{at}}}\n");
+                log.write_all(line.as_bytes()).expect("a write");
+                journal.write_all(line.as_bytes()).expect("a write");
+            }
+            let mut output = Vec::new();
+            child.stdout.take().expect("a pipe").read_to_end(&mut output).expect("a read");
+            child.stderr.take().expect("a pipe").read_to_end(&mut output).expect("a read");
+            child.wait().expect("a child");
+            replace(&dir, &manifest, true);
+        }
+        let _ = fs::remove_dir_all(dir);
+    }
+
+    fn replace(dir: &Path, contents: &[u8], sync: bool) {
+        let temp = dir.join("manifest.tmp");
+        let mut file = File::create(&temp).expect("a file");
+        file.write_all(contents).expect("a write");
+        if sync {
+            file.sync_data().expect("a sync");
+        }
+        fs::rename(&temp, dir.join("manifest")).expect("a rename");
+    }
+
+    /// The output of one command as one file of NDJSON, an event per read.
+    pub fn ndjson(command: &str) {
+        let path = PathBuf::from(format!(".git/floor-{}", std::process::id()));
+        let mut file = File::create(&path).expect("a file");
+        let mut child =
+            Command::new("/bin/sh").args(["-c", command]).stdout(Stdio::piped()).spawn().expect("a shell");
+        let mut pipe = child.stdout.take().expect("a pipe");
+        let mut buffer = vec![0; 65_536];
+        let mut line = Vec::new();
+        loop {
+            let read = pipe.read(&mut buffer).expect("a read");
+            if read == 0 {
+                break;
+            }
+            line.clear();
+            line.extend_from_slice(b"{\"type\":\"exec:chunk\",\"data\":");
+            serde_json::to_writer(&mut line, &String::from_utf8_lossy(&buffer[..read])).expect("JSON");
+            line.extend_from_slice(b"}\n");
+            file.write_all(&line).expect("a write");
+        }
+        child.wait().expect("a child");
+        let _ = fs::remove_file(path);
+    }
+}

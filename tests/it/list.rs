@@ -1,0 +1,134 @@
+//! `list`: the runs of all worktrees, newest first.
+
+use serde_json::json;
+
+use crate::fixture::{Fixture, Seen, keys};
+
+fn ids(seen: &Seen) -> Vec<String> {
+    let runs = seen.json()["runs"].as_array().expect("runs").clone();
+    runs.iter().map(|run| run["run_id"].as_str().expect("an id").to_owned()).collect()
+}
+
+fn start(repo: &Fixture, words: &str) -> String {
+    repo.orchestrate(&format!("start --format json {words}")).json()["run_id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_repository_without_runs_has_an_empty_list() {
+    let repo = Fixture::new("passing");
+
+    assert_seen!(repo.orchestrate("list"), @"
+    No runs.
+    [exit: 0]
+    ");
+    assert_eq!(repo.orchestrate("list --format json").json(), json!({"runs": []}));
+}
+
+#[test]
+fn runs_are_listed_newest_first_and_filtered() {
+    let repo = Fixture::with_commands(&["test -e good"]);
+    let before = repo.git(&["rev-parse", "HEAD"]);
+    let failed = start(&repo, "--task one");
+    repo.write("good", "");
+    repo.git(&["add", "good"]);
+    repo.git(&["commit", "--quiet", "--message", "good"]);
+    let good = start(&repo, "--task two");
+    let linked = repo.beside("linked");
+    repo.git(&["worktree", "add", "--quiet", "--detach", linked.to_str().unwrap(), &before]);
+    let elsewhere = repo.orchestrate_in(&linked, "start --format json --task two").json();
+    let elsewhere = elsewhere["run_id"].as_str().unwrap().to_owned();
+
+    let cases: [(&str, Vec<&str>); 13] = [
+        ("", vec![&elsewhere, &good, &failed]),
+        ("--limit 1", vec![&elsewhere]),
+        ("-n 0", vec![&elsewhere, &good, &failed]),
+        ("--task one", vec![&failed]),
+        ("--task none", vec![]),
+        ("--status failed", vec![&elsewhere, &failed]),
+        ("--status succeeded --status cancelled", vec![&good]),
+        ("--status in_progress", vec![]),
+        ("--commit HEAD", vec![&good]),
+        ("--commit HEAD~1", vec![&elsewhere, &failed]),
+        ("--worktree linked", vec![&elsewhere]),
+        ("--worktree .", vec![&good, &failed]),
+        ("--status failed --worktree linked --task two", vec![&elsewhere]),
+    ];
+    for (words, expected) in cases {
+        let seen = repo.orchestrate(&format!("list --format json {words}"));
+        assert_eq!(ids(&seen), expected, "{words}");
+    }
+    assert_eq!(ids(&repo.orchestrate_in(&linked, "list --format json")), [elsewhere, good, failed]);
+}
+
+#[test]
+fn a_list_is_a_table() {
+    let repo = Fixture::new("failing-lint");
+    repo.orchestrate("start");
+    repo.write("new", "");
+    repo.orchestrate("start --task other --target build");
+
+    assert_seen!(repo.orchestrate("list"), @"
+    RUN                                TASK   PIPELINE     STATUS              COMMIT       WORKTREE  STARTED
+    [RUN]  other  diagnostics  succeeded, partial  52a21f7c2e+  a repo    [SPAN] ago
+    [RUN]  0101   diagnostics  failed              52a21f7c2e   a repo    [SPAN] ago
+    [exit: 0]
+    ");
+}
+
+#[test]
+fn an_item_tells_what_a_script_needs() {
+    let repo = Fixture::new("passing");
+    repo.orchestrate("start --parent-run=outer");
+
+    let run = repo.orchestrate("list --format json").json()["runs"][0].clone();
+
+    let manifest = repo.only_manifest("0101");
+    for key in ["run_id", "task_id", "pipeline_id", "parent_run_id", "status", "started_at", "completed_at"] {
+        assert_eq!(run[key], manifest[key], "{key}");
+    }
+    for key in ["commit", "tree", "branch", "dirty"] {
+        assert_eq!(run[key], manifest["git"][key], "{key}");
+    }
+    assert!(keys(&run).contains(&"root"));
+    assert_eq!(repo.json(run["manifest"].as_str().unwrap()), manifest);
+}
+
+#[test]
+fn a_damaged_run_is_listed_as_such() {
+    let repo = Fixture::new("passing");
+    let good = start(&repo, "");
+    repo.write(".runs/0101/cli/2099-01-01T00-00-00-000Z-00000000/manifest.json", "{");
+
+    let runs = repo.orchestrate("list --format json").json()["runs"].clone();
+
+    assert_eq!(keys(&runs[0]), ["run_id", "task_id", "root", "error"]);
+    assert_eq!(runs[1]["run_id"], good);
+    assert_eq!(
+        repo.orchestrate("list --status succeeded --format json").json()["runs"].as_array().unwrap().len(),
+        1
+    );
+    let text = repo.orchestrate("list");
+    assert!(text.stdout.lines().nth(1).unwrap().contains("unreadable"), "{text}");
+    // What a crash left before a run had begun is no run.
+    std::fs::create_dir_all(repo.path(".runs/0101/cli/2099-01-02T00-00-00-000Z-00000000")).unwrap();
+    assert_eq!(repo.orchestrate("list --format json").json()["runs"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn wrong_filters_are_errors() {
+    let repo = Fixture::new("passing");
+
+    assert_seen!(repo.orchestrate("list --commit nothing"), @"
+    error: `nothing` names no commit
+    [exit: 2]
+    ");
+    assert_seen!(repo.orchestrate("list --worktree nowhere"), @"
+    error: `nowhere` is no worktree of this repository
+    hint: `git worktree list` shows them
+    [exit: 2]
+    ");
+    for words in ["list --status done", "list --limit -1", "list --task a/b", "list extra"] {
+        let seen = repo.orchestrate(words);
+        assert_eq!((seen.code, seen.stdout.as_str()), (2, ""), "{words}: {seen}");
+    }
+}

@@ -1,0 +1,126 @@
+//! `logs`: what the stages of a run printed.
+
+use serde_json::{Value, json};
+
+use crate::fixture::Fixture;
+
+fn events(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("one object per line")).collect()
+}
+
+#[test]
+fn logs_are_what_was_printed() {
+    let repo =
+        Fixture::with_commands(&["echo one", "printf 'no newline'", "printf '\\377\\000\\376'; exit 1"]);
+    repo.orchestrate("start");
+
+    assert_eq!(repo.orchestrate("logs latest s1").stdout, "one\n");
+    assert_eq!(repo.orchestrate("logs latest 2").stdout, "no newline");
+    let raw = repo.program().args(["logs", "latest", "s3"]).output().unwrap();
+    assert_eq!(raw.stdout, b"\xff\x00\xfe", "bytes come back as they were");
+    let all = repo.program().arg("logs").output().unwrap();
+    assert_eq!(all.stdout, b"one\nno newline\xff\x00\xfe");
+}
+
+#[test]
+fn both_streams_are_shown() {
+    let repo = Fixture::with_commands(&["echo err >&2"]);
+    repo.orchestrate("start");
+
+    let seen = repo.orchestrate("logs");
+
+    assert_eq!((seen.stdout.as_str(), seen.stderr.as_str(), seen.code), ("err\n", "", 0));
+}
+
+#[test]
+fn logs_in_json_are_the_events() {
+    let repo = Fixture::with_commands(&["echo one", "echo two"]);
+    repo.orchestrate("start");
+    let run = &repo.runs("0101")[0];
+
+    let all = repo.orchestrate("logs --json").stdout;
+    assert_eq!(all, std::fs::read_to_string(run.join("runner.ndjson")).unwrap());
+    assert_eq!(events(&all)[0]["type"], "run:created");
+    let second = repo.orchestrate("logs latest s2 --json").stdout;
+    assert!(events(&second).iter().all(|event| event["index"] == 2));
+    assert_eq!(events(&second)[0]["command"], "echo two");
+}
+
+#[test]
+fn to_follow_a_run_that_is_over_is_to_read_it() {
+    let repo = Fixture::with_commands(&["echo one"]);
+    repo.orchestrate("start");
+
+    let seen = repo.orchestrate("logs --follow");
+
+    assert_eq!((seen.stdout.as_str(), seen.code), ("one\n", 0));
+}
+
+#[test]
+fn an_unknown_stage_is_an_error_that_names_the_others() {
+    let repo = Fixture::with_commands(&["true", "true"]);
+    repo.orchestrate("start");
+
+    assert_seen!(repo.orchestrate("logs latest s3"), @"
+    error: run `[RUN]` has no stage `s3`
+    hint: stages of the run: s1, s2
+    [exit: 2]
+    ");
+}
+
+#[test]
+fn a_stage_that_never_began_has_an_empty_log() {
+    let repo = Fixture::with_commands(&["false", "true"]);
+    repo.orchestrate("start");
+
+    assert_seen!(repo.orchestrate("logs latest s2"), @"[exit: 0]");
+}
+
+#[test]
+fn logs_are_found_from_another_worktree() {
+    let repo = Fixture::with_commands(&["echo here"]);
+    let linked = repo.beside("linked");
+    repo.git(&["worktree", "add", "--quiet", linked.to_str().unwrap()]);
+    let id = repo.orchestrate("start --format json").json()["run_id"].as_str().unwrap().to_owned();
+
+    assert_eq!(repo.orchestrate_in(&linked, &format!("logs {}", &id[..24])).stdout, "here\n");
+}
+
+#[test]
+fn a_subpipeline_s_log_is_that_of_its_run() {
+    let repo = Fixture::with_config(&json!({"pipelines": [
+        {"id": "diagnostics", "title": "D", "guardrailsRequired": false,
+         "stages": [{"kind": "subpipeline", "id": "sub", "title": "Sub", "pipeline": "inner"}]},
+        {"id": "inner", "title": "I", "guardrailsRequired": false,
+         "stages": [{"kind": "command", "id": "s", "title": "S", "command": "echo inner"}]},
+    ]}));
+    repo.orchestrate("start");
+
+    let seen = repo.orchestrate("logs latest sub");
+    assert_seen!(seen, @"
+    error: stage `sub` is a run of its own: [RUN]
+    hint: git orchestrate logs [RUN]
+    [exit: 2]
+    ");
+    let hint = seen.stderr.lines().last().unwrap().strip_prefix("hint: git orchestrate ").unwrap();
+    assert_eq!(repo.orchestrate(hint).stdout, "inner\n");
+}
+
+#[test]
+fn secrets_are_masked_wherever_a_run_leaves_something() {
+    let repo = Fixture::with_commands(&[
+        "echo \"it is $MY_TOKEN\"; printf hunter2-; sleep 0; printf 'very-secret\\n'; exit 1",
+    ]);
+
+    let seen = repo.see(repo.program().env("MY_TOKEN", "hunter2-very-secret").args(["start"]));
+
+    assert_eq!(seen.code, 1, "{seen}");
+    let secret = "hunter2-very-secret";
+    assert!(!seen.to_string().contains(secret), "{seen}");
+    for name in repo.tree(".") {
+        let text = String::from_utf8_lossy(&std::fs::read(repo.path(&name)).unwrap()).into_owned();
+        assert!(!text.contains(secret), "{name} holds the secret");
+    }
+    assert!(repo.orchestrate("logs").stdout.starts_with("it is "));
+    assert_eq!(repo.only_manifest("0101")["plan"]["masked"], json!(["MY_TOKEN"]));
+}
