@@ -109,7 +109,7 @@ impl<'a> Answer for Standing<'a> {
         writeln!(out)?;
         if let Some(git) = &manifest.git {
             writeln!(out, "Commit: {}", commit(git))?;
-            writeln!(out, "Tree: {}", git.tree.as_deref().unwrap_or("unknown"))?;
+            writeln!(out, "Tree: {}", untrusted(git.tree.as_deref().unwrap_or("unknown")))?;
         }
         if let Some(at) = manifest.started_at {
             writeln!(out, "Started: {at}")?;
@@ -124,7 +124,7 @@ impl<'a> Answer for Standing<'a> {
                 writeln!(out, "Last heartbeat: {age}")?;
             }
         }
-        writeln!(out, "Manifest: {}/manifest.json", manifest.artifact_root)?;
+        writeln!(out, "Manifest: {}/manifest.json", untrusted(&manifest.artifact_root))?;
         if let Some(reason) = rebuilt {
             writeln!(out, "Read from the journal: the manifest cannot be used ({})", untrusted(reason))?;
         }
@@ -165,5 +165,5 @@ pub fn commit(git: &GitKeys) -> String {
         None => " (detached)".to_owned(),
     };
     let state = if git.dirty { ", dirty" } else { ", clean" };
-    format!("{commit}{branch}{state}")
+    format!("{}{branch}{state}", untrusted(commit))
 }
