@@ -108,14 +108,10 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     }
     end_orphans(&found, manifest, &watch)?;
     with_interrupts(async |interrupts| {
-<<<<<<< HEAD
-        let recorder = adopt(&found, state.manifest, lease)?;
+        let recorder = adopt(&found, state.manifest, foreign, lease)?;
         // A run that died early may lack them, and so may one of the reference.
         fs::create_dir_all(&found.paths.commands)?;
         fs::create_dir_all(&found.paths.errors)?;
-=======
-        let recorder = adopt(&found, state.manifest, foreign, lease)?;
->>>>>>> wt/faults
         let mut host = RunHost::reopen(shared, plan.clone(), recorder);
         resume.outcome = ResumeOutcome::Accepted;
         let abandoned = abandoned_children(host.manifest());
@@ -186,21 +182,13 @@ fn verify_journal(found: &Found, manifest: &mut Manifest) -> Result<Sections> {
     let Ok(on_disk) = serde_json::from_slice::<Manifest>(&bytes) else { return Ok(Sections::new()) };
     let Some(mark) = on_disk.journal.clone() else {
         // A crash may have come between the first line of an adopted run and its mark.
-<<<<<<< HEAD
-        return match journal::rebuild(&found.paths.journal, None) {
-            Ok(Some(rebuilt)) if adopted(on_disk).as_ref() != Some(&rebuilt) => {
-                Err(edited(found, "journal").into())
-            }
-            _ => Ok(()),
-=======
         let created = journal::rebuild(&found.paths.journal, None).ok().flatten();
         let same = |created: Manifest| {
-            created.attempts.is_none() && Manifest { updated_at: on_disk.updated_at, ..created } == on_disk
+            created.attempts.is_none() && adopted(on_disk).is_some_and(|on_disk| on_disk == created)
         };
         return match created.is_none_or(same) {
             true => Ok(Sections::new()),
             false => Err(edited(found, "journal").into()),
->>>>>>> wt/faults
         };
     };
     let length = std::fs::metadata(&found.paths.journal).map(|meta| meta.len()).unwrap_or(0);
@@ -397,9 +385,9 @@ fn leader_left(found: &Found, manifest: &Manifest) -> Result<Option<u32>> {
 }
 
 /// Gives a manifest of the reference a journal of ours to stand on, and says so in its file at
-<<<<<<< HEAD
-/// once: a journal of ours beside a manifest without a mark would look like an edited one.
-fn adopt(found: &Found, manifest: Manifest, lease: Lease) -> Result<Recorder> {
+/// once: a journal of ours beside a manifest without a mark would look like an edited one. `foreign`
+/// is what the manifest holds and the journal does not.
+fn adopt(found: &Found, manifest: Manifest, foreign: Sections, lease: Lease) -> Result<Recorder> {
     let known = match found.paths.journal.exists() {
         true => journal::rebuild(&found.paths.journal, None).ok().flatten(),
         false => None,
@@ -407,25 +395,15 @@ fn adopt(found: &Found, manifest: Manifest, lease: Lease) -> Result<Recorder> {
     if let Some(known) = known {
         // Without a mark the file is older than the journal: the process died in between.
         let manifest = if manifest.journal.is_some() { manifest } else { known };
-        return Ok(Recorder::open(found.paths.clone(), manifest, lease)?);
-    }
-    let manifest = adopted(manifest).context("the manifest tells no time")?;
-    let at = manifest.updated_at.context("the manifest tells no time")?;
-=======
-/// once: a journal of ours beside a manifest without a mark would look like an edited one. `foreign`
-/// is what the manifest holds and the journal does not.
-fn adopt(found: &Found, manifest: Manifest, foreign: Sections, lease: Lease) -> Result<Recorder> {
-    let known =
-        found.paths.journal.exists() && journal::rebuild(&found.paths.journal, None).ok().flatten().is_some();
-    let at = manifest.updated_at.or(manifest.started_at).context("the manifest tells no time")?;
-    if known {
+        let at = manifest.updated_at.context("the manifest tells no time")?;
         let mut recorder = Recorder::open(found.paths.clone(), manifest, lease)?;
         if !foreign.is_empty() {
             recorder.record(Happened::Sections { sections: foreign }, at, 0)?;
         }
         return Ok(recorder);
     }
->>>>>>> wt/faults
+    let manifest = adopted(manifest).context("the manifest tells no time")?;
+    let at = manifest.updated_at.context("the manifest tells no time")?;
     let created = Happened::Created { manifest: Box::new(manifest.clone()) };
     let mut recorder = Recorder::open(found.paths.clone(), manifest, lease)?;
     recorder.record(created, at, 0)?;

@@ -350,7 +350,6 @@ fn what_is_ignored_or_committed_moves_nothing() {
 
 #[test]
 fn what_is_not_committed_is_in_the_tree() {
-<<<<<<< HEAD
     type Change = fn(&Fixture);
     let change: [(&str, Change); 4] = [
         ("untracked", |repo| repo.write("new", "new\n")),
@@ -360,13 +359,6 @@ fn what_is_not_committed_is_in_the_tree() {
             repo.git(&["add", "file"]);
         }),
         ("deleted", |repo| fs::remove_file(repo.path("file")).unwrap()),
-=======
-    let changes = [
-        ("untracked", "echo new > new"),
-        ("changed", "echo changed > file"),
-        ("staged", "echo staged > file; git add file"),
-        ("deleted", "rm file"),
->>>>>>> wt/tests
     ];
     for (name, change) in changes {
         let repo = Fixture::new("passing");
