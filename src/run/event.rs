@@ -210,8 +210,8 @@ mod tests {
     fn stage_end() -> impl Strategy<Value = Happened> {
         let status =
             proptest::sample::select(vec![StageStatus::Succeeded, StageStatus::Failed, StageStatus::Skipped]);
-        let note = proptest::option::of(text());
-        (status, proptest::option::of(-1..256_i64), note.clone(), note, any::<bool>()).prop_map(
+        let note = || proptest::option::of(text());
+        (status, proptest::option::of(-1..256_i64), note(), note(), any::<bool>()).prop_map(
             |(status, exit_code, summary, note, leaked)| {
                 Happened::StageFinished(Box::new(StageEnd {
                     status,
