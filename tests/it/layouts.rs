@@ -350,15 +350,11 @@ fn what_is_ignored_or_committed_moves_nothing() {
 
 #[test]
 fn what_is_not_committed_is_in_the_tree() {
-    type Change = fn(&Fixture);
-    let change: [(&str, Change); 4] = [
-        ("untracked", |repo| repo.write("new", "new\n")),
-        ("changed", |repo| repo.write("file", "changed\n")),
-        ("staged", |repo| {
-            repo.write("file", "staged\n");
-            repo.git(&["add", "file"]);
-        }),
-        ("deleted", |repo| fs::remove_file(repo.path("file")).unwrap()),
+    let changes = [
+        ("untracked", "echo new > new"),
+        ("changed", "echo changed > file"),
+        ("staged", "echo staged > file; git add file"),
+        ("deleted", "rm file"),
     ];
     for (name, change) in changes {
         let repo = Fixture::new("passing");
@@ -391,4 +387,23 @@ fn a_worktree_that_moved_takes_its_runs_along() {
     let status = repo.orchestrate(&format!("status --format json {id}")).json();
 
     assert_eq!((&status["run_id"], &status["root"]), (&json!(id), &json!(moved)));
+}
+
+#[test]
+fn where_git_cannot_be_told_to_hide_our_files_the_tree_is_still_the_user_s() {
+    let repo = Fixture::new("passing");
+    fs::remove_dir_all(repo.path(".git/info")).unwrap();
+    repo.write(".git/info", "in the way");
+
+    for _ in 0..2 {
+        let seen = repo.orchestrate("start --format json");
+
+        assert_eq!((seen.code, &seen.json()["void"]), (0, &json!(false)), "{seen}");
+        assert!(
+            seen.stderr.contains("warning: ") && seen.stderr.contains("git will show `.runs` as untracked"),
+            "{seen}"
+        );
+        let status = repo.orchestrate("status --format json").json();
+        assert_eq!(status["git"]["tree"], repo.git(&["rev-parse", "HEAD^{tree}"]));
+    }
 }
