@@ -59,3 +59,44 @@ impl Lease {
 pub fn holder(path: &Path) -> Option<Owner> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::run::stamp::Stamp;
+
+    #[test]
+    fn whoever_only_looks_does_not_keep_the_lease_from_anybody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lease");
+        let me = process::myself("2026-01-01T00:00:00Z".parse().map(Stamp::new).unwrap());
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    Lease::is_held(&path);
+                }
+            });
+            for _ in 0..200 {
+                assert!(matches!(Lease::ask(&path, &me), Ok(Asked::Granted(_))));
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn who_holds_the_lease_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lease");
+        let me = process::myself("2026-01-01T00:00:00Z".parse().map(Stamp::new).unwrap());
+        let Ok(Asked::Granted(held)) = Lease::ask(&path, &me) else { panic!("nobody held it") };
+        assert!(held.before.is_none());
+        let Ok(Asked::Held(Some(holder))) = Lease::ask(&path, &me) else { panic!("it is held") };
+        assert_eq!(holder, me);
+        drop(held);
+        let Ok(Asked::Granted(held)) = Lease::ask(&path, &me) else { panic!("it was given back") };
+        assert_eq!(held.before, Some(me));
+    }
+}
