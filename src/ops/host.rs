@@ -71,10 +71,14 @@ pub struct Shared {
 impl Shared {
     /// Gathers what does not depend on the run, and hides our folders from `git status`.
     pub fn new(ctx: &Context, task: TaskId, plan: &Plan, watch: SharedWatch) -> Result<Self> {
-        if let Err(err) = ctx.repo.exclude(&ctx.layout.exclude_patterns()) {
+        let mut repo = ctx.repo.clone();
+        let ours = ctx.layout.exclude_patterns();
+        if let Err(err) = repo.exclude(&ours) {
             watch
                 .borrow_mut()
                 .warn(&format!("{:#}; git will show `.runs` as untracked", anyhow::Error::from(err)));
+            // What we write must not look like a tree that moves.
+            repo.leave_out(ours);
         }
         let mut variables: Vec<_> = ctx
             .env
@@ -89,7 +93,7 @@ impl Shared {
         Ok(Self {
             task_slug: slug_of(&ctx.layout.root, &task, &watch),
             layout: ctx.layout.clone(),
-            repo: ctx.repo.clone(),
+            repo,
             clock: ctx.clock,
             env: stage_env(&ctx.env, &ctx.layout, &task),
             lineage: ctx.env.get(process::LINEAGE).unwrap_or_default().to_owned(),

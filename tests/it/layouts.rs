@@ -388,3 +388,22 @@ fn a_worktree_that_moved_takes_its_runs_along() {
 
     assert_eq!((&status["run_id"], &status["root"]), (&json!(id), &json!(moved)));
 }
+
+#[test]
+fn where_git_cannot_be_told_to_hide_our_files_the_tree_is_still_the_user_s() {
+    let repo = Fixture::new("passing");
+    fs::remove_dir_all(repo.path(".git/info")).unwrap();
+    repo.write(".git/info", "in the way");
+
+    for _ in 0..2 {
+        let seen = repo.orchestrate("start --format json");
+
+        assert_eq!((seen.code, &seen.json()["void"]), (0, &json!(false)), "{seen}");
+        assert!(
+            seen.stderr.contains("warning: ") && seen.stderr.contains("git will show `.runs` as untracked"),
+            "{seen}"
+        );
+        let status = repo.orchestrate("status --format json").json();
+        assert_eq!(status["git"]["tree"], repo.git(&["rev-parse", "HEAD^{tree}"]));
+    }
+}
