@@ -694,10 +694,12 @@ impl Host for RunHost {
 
     fn finish(self: Box<Self>, outcome: Outcome) -> Result<ChildEnd> {
         let manifest = (*self).end(outcome)?;
-        let summary = match &manifest.summary {
-            Some(notes) => format!("{} {}: {notes}", manifest.pipeline_title, manifest.status),
-            None => format!("{} {}", manifest.pipeline_title, manifest.status),
+        let reason = match manifest.status {
+            RunStatus::Succeeded => None,
+            _ => manifest.summary.as_deref().and_then(|notes| notes.lines().next()),
         };
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let summary = format!("{} {}{reason}", manifest.pipeline_title, manifest.status);
         Ok(ChildEnd { run_id: manifest.run_id.to_string(), status: manifest.status, summary })
     }
 }

@@ -39,11 +39,9 @@ pub fn list(ctx: &Context, options: &ListOptions) -> Result<Vec<Listed>> {
         None => ctx.layouts(),
     };
     let commit = options.commit.as_deref().map(|rev| resolve(ctx, rev)).transpose()?;
-    let mut all = catalog::all(&layouts, options.task.as_ref());
-    catalog::newest_first(&mut all);
     let limit = options.limit.unwrap_or(usize::MAX);
     let mut listed = Vec::new();
-    for found in all {
+    for found in catalog::newest_first(&layouts, options.task.as_ref()) {
         if listed.len() >= limit {
             break;
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::host::{RunHost, Shared, SharedWatch};
 use super::plan::{self, PlanOptions};
@@ -54,7 +54,9 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     let lease = take_lease(ctx, &found, &me)?;
     let state = catalog::read(&found.paths).with_context(|| format!("cannot read run `{}`", found.run))?;
     refuse_if_alive_elsewhere(ctx, &found, &state, lease.before.as_ref())?;
-    verify_journal(&found)?;
+    let mut state = state;
+    let foreign = verify_journal(&found, &mut state.manifest)?;
+    let state = state;
     let mut resume = ResumeEvent {
         timestamp: ctx.clock.now(),
         actor: options.actor.clone(),
@@ -75,7 +77,7 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     }
     if let Err(refusal) = check_token(&found, manifest, options.token.as_deref()) {
         resume.detail = Some(refusal.message.clone());
-        let mut recorder = adopt(&found, state.manifest, lease)?;
+        let mut recorder = adopt(&found, state.manifest, foreign, lease)?;
         recorder.record(Happened::ResumeRefused { resume }, ctx.clock.now(), 0)?;
         recorder.save(fs::Durability::Power)?;
         return Err(refusal.into());
@@ -97,7 +99,7 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     verify_plan(&found, manifest, &plan)?;
     let shared = Rc::new(Shared::new(ctx, found.task.clone(), &plan, watch.clone())?);
     if only_record {
-        let recorder = Recorder::open(found.paths.clone(), state.manifest, lease)?;
+        let recorder = adopt(&found, state.manifest, foreign, lease)?;
         let manifest = RunHost::reopen(shared, plan, recorder).record_end(true)?;
         return Ok(RunOutcome { manifest, interrupt: None });
     }
@@ -106,7 +108,7 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     }
     end_orphans(&found, manifest, &watch)?;
     with_interrupts(async |interrupts| {
-        let recorder = adopt(&found, state.manifest, lease)?;
+        let recorder = adopt(&found, state.manifest, foreign, lease)?;
         // A run that died early may lack them, and so may one of the reference.
         fs::create_dir_all(&found.paths.commands)?;
         fs::create_dir_all(&found.paths.errors)?;
@@ -169,18 +171,24 @@ fn refuse_if_alive_elsewhere(
     Err(busy(ctx, found, manifest.owner()).into())
 }
 
+/// Sections of other programs.
+type Sections = Map<String, Value>;
+
 /// Checks that `manifest.json` is what the journal adds up to. A manifest of the reference has no
-/// journal to check against.
-fn verify_journal(found: &Found) -> Result<()> {
-    let Some(bytes) = fs::read_if_there(&found.paths.manifest)? else { return Ok(()) };
-    let Ok(on_disk) = serde_json::from_slice::<Manifest>(&bytes) else { return Ok(()) };
+/// journal to check against. Returns the sections that a stage added and the journal does not hold
+/// yet, and gives `manifest` back those that somebody removed.
+fn verify_journal(found: &Found, manifest: &mut Manifest) -> Result<Sections> {
+    let Some(bytes) = fs::read_if_there(&found.paths.manifest)? else { return Ok(Sections::new()) };
+    let Ok(on_disk) = serde_json::from_slice::<Manifest>(&bytes) else { return Ok(Sections::new()) };
     let Some(mark) = on_disk.journal.clone() else {
         // A crash may have come between the first line of an adopted run and its mark.
-        return match journal::rebuild(&found.paths.journal, None) {
-            Ok(Some(rebuilt)) if adopted(on_disk).as_ref() != Some(&rebuilt) => {
-                Err(edited(found, "journal").into())
-            }
-            _ => Ok(()),
+        let created = journal::rebuild(&found.paths.journal, None).ok().flatten();
+        let same = |created: Manifest| {
+            created.attempts.is_none() && adopted(on_disk).is_some_and(|on_disk| on_disk == created)
+        };
+        return match created.is_none_or(same) {
+            true => Ok(Sections::new()),
+            false => Err(edited(found, "journal").into()),
         };
     };
     let length = std::fs::metadata(&found.paths.journal).map(|meta| meta.len()).unwrap_or(0);
@@ -199,7 +207,15 @@ fn verify_journal(found: &Found) -> Result<()> {
     match difference(&of(&on_disk), &of(&rebuilt), String::new()) {
         // Sections of other programs are theirs to change.
         Some(path) if !is_foreign(&on_disk, &rebuilt, &path) => Err(edited(found, &path).into()),
-        _ => Ok(()),
+        _ => {
+            let is_new = |key: &String, value: &Value| rebuilt.other.get(key) != Some(value);
+            let mut added = on_disk.other;
+            added.retain(|key, value| is_new(key, value));
+            for (key, value) in &rebuilt.other {
+                manifest.other.entry(key).or_insert_with(|| value.clone());
+            }
+            Ok(added)
+        }
     }
 }
 
@@ -369,8 +385,9 @@ fn leader_left(found: &Found, manifest: &Manifest) -> Result<Option<u32>> {
 }
 
 /// Gives a manifest of the reference a journal of ours to stand on, and says so in its file at
-/// once: a journal of ours beside a manifest without a mark would look like an edited one.
-fn adopt(found: &Found, manifest: Manifest, lease: Lease) -> Result<Recorder> {
+/// once: a journal of ours beside a manifest without a mark would look like an edited one. `foreign`
+/// is what the manifest holds and the journal does not.
+fn adopt(found: &Found, manifest: Manifest, foreign: Sections, lease: Lease) -> Result<Recorder> {
     let known = match found.paths.journal.exists() {
         true => journal::rebuild(&found.paths.journal, None).ok().flatten(),
         false => None,
@@ -378,7 +395,12 @@ fn adopt(found: &Found, manifest: Manifest, lease: Lease) -> Result<Recorder> {
     if let Some(known) = known {
         // Without a mark the file is older than the journal: the process died in between.
         let manifest = if manifest.journal.is_some() { manifest } else { known };
-        return Ok(Recorder::open(found.paths.clone(), manifest, lease)?);
+        let at = manifest.updated_at.context("the manifest tells no time")?;
+        let mut recorder = Recorder::open(found.paths.clone(), manifest, lease)?;
+        if !foreign.is_empty() {
+            recorder.record(Happened::Sections { sections: foreign }, at, 0)?;
+        }
+        return Ok(recorder);
     }
     let manifest = adopted(manifest).context("the manifest tells no time")?;
     let at = manifest.updated_at.context("the manifest tells no time")?;

@@ -131,7 +131,7 @@ impl Answer for Runs<'_> {
             let commit = match &manifest.git {
                 Some(git) => {
                     let commit = git.commit.as_deref().and_then(|commit| commit.get(..10)).unwrap_or("-");
-                    format!("{commit}{}", if git.dirty { "+" } else { "" })
+                    format!("{}{}", untrusted(commit), if git.dirty { "+" } else { "" })
                 }
                 None => "-".to_owned(),
             };

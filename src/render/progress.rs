@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::printer::{span, style};
 use super::status::commit;
 use crate::ops::host::Watch;
-use crate::output::untrusted::{last_line_of, untrusted};
+use crate::output::untrusted::{last_line_of, strip_escapes, untrusted};
 use crate::run::event::Happened;
 use crate::run::manifest::Manifest;
 use crate::run::status::StageStatus;
@@ -152,9 +152,9 @@ impl Watch for Progress {
             return;
         }
         let tail = &text[text.ceil_char_boundary(text.len().saturating_sub(1024))..];
-        let line = last_line_of(tail);
+        let line = strip_escapes(last_line_of(tail));
         if !line.trim().is_empty() {
-            bar.set_message(untrusted(line).with_width(200).to_string());
+            bar.set_message(untrusted(&line).with_width(200).to_string());
             self.last_line_at = Some(Instant::now());
         }
     }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::printer::{Answer, style};
+use crate::output::untrusted::untrusted;
 use crate::run::manifest::Manifest;
 use crate::run::status::RunStatus;
 
@@ -48,6 +49,7 @@ impl Answer for Finished<'_> {
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let Manifest { run_id, status, artifact_root, log_path, .. } = self.manifest;
+        let (artifact_root, log_path) = (untrusted(artifact_root), untrusted(log_path));
         let style = style(status.as_str());
         writeln!(out, "Run {}: {run_id}", self.word)?;
         write!(out, "Status: {style}{status}{style:#}")?;

@@ -12,7 +12,7 @@ use crate::output::untrusted::untrusted;
 use crate::run::git_keys::GitKeys;
 use crate::run::manifest::{Approval, Attempt, ChildRun, StageEntry};
 use crate::run::stamp::Stamp;
-use crate::run::status::RunStatus;
+use crate::run::status::{RunStatus, StageStatus};
 
 /// A state to show.
 pub struct Standing<'a>(pub &'a RunState);
@@ -109,7 +109,7 @@ impl<'a> Answer for Standing<'a> {
         writeln!(out)?;
         if let Some(git) = &manifest.git {
             writeln!(out, "Commit: {}", commit(git))?;
-            writeln!(out, "Tree: {}", git.tree.as_deref().unwrap_or("unknown"))?;
+            writeln!(out, "Tree: {}", untrusted(git.tree.as_deref().unwrap_or("unknown")))?;
         }
         if let Some(at) = manifest.started_at {
             writeln!(out, "Started: {at}")?;
@@ -124,15 +124,19 @@ impl<'a> Answer for Standing<'a> {
                 writeln!(out, "Last heartbeat: {age}")?;
             }
         }
-        writeln!(out, "Manifest: {}/manifest.json", manifest.artifact_root)?;
+        writeln!(out, "Manifest: {}/manifest.json", untrusted(&manifest.artifact_root))?;
         if let Some(reason) = rebuilt {
             writeln!(out, "Read from the journal: the manifest cannot be used ({})", untrusted(reason))?;
         }
         for entry in &manifest.commands {
             let color = style(entry.status.as_str());
             write!(out, "  {color}[{}]{color:#} {}", entry.status, untrusted(&entry.title))?;
-            if let Some(summary) = &entry.summary {
-                write!(out, " — {}", untrusted(summary))?;
+            // How a success began is enough; of a failure every word counts.
+            let whole = entry.status != StageStatus::Succeeded;
+            let summary = entry.summary.as_deref().unwrap_or_default();
+            let shown = if whole { summary } else { summary.lines().next().unwrap_or_default() };
+            if !shown.is_empty() {
+                write!(out, " — {}", untrusted(shown))?;
             }
             writeln!(out)?;
         }
@@ -161,5 +165,5 @@ pub fn commit(git: &GitKeys) -> String {
         None => " (detached)".to_owned(),
     };
     let state = if git.dirty { ", dirty" } else { ", clean" };
-    format!("{commit}{branch}{state}")
+    format!("{}{branch}{state}", untrusted(commit))
 }

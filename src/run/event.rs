@@ -167,3 +167,150 @@ pub fn is_journal_line(line: &[u8]) -> bool {
     const PREFIXES: [&[u8]; 3] = [b"{\"type\":\"run:", b"{\"type\":\"stage:", b"{\"type\":\"child:"];
     PREFIXES.iter().any(|prefix| line.starts_with(prefix))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::run::manifest::{JournalMark, ResumeOutcome};
+
+    fn at(second: usize) -> Stamp {
+        Stamp::new(format!("2026-01-01T00:{:02}:{:02}Z", second / 60 % 60, second % 60).parse().unwrap())
+    }
+
+    fn manifest(stages: usize) -> Manifest {
+        let commands: Vec<_> = (1..=stages)
+            .map(|index| json!({"index": index, "id": format!("s{index}"), "status": "pending"}))
+            .collect();
+        serde_json::from_value(json!({
+            "version": 1, "task_id": "t", "run_id": "r", "pipeline_id": "p", "status": "queued",
+            "commands": commands, "privacy": {"mode": "enforce", "decisions": [], "totals": PrivacyTotals::default()},
+        }))
+        .unwrap()
+    }
+
+    fn owner(pid: u32) -> Owner {
+        Owner { host: "here".into(), pid, boot_id: "b".into(), process_started: 7, at: at(0) }
+    }
+
+    fn resume(outcome: ResumeOutcome, reason: String) -> ResumeEvent {
+        ResumeEvent { timestamp: at(1), actor: "cli".into(), reason, outcome, detail: None }
+    }
+
+    fn status() -> impl Strategy<Value = RunStatus> {
+        proptest::sample::select(RunStatus::ALL.to_vec())
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        "\\PC{0,12}|(?s).{0,12}"
+    }
+
+    fn stage_end() -> impl Strategy<Value = Happened> {
+        let status =
+            proptest::sample::select(vec![StageStatus::Succeeded, StageStatus::Failed, StageStatus::Skipped]);
+        let note = || proptest::option::of(text());
+        (status, proptest::option::of(-1..256_i64), note(), note(), any::<bool>()).prop_map(
+            |(status, exit_code, summary, note, leaked)| {
+                Happened::StageFinished(Box::new(StageEnd {
+                    status,
+                    exit_code,
+                    signal: None,
+                    summary,
+                    error_file: None,
+                    note,
+                    handle: None,
+                    decisions: Vec::new(),
+                    frames: PrivacyTotals { total_frames: 3, ..PrivacyTotals::default() },
+                    output_bytes: 9,
+                    leaked,
+                }))
+            },
+        )
+    }
+
+    fn happened() -> impl Strategy<Value = Happened> {
+        prop_oneof![
+            (0..9_u32).prop_map(|pid| Happened::Started { owner: owner(pid) }),
+            (0..9_u32, text()).prop_map(|(pid, reason)| Happened::Resumed {
+                resume: resume(ResumeOutcome::Accepted, reason),
+                owner: owner(pid),
+            }),
+            text().prop_map(|reason| Happened::ResumeRefused {
+                resume: resume(ResumeOutcome::Blocked, reason)
+            }),
+            proptest::option::of(text()).prop_map(|log_path| Happened::StageStarted { log_path }),
+            Just(Happened::StageSpawned { pid: 1, process_started: 2 }),
+            "[ab]".prop_map(|id| Happened::ChildLinked {
+                run_id: id,
+                pipeline_id: "p".into(),
+                manifest: "m".into(),
+            }),
+            ("[ab]", status()).prop_map(|(run_id, status)| Happened::ChildFinished { run_id, status }),
+            stage_end(),
+            Just(Happened::Heartbeat),
+            Just(Happened::Interrupted { signal: "SIGINT".into() }),
+            ("[xyz]", text()).prop_map(|(key, value)| Happened::Sections {
+                sections: [(key, json!({"text": value}))].into_iter().collect(),
+            }),
+            (status(), proptest::collection::vec(text(), 0..3), proptest::option::of(any::<bool>()))
+                .prop_map(|(status, notes, moved)| {
+                    Happened::Finished(Box::new(RunEnd {
+                        status,
+                        status_detail: None,
+                        notes,
+                        guardrail_status: None,
+                        tree_at_end: None,
+                        moved,
+                    }))
+                }),
+            any::<bool>()
+                .prop_map(|metrics_recorded| Happened::Recorded { run_summary_path: None, metrics_recorded }),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens, in whatever order, the journal adds up to the manifest, and so does a
+        /// manifest of any moment with the lines that follow it.
+        #[test]
+        fn the_journal_adds_up_to_the_manifest(
+            happened in proptest::collection::vec((happened(), 0..4_usize), 0..40),
+            cut in any::<proptest::sample::Index>(),
+        ) {
+            let first = manifest(3);
+            let created = Happened::Created { manifest: Box::new(first.clone()) };
+            let mut events = vec![RunEvent { event: created, timestamp: at(0), index: 0 }];
+            let mut direct = Manifest { updated_at: Some(at(0)), ..first };
+            for (second, (event, index)) in happened.into_iter().enumerate() {
+                let event = RunEvent { event, timestamp: at(second), index };
+                let before = direct.clone();
+                match direct.apply(&event) {
+                    // Only what was applied gets into a journal.
+                    Ok(()) => events.push(event),
+                    Err(_) => prop_assert_eq!(&direct, &before, "an event that does not fit changes nothing"),
+                }
+            }
+            let lines: Vec<_> = events.iter().map(|event| serde_json::to_vec(event).unwrap()).collect();
+            let mut whole = Replay::from_nothing();
+            for line in &lines {
+                prop_assert!(is_journal_line(line));
+                whole.line(line).unwrap();
+                // Half a line is what a crash leaves.
+                whole.line(&line[..line.len() - 1]).unwrap();
+            }
+            let whole = whole.manifest().unwrap();
+            prop_assert_eq!(&whole, &direct);
+
+            let cut = cut.index(lines.len()) + 1;
+            let mut part = Replay::from_nothing();
+            lines[..cut].iter().for_each(|line| part.line(line).unwrap());
+            let marked = Manifest { journal: Some(JournalMark { bytes: 1 }), ..part.manifest().unwrap() };
+            let on_disk: Manifest = serde_json::from_slice(&marked.to_json()).unwrap();
+            prop_assert_eq!(&on_disk, &marked);
+            let mut rest = Replay::onto(on_disk);
+            lines[cut..].iter().for_each(|line| rest.line(line).unwrap());
+            prop_assert_eq!(Manifest { journal: None, ..rest.manifest().unwrap() }, direct);
+        }
+    }
+}

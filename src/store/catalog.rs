@@ -5,6 +5,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use crate::id::{RunId, TaskId};
 use crate::run::manifest::Manifest;
@@ -22,13 +23,6 @@ pub struct Found {
     pub task: TaskId,
     pub run: RunId,
     pub paths: RunPaths,
-}
-
-impl Found {
-    /// Newest first: by the time in the id, and by the whole id where that tells nothing.
-    fn order(&self) -> impl Ord + use<> {
-        std::cmp::Reverse((Stamp::of_run_id(self.run.as_str()).map(Stamp::as_millis), self.run.clone()))
-    }
 }
 
 /// Why a run cannot be read.
@@ -53,24 +47,28 @@ pub struct State {
     pub rebuilt: Option<String>,
 }
 
-/// Returns every run below the layouts, in no order. Reads no run.
-pub fn all(layouts: &[Layout], task: Option<&TaskId>) -> Vec<Found> {
-    let mut found = Vec::new();
+/// Returns every run below the layouts, newest first: by the time that begins its id, and a run whose
+/// id begins with none after all others. Reads no run; what is not asked for costs its name.
+pub fn newest_first(layouts: &[Layout], task: Option<&TaskId>) -> impl Iterator<Item = Found> {
+    struct Name<'a> {
+        layout: &'a Layout,
+        task: Rc<TaskId>,
+        run: String,
+    }
+    let mut all = Vec::new();
     for layout in layouts {
-        for task in tasks(layout, task) {
+        for task in tasks(layout, task).into_iter().map(Rc::new) {
             let cli = layout.task(&task).join("cli");
-            for run in names(&cli).filter_map(|name| name.parse::<RunId>().ok()) {
-                let paths = RunPaths::new(cli.join(run.as_str()));
-                found.push(Found { layout: layout.clone(), task: task.clone(), run, paths });
-            }
+            all.extend(names(&cli).map(|run| Name { layout, task: Rc::clone(&task), run }));
         }
     }
-    found
-}
-
-/// Sorts runs, newest first.
-pub fn newest_first(found: &mut [Found]) {
-    found.sort_by_cached_key(Found::order);
+    let tells_time = |run: &str| run.as_bytes().first().is_some_and(u8::is_ascii_digit);
+    all.sort_unstable_by(|a, b| (tells_time(&b.run), &b.run).cmp(&(tells_time(&a.run), &a.run)));
+    all.into_iter().filter_map(|Name { layout, task, run }| {
+        let run: RunId = run.parse().ok()?;
+        let paths = layout.run(&task, &run);
+        Some(Found { layout: layout.clone(), task: TaskId::clone(&task), run, paths })
+    })
 }
 
 fn tasks(layout: &Layout, only: Option<&TaskId>) -> Vec<TaskId> {
@@ -114,11 +112,8 @@ fn of_task(task: &Option<TaskId>) -> String {
 pub fn find(layouts: &[Layout], task: Option<&TaskId>, wanted: &Wanted) -> Result<Found, NotFound> {
     let id = match wanted {
         Wanted::Latest => {
-            let newest = |layouts: &[Layout]| {
-                let mut runs = all(layouts, task);
-                newest_first(&mut runs);
-                runs.into_iter().find(|run| is_asked_for(&run.paths))
-            };
+            let newest =
+                |layouts: &[Layout]| newest_first(layouts, task).find(|run| is_asked_for(&run.paths));
             let (here, elsewhere) = layouts.split_at(layouts.len().min(1));
             let found = newest(here).or_else(|| newest(elsewhere));
             return found.ok_or_else(|| NotFound::NoRuns { task: task.cloned() });
@@ -135,7 +130,7 @@ pub fn find(layouts: &[Layout], task: Option<&TaskId>, wanted: &Wanted) -> Resul
         return Ok(found);
     }
     let mut found: Vec<_> =
-        all(layouts, task).into_iter().filter(|run| run.run.as_str().starts_with(id.as_str())).collect();
+        newest_first(layouts, task).filter(|run| run.run.as_str().starts_with(id.as_str())).collect();
     match found.len() {
         1 => Ok(found.remove(0)),
         0 => layouts
@@ -143,7 +138,6 @@ pub fn find(layouts: &[Layout], task: Option<&TaskId>, wanted: &Wanted) -> Resul
             .find_map(|layout| legacy(layout, task, id))
             .ok_or_else(|| NotFound::NoSuchRun { wanted: id.clone(), task: task.cloned() }),
         _ => {
-            newest_first(&mut found);
             let candidates = found.into_iter().map(|run| run.run).collect();
             Err(NotFound::Ambiguous { wanted: id.clone(), candidates })
         }

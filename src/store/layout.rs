@@ -103,6 +103,7 @@ impl Layout {
         let runs = [&self.runs, &self.task(task), &self.task(task).join("cli"), &self.task(task).join("mcp")];
         for path in runs.into_iter().chain([
             &self.task(task).join("metrics"),
+            &self.task(task).join("metrics.pending"),
             &self.runs.join("local-mcp"),
             &self.out,
             &self.task_out(task),

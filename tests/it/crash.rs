@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 
-use crate::fixture::{Fixture, manifest};
-use crate::witness::{audit, audit_finished, events, history};
+use crate::fixture::Fixture;
+use crate::witness::{audit, audit_finished, events, history, is_complete};
 
 /// More steps than any run here takes.
 const MANY: usize = 400;
@@ -93,12 +93,7 @@ fn check_after_crash(repo: &Fixture, task: &str) -> Option<PathBuf> {
 fn resume_and_check(repo: &Fixture, task: &str, stages: &[&str]) {
     let before = finished(repo, task);
     // Killed after its last file was in place: then there is nothing left to do.
-    let run = asked_for(repo, task).expect("a run");
-    let complete = run.join("manifest.json").exists() && {
-        let manifest = manifest(&run);
-        let length = fs::metadata(run.join("runner.ndjson")).expect("a journal").len();
-        manifest["metrics_recorded"] == true && manifest["journal"]["bytes"] == length
-    };
+    let complete = is_complete(&asked_for(repo, task).expect("a run"));
     let resumed = repo.orchestrate(&format!("resume latest --task {task}"));
     assert_eq!(resumed.code, if complete { 2 } else { 0 }, "{task}: {resumed}");
     for (stage, times_before) in before {

@@ -135,8 +135,18 @@ fn audit_run(run: &Path) {
     assert!(mark.bytes <= length, "{}: the journal is behind the manifest", run.display());
     let mut rebuilt = journal::rebuild(&journal, Some(mark.bytes)).expect("a journal").expect("a run");
     rebuilt.journal = Some(mark);
-    let text = |manifest: &Manifest| String::from_utf8(manifest.to_json()).expect("UTF-8");
-    assert_eq!(text(&rebuilt), text(&on_disk), "{}", run.display());
+    assert!(rebuilt == on_disk, "{}: {rebuilt:#?}\nis not {on_disk:#?}", run.display());
+}
+
+/// Whether the manifest file says that the run succeeded, and that all of it is on disk.
+pub fn is_complete(run: &Path) -> bool {
+    run.join("manifest.json").exists() && {
+        let manifest = crate::fixture::manifest(run);
+        let length = fs::metadata(run.join("runner.ndjson")).expect("a journal").len();
+        manifest["status"] == "succeeded"
+            && manifest["metrics_recorded"] == true
+            && manifest["journal"]["bytes"] == length
+    }
 }
 
 /// Checks what must be true of a run that ended well, and of nothing less.
