@@ -32,7 +32,7 @@ use crate::store::recorder::Recorder;
 use crate::store::{self, history};
 use crate::sys::clock::Clock;
 use crate::sys::digest::{random_hex, sha256_hex};
-use crate::sys::env::{Env, is_true};
+use crate::sys::env::{Env, is_shadow, is_true};
 use crate::sys::fs::{self, Appender, Durability, Lock};
 use crate::sys::process;
 
@@ -87,9 +87,7 @@ impl Shared {
             .collect();
         variables_of(plan, &mut variables);
         let secrets = Secrets::new(variables);
-        let enforce = |mode: &str, old: &str, default: bool| {
-            ctx.env.get(mode).or_else(|| ctx.env.get(old)).map_or(default, is_true)
-        };
+        let mode = |mode: &str, old: &str| ctx.env.get(mode).or_else(|| ctx.env.get(old));
         Ok(Self {
             task_slug: slug_of(&ctx.layout.root, &task, &watch),
             layout: ctx.layout.clone(),
@@ -99,17 +97,14 @@ impl Shared {
             lineage: ctx.env.get(process::LINEAGE).unwrap_or_default().to_owned(),
             emit_streams: ctx.env.flag("CODEX_ORCHESTRATOR_EMIT_COMMAND_STREAMS"),
             secrets,
-            mask_mode: match enforce("CODEX_PRIVACY_GUARD_MODE", "CODEX_PRIVACY_GUARD_ENFORCE", true) {
-                true => MaskMode::Enforce,
-                false => MaskMode::Shadow,
+            // Only a word that clearly means it turns masking off.
+            mask_mode: match mode("CODEX_PRIVACY_GUARD_MODE", "CODEX_PRIVACY_GUARD_ENFORCE") {
+                Some(word) if is_shadow(word) => MaskMode::Shadow,
+                _ => MaskMode::Enforce,
             },
-            control_plane_mode: match enforce(
-                "CODEX_CONTROL_PLANE_MODE",
-                "CODEX_CONTROL_PLANE_ENFORCE",
-                false,
-            ) {
-                true => "enforce",
-                false => "shadow",
+            control_plane_mode: match mode("CODEX_CONTROL_PLANE_MODE", "CODEX_CONTROL_PLANE_ENFORCE") {
+                Some(word) if is_true(word) => "enforce",
+                _ => "shadow",
             },
             task,
             watch,
@@ -249,8 +244,9 @@ impl RunHost {
             first_manifest(&shared, &plan, &run, &paths, git, parent, approval_policy.clone(), &token, at);
         let stored = || -> Result<Recorder> {
             let cli = paths.dir.parent().expect("a run has a folder above it");
-            fs::create_dir_all(cli)?;
+            fs::create_dir_all_durably(cli)?;
             fs::create_private_dir(&paths.dir)?;
+            fs::sync_dir(cli)?;
             fs::create_private_dir(&paths.commands)?;
             fs::create_private_dir(&paths.errors)?;
             let me = process::myself(at);
@@ -348,7 +344,10 @@ impl RunHost {
         }
         let (tree_at_end, moved) = match self.shared.repo.tree_now() {
             Ok(now) => {
-                let moved = manifest.git.as_ref().map(|git| git.tree.as_ref() != Some(&now.state.tree));
+                let moved = manifest
+                    .git
+                    .as_ref()
+                    .map(|git| git.moved == Some(true) || git.tree.as_ref() != Some(&now.state.tree));
                 (Some(now.state.tree), moved)
             }
             Err(err) => {
