@@ -439,7 +439,8 @@ impl Manifest {
                 self.child_runs.push(ChildRun {
                     run_id: run_id.clone(),
                     pipeline_id: pipeline_id.clone(),
-                    status: RunStatus::Queued,
+                    // It starts next; how it ends is told when it has.
+                    status: RunStatus::InProgress,
                     manifest: manifest.clone(),
                 });
             }
