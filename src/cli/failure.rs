@@ -82,11 +82,11 @@ impl Failure {
                 Kind::Invalid => 6,
             };
         }
-        if self
-            .find::<ReadError>()
-            .is_some_and(|err| matches!(err, ReadError::Corrupt { .. } | ReadError::Journal(_)))
-            || self.find::<JournalError>().is_some()
-        {
+        // A file that cannot be read is no reason not to believe it.
+        let unreadable =
+            matches!(self.find(), Some(ReadError::Path(_) | ReadError::Journal(JournalError::Path(_))))
+                || matches!(self.find(), Some(JournalError::Path(_)));
+        if !unreadable && (self.find::<ReadError>().is_some() || self.find::<JournalError>().is_some()) {
             return 6;
         }
         if matches!(self.find(), Some(UnsafePath::Link(_)))
@@ -94,7 +94,10 @@ impl Failure {
         {
             return 3;
         }
-        if self.find::<RecordError>().is_some()
+        if unreadable
+            // The answer could not be written; what ran is on disk all the same.
+            || self.0.is::<io::Error>()
+            || self.find::<RecordError>().is_some()
             || self.find::<PathError>().is_some()
             || matches!(self.find(), Some(UnsafePath::NoFolder(_)))
         {

@@ -10,6 +10,12 @@ use super::{GitError, Repo};
 const HEADING: &str = "# git orchestrate: its runs";
 
 impl Repo {
+    /// Leaves untracked files that match out of every tree, as if the patterns stood in
+    /// `info/exclude`: for a repository in which they cannot.
+    pub fn leave_out(&mut self, patterns: Vec<String>) {
+        self.left_out = patterns;
+    }
+
     /// Makes sure that each pattern, such as `/.runs/`, is a line of the repository's
     /// `info/exclude`. What stands there stays, byte for byte; concurrent calls lose nothing.
     pub fn exclude(&self, patterns: &[String]) -> Result<(), GitError> {

@@ -52,6 +52,8 @@ pub struct Repo {
     work_tree: PathBuf,
     git_dir: PathBuf,
     common_dir: PathBuf,
+    /// Patterns of untracked files that are in no tree, beside those that git knows.
+    left_out: Vec<String>,
 }
 
 impl std::fmt::Debug for Repo {
@@ -145,13 +147,29 @@ impl Repo {
             let words = ["rev-parse", "--path-format=absolute", "--git-common-dir"];
             let git = Git::new(&work_tree).repository(&git_dir, &work_tree);
             let common_dir = PathBuf::from(git.args(words).line()?);
-            return Ok(Self { gix: None, refs_in_files: false, program, work_tree, git_dir, common_dir });
+            return Ok(Self {
+                gix: None,
+                refs_in_files: false,
+                program,
+                work_tree,
+                git_dir,
+                common_dir,
+                left_out: Vec::new(),
+            });
         };
         repo.set_workdir(work_tree.clone()).map_err(|error| GitError::unsupported(&git_dir, error))?;
         let common_dir = repo.common_dir().canonicalize().at(repo.common_dir())?;
         let storage = repo.config_snapshot().string("extensions.refStorage");
         let refs_in_files = storage.is_none_or(|kind| kind.eq_ignore_ascii_case(b"files"));
-        Ok(Self { gix: Some(repo.into_sync()), refs_in_files, program, work_tree, git_dir, common_dir })
+        Ok(Self {
+            gix: Some(repo.into_sync()),
+            refs_in_files,
+            program,
+            work_tree,
+            git_dir,
+            common_dir,
+            left_out: Vec::new(),
+        })
     }
 
     /// The absolute top level of the work tree.

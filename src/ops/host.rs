@@ -32,7 +32,7 @@ use crate::store::recorder::Recorder;
 use crate::store::{self, history};
 use crate::sys::clock::Clock;
 use crate::sys::digest::{random_hex, sha256_hex};
-use crate::sys::env::{Env, is_true};
+use crate::sys::env::{Env, is_shadow, is_true};
 use crate::sys::fs::{self, Appender, Durability, Lock};
 use crate::sys::process;
 
@@ -71,10 +71,14 @@ pub struct Shared {
 impl Shared {
     /// Gathers what does not depend on the run, and hides our folders from `git status`.
     pub fn new(ctx: &Context, task: TaskId, plan: &Plan, watch: SharedWatch) -> Result<Self> {
-        if let Err(err) = ctx.repo.exclude(&ctx.layout.exclude_patterns()) {
+        let mut repo = ctx.repo.clone();
+        let ours = ctx.layout.exclude_patterns();
+        if let Err(err) = repo.exclude(&ours) {
             watch
                 .borrow_mut()
                 .warn(&format!("{:#}; git will show `.runs` as untracked", anyhow::Error::from(err)));
+            // What we write must not look like a tree that moves.
+            repo.leave_out(ours);
         }
         let mut variables: Vec<_> = ctx
             .env
@@ -83,29 +87,24 @@ impl Shared {
             .collect();
         variables_of(plan, &mut variables);
         let secrets = Secrets::new(variables);
-        let enforce = |mode: &str, old: &str, default: bool| {
-            ctx.env.get(mode).or_else(|| ctx.env.get(old)).map_or(default, is_true)
-        };
+        let mode = |mode: &str, old: &str| ctx.env.get(mode).or_else(|| ctx.env.get(old));
         Ok(Self {
             task_slug: slug_of(&ctx.layout.root, &task, &watch),
             layout: ctx.layout.clone(),
-            repo: ctx.repo.clone(),
+            repo,
             clock: ctx.clock,
             env: stage_env(&ctx.env, &ctx.layout, &task),
             lineage: ctx.env.get(process::LINEAGE).unwrap_or_default().to_owned(),
             emit_streams: ctx.env.flag("CODEX_ORCHESTRATOR_EMIT_COMMAND_STREAMS"),
             secrets,
-            mask_mode: match enforce("CODEX_PRIVACY_GUARD_MODE", "CODEX_PRIVACY_GUARD_ENFORCE", true) {
-                true => MaskMode::Enforce,
-                false => MaskMode::Shadow,
+            // Only a word that clearly means it turns masking off.
+            mask_mode: match mode("CODEX_PRIVACY_GUARD_MODE", "CODEX_PRIVACY_GUARD_ENFORCE") {
+                Some(word) if is_shadow(word) => MaskMode::Shadow,
+                _ => MaskMode::Enforce,
             },
-            control_plane_mode: match enforce(
-                "CODEX_CONTROL_PLANE_MODE",
-                "CODEX_CONTROL_PLANE_ENFORCE",
-                false,
-            ) {
-                true => "enforce",
-                false => "shadow",
+            control_plane_mode: match mode("CODEX_CONTROL_PLANE_MODE", "CODEX_CONTROL_PLANE_ENFORCE") {
+                Some(word) if is_true(word) => "enforce",
+                _ => "shadow",
             },
             task,
             watch,
@@ -245,8 +244,9 @@ impl RunHost {
             first_manifest(&shared, &plan, &run, &paths, git, parent, approval_policy.clone(), &token, at);
         let stored = || -> Result<Recorder> {
             let cli = paths.dir.parent().expect("a run has a folder above it");
-            fs::create_dir_all(cli)?;
+            fs::create_dir_all_durably(cli)?;
             fs::create_private_dir(&paths.dir)?;
+            fs::sync_dir(cli)?;
             fs::create_private_dir(&paths.commands)?;
             fs::create_private_dir(&paths.errors)?;
             let me = process::myself(at);
@@ -344,7 +344,10 @@ impl RunHost {
         }
         let (tree_at_end, moved) = match self.shared.repo.tree_now() {
             Ok(now) => {
-                let moved = manifest.git.as_ref().map(|git| git.tree.as_ref() != Some(&now.state.tree));
+                let moved = manifest
+                    .git
+                    .as_ref()
+                    .map(|git| git.moved == Some(true) || git.tree.as_ref() != Some(&now.state.tree));
                 (Some(now.state.tree), moved)
             }
             Err(err) => {

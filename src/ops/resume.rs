@@ -103,9 +103,11 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
         let manifest = RunHost::reopen(shared, plan, recorder).record_end(true)?;
         return Ok(RunOutcome { manifest, interrupt: None });
     }
-    if !options.moved_tree {
-        verify_tree(&shared, &found, manifest)?;
-    }
+    let moved = moved_tree(&shared, &found, manifest)?;
+    let moved = match moved {
+        Some(refusal) if !options.moved_tree => return Err(refusal.into()),
+        moved => moved.is_some(),
+    };
     end_orphans(&found, manifest, &watch)?;
     with_interrupts(async |interrupts| {
         let recorder = adopt(&found, state.manifest, foreign, lease)?;
@@ -116,7 +118,7 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
         resume.outcome = ResumeOutcome::Accepted;
         let abandoned = abandoned_children(host.manifest());
         let owner = host.owner();
-        host.tell(Happened::Resumed { resume, owner }, 0)?;
+        host.tell(Happened::Resumed { resume, owner, moved }, 0)?;
         for child in abandoned {
             let status = close_child(ctx, &found, &child, &host)?;
             host.tell(Happened::ChildFinished { run_id: child, status }, 0)?;
@@ -298,8 +300,9 @@ fn verify_plan(found: &Found, manifest: &Manifest, plan: &Plan) -> Result<()> {
         .into())
 }
 
-fn verify_tree(shared: &Shared, found: &Found, manifest: &Manifest) -> Result<()> {
-    let Some(before) = manifest.git.as_ref().and_then(|git| git.tree.as_deref()) else { return Ok(()) };
+/// Returns why a run should not go on, if the tree is not the one that it began with.
+fn moved_tree(shared: &Shared, found: &Found, manifest: &Manifest) -> Result<Option<Refusal>> {
+    let Some(before) = manifest.git.as_ref().and_then(|git| git.tree.as_deref()) else { return Ok(None) };
     let finished: Vec<_> = manifest
         .commands
         .iter()
@@ -308,7 +311,7 @@ fn verify_tree(shared: &Shared, found: &Found, manifest: &Manifest) -> Result<()
         .collect();
     let now = shared.keys()?.tree;
     if now.as_deref() == Some(before) {
-        return Ok(());
+        return Ok(None);
     }
     let short = |tree: &str| tree.get(..12).unwrap_or(tree).to_owned();
     let message = format!(
@@ -318,12 +321,10 @@ fn verify_tree(shared: &Shared, found: &Found, manifest: &Manifest) -> Result<()
         now.as_deref().map(short).unwrap_or_default(),
         if finished.is_empty() { "nothing".to_owned() } else { finished.join(", ") },
     );
-    Err(Refusal::new(Kind::Unsafe, message)
-        .hint(
-            "`git orchestrate start` runs everything on the present tree; `resume --moved-tree` goes on, \
-             and the run proves nothing",
-        )
-        .into())
+    Ok(Some(Refusal::new(Kind::Unsafe, message).hint(
+        "`git orchestrate start` runs everything on the present tree; `resume --moved-tree` goes on, \
+         and the run proves nothing",
+    )))
 }
 
 /// Whether the manifest file does not hold the whole journal yet.

@@ -42,7 +42,8 @@ pub fn answer(answer: &impl Answer, format: Format) -> io::Result<()> {
 pub fn tolerate_closed(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+        Err(err) => Err(io::Error::new(err.kind(), format!("cannot write to stdout: {err}"))),
+        Ok(()) => Ok(()),
     }
 }
 

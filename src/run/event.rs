@@ -36,7 +36,13 @@ pub enum Happened {
     #[serde(rename = "run:started")]
     Started { owner: Owner },
     #[serde(rename = "run:resumed")]
-    Resumed { resume: ResumeEvent, owner: Owner },
+    Resumed {
+        resume: ResumeEvent,
+        owner: Owner,
+        /// Whether the tree is another one than the run began with.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        moved: bool,
+    },
     #[serde(rename = "run:resume-refused")]
     ResumeRefused { resume: ResumeEvent },
     #[serde(rename = "stage:started")]
@@ -236,6 +242,7 @@ mod tests {
             (0..9_u32, text()).prop_map(|(pid, reason)| Happened::Resumed {
                 resume: resume(ResumeOutcome::Accepted, reason),
                 owner: owner(pid),
+                moved: pid % 2 == 0,
             }),
             text().prop_map(|reason| Happened::ResumeRefused {
                 resume: resume(ResumeOutcome::Blocked, reason)

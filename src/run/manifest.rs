@@ -401,7 +401,7 @@ impl Manifest {
                 self.heartbeat_at = Some(at);
                 self.begin_attempt(at, owner);
             }
-            Happened::Resumed { resume, owner } => {
+            Happened::Resumed { resume, owner, moved } => {
                 self.status = self.status.to(RunStatus::InProgress)?;
                 self.status_detail = Some("resuming".to_owned());
                 self.resume_events.push(resume.clone());
@@ -416,7 +416,8 @@ impl Manifest {
                 }
                 if let Some(git) = &mut self.git {
                     git.tree_at_end = None;
-                    git.moved = None;
+                    // A stage that finished on another tree stays finished, so this stays true.
+                    git.moved = (*moved || git.moved == Some(true)).then_some(true);
                 }
                 self.heartbeat_at = Some(at);
                 self.begin_attempt(at, owner);
@@ -438,7 +439,8 @@ impl Manifest {
                 self.child_runs.push(ChildRun {
                     run_id: run_id.clone(),
                     pipeline_id: pipeline_id.clone(),
-                    status: RunStatus::Queued,
+                    // It starts next; how it ends is told when it has.
+                    status: RunStatus::InProgress,
                     manifest: manifest.clone(),
                 });
             }

@@ -73,6 +73,8 @@ impl Recorder {
         };
         fs::write_new(&recorder.paths.token, format!("{token}\n").as_bytes(), 0o600)?;
         recorder.record(Happened::Created { manifest: Box::new(manifest.clone()) }, at, 0)?;
+        // From here on the run exists, whatever happens to the machine.
+        fs::sync_dir(&recorder.paths.dir)?;
         recorder.beat(at)?;
         pointers::write(layout, &manifest.task_id, &manifest.run_id, &recorder.paths, at)?;
         recorder.save(Durability::Process)?;

@@ -56,3 +56,8 @@ impl Env {
 pub fn is_true(text: &str) -> bool {
     matches!(text.trim().to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on" | "enforce")
 }
+
+/// Whether a text asks for records only, with nothing enforced.
+pub fn is_shadow(text: &str) -> bool {
+    matches!(text.trim().to_ascii_lowercase().as_str(), "shadow" | "0" | "false" | "no" | "off")
+}

@@ -78,18 +78,30 @@ pub fn replace(
     Ok(())
 }
 
-/// Creates a file that must not exist yet.
+/// Creates a file that must not exist yet, and makes its contents survive a power cut.
 pub fn write_new(path: &Path, contents: &[u8], mode: u32) -> Result<(), PathError> {
     fault::step("create").at(path)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).at(path)?;
     fault::step("write").at(path)?;
-    file.write_all(contents).at(path)
+    file.write_all(contents).at(path)?;
+    fault::step("sync").at(path)?;
+    file.sync_data().at(path)
 }
 
 /// Makes the entries of a folder survive a power cut.
 pub fn sync_dir(dir: &Path) -> Result<(), PathError> {
     fault::step("sync").at(dir)?;
     File::open(dir).and_then(|dir| dir.sync_all()).at(dir)
+}
+
+/// Creates a folder and those above it, and makes them survive a power cut.
+pub fn create_dir_all_durably(dir: &Path) -> Result<(), PathError> {
+    let missing: Vec<_> = dir.ancestors().take_while(|dir| !dir.is_dir()).collect();
+    create_dir_all(dir)?;
+    for parent in missing.iter().filter_map(|dir| dir.parent()) {
+        sync_dir(parent)?;
+    }
+    Ok(())
 }
 
 /// Creates a folder and those above it.

@@ -124,3 +124,22 @@ fn secrets_are_masked_wherever_a_run_leaves_something() {
     assert!(repo.orchestrate("logs").stdout.starts_with("it is "));
     assert_eq!(repo.only_manifest("0101")["plan"]["masked"], json!(["MY_TOKEN"]));
 }
+
+#[test]
+fn a_guard_in_its_shadow_lets_everything_through_and_says_so() {
+    let repo = Fixture::with_commands(&["echo \"it is $MY_TOKEN\""]);
+
+    let seen = repo.see(
+        repo.program()
+            .env("MY_TOKEN", "hunter2-very-secret")
+            .env("CODEX_PRIVACY_GUARD_MODE", "shadow")
+            .args(["start"]),
+    );
+
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(repo.orchestrate("logs").stdout, "it is hunter2-very-secret\n");
+    let privacy = repo.only_manifest("0101")["privacy"].clone();
+    assert_eq!(privacy["mode"], "shadow");
+    assert_eq!(privacy["decisions"][1]["reason"], "shadow-mode");
+    assert_eq!(privacy["totals"]["redacted_frames"], 0);
+}

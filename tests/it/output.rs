@@ -271,3 +271,19 @@ fn each_line_of_both_logs_is_the_same() {
     let journal: Vec<_> = lines(&run.join("runner.ndjson")).into_iter().filter(is_of_a_command).collect();
     assert_eq!(of_stages, journal);
 }
+
+#[test]
+fn only_a_word_that_means_it_turns_masking_off() {
+    for (word, masked) in [("", true), ("mask", true), ("enforce", true), ("shadow", false), (" OFF ", false)] {
+        let repo = Fixture::with_commands(&["echo \"the key is $SOME_API_KEY\""]);
+        let seen = repo.see(
+            repo.program()
+                .arg("start")
+                .env("SOME_API_KEY", "correct-horse-battery")
+                .env("CODEX_PRIVACY_GUARD_MODE", word),
+        );
+        assert_eq!(seen.code, 0, "{seen}");
+        let log = repo.orchestrate("logs");
+        assert_eq!(!log.stdout.contains("correct-horse-battery"), masked, "{word:?}: {log}");
+    }
+}

@@ -183,6 +183,22 @@ fn another_tree_is_refused_unless_it_is_meant() {
 }
 
 #[test]
+fn what_ran_on_another_tree_stays_void_when_the_files_are_put_back() {
+    let repo = Fixture::with_commands(&["test -e ../home/go", "rm -f new.txt"]);
+    assert_eq!(repo.orchestrate("start --task t").code, 1);
+    fs::write(repo.beside("go"), "").expect("a file");
+    repo.write("new.txt", "new\n");
+
+    let seen = repo.orchestrate("resume --task t --moved-tree");
+
+    assert_eq!(seen.code, 0, "{seen}");
+    assert!(!repo.path("new.txt").exists(), "the tree is the first one again");
+    let manifest = repo.only_manifest("t");
+    assert_eq!(manifest["git"]["tree_at_end"], manifest["git"]["tree"]);
+    assert_eq!(manifest["git"]["moved"], true);
+}
+
+#[test]
 fn a_run_that_succeeded_stays_as_it_is() {
     let repo = repo();
     assert_eq!(repo.orchestrate("start --task t").code, 0);

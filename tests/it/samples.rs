@@ -306,6 +306,21 @@ fn a_damaged_manifest_is_refused_and_left_as_it_is() {
     }
 }
 
+#[test]
+fn a_manifest_that_cannot_be_read_is_a_matter_of_storage() {
+    let repo = sample("02-fail");
+    let path = repo.runs("demo")[0].join("manifest.json");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+
+    for words in ["status", "resume latest"] {
+        let seen = repo.orchestrate(words);
+        assert_eq!(seen.code, 4, "{words}: {seen}");
+        assert!(seen.stderr.contains("manifest.json`: "), "{words}: {seen}");
+    }
+    assert!(repo.orchestrate("list").stdout.contains("unreadable"));
+}
+
 /// All of the reference's trees, where they are at hand: `SAMPLES=/folder cargo test --test it samples`.
 #[test]
 fn every_tree_at_hand_can_be_looked_at() {

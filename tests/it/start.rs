@@ -598,3 +598,41 @@ fn a_link_in_place_of_our_folders_is_refused() {
         assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
     }
 }
+
+#[test]
+fn an_answer_that_nobody_reads_is_no_error_and_one_that_is_lost_is() {
+    let repo = Fixture::new("passing");
+    let into = |words: &str, to: fs::File| {
+        let mut program = repo.program();
+        program.args(words.split(' ')).stdout(to).stderr(std::process::Stdio::piped());
+        let output = program.spawn().unwrap().wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let Ok(full) = fs::File::options().write(true).open("/dev/full") else { return };
+
+    let (code, said) = into("start --format json", full.try_clone().unwrap());
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("error: cannot write to stdout: No space left on device"), "{said}");
+    assert_eq!(repo.only_manifest("0101")["status"], "succeeded", "the run is on disk all the same");
+    assert_eq!(into("status", full).0, Some(4));
+    let gone = || repo.command("true").stdin(std::process::Stdio::piped()).spawn().unwrap();
+    for words in ["status", "list", "logs", "plan"] {
+        let mut child = gone();
+        let pipe = child.stdin.take().unwrap();
+        child.wait().unwrap();
+        let (code, said) = into(words, std::os::fd::OwnedFd::from(pipe).into());
+        assert_eq!((code, said.as_str()), (Some(0), ""), "{words}");
+    }
+}
+
+#[test]
+fn a_runs_folder_elsewhere_in_the_worktree_is_hidden_too() {
+    let repo = Fixture::new("passing");
+    for dir in ["build/runs", "odd [name]*", "$HOME"] {
+        let seen =
+            repo.see(repo.program().env("CODEX_ORCHESTRATOR_RUNS_DIR", dir).args(["start", "--format=json"]));
+        assert_eq!((seen.code, &seen.json()["void"]), (0, &json!(false)), "{dir}: {seen}");
+        assert_eq!(repo.git(&["status", "--porcelain"]), "", "{dir}");
+        assert!(repo.path(dir).join("0101/metrics.json").exists(), "{dir}");
+    }
+}

@@ -115,6 +115,7 @@ fn a_status_of_the_parent_shows_the_child_that_runs() {
     assert_eq!(during["commands"][1]["status"], "running");
     assert_eq!(during["commands"][1]["sub_run_id"], children[0]["run_id"]);
     assert_eq!(during["child_runs"][0]["run_id"], children[0]["run_id"]);
+    assert_eq!(during["child_runs"][0]["status"], "in_progress");
 }
 
 #[test]

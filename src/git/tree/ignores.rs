@@ -18,12 +18,18 @@ pub(super) struct Ignores {
 }
 
 impl Ignores {
-    /// Reads `info/exclude` and the user's own file.
-    pub fn of_repository(repo: &gix::Repository, common_dir: &Path) -> Result<Self, Fail> {
+    /// Reads `info/exclude` and the user's own file; the lines of `more` come before both.
+    pub fn of_repository(repo: &gix::Repository, common_dir: &Path, more: &[String]) -> Result<Self, Fail> {
         let configured = repo.config_snapshot().trusted_path("core.excludesFile");
         let users = configured.map_err(|_| Fail::NeedsGit)?.or_else(users_file);
-        let search = Search::from_git_dir(common_dir, users, &mut Vec::new(), Ignore::default())
+        let mut search = Search::from_git_dir(common_dir, users, &mut Vec::new(), Ignore::default())
             .map_err(|_| Fail::NeedsGit)?;
+        if !more.is_empty() {
+            let source = common_dir.join("info/exclude");
+            search
+                .add_patterns_buffer(more.join("\n").as_bytes(), source, None, Ignore::default())
+                .map_err(|_| Fail::NeedsGit)?;
+        }
         Ok(Self { search, above: None })
     }
 

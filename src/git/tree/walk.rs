@@ -76,7 +76,7 @@ pub(super) fn walk(
     let root = Folder {
         path: BString::default(),
         range: 0..index.entries().len(),
-        ignores: Arc::new(Ignores::of_repository(repo, &ours.common_dir)?),
+        ignores: Arc::new(Ignores::of_repository(repo, &ours.common_dir, &ours.left_out)?),
         ignored: false,
     };
     walk.run(root)
