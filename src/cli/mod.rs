@@ -26,7 +26,7 @@ use failure::Failure;
 
 /// Run a project's pipelines in a git worktree and keep evidence of what ran on which tree
 #[derive(Debug, Parser)]
-#[command(name = "git-orchestrate", bin_name = name(), version, propagate_version = true)]
+#[command(name = called().0, bin_name = called().1, version, propagate_version = true)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 #[command(after_help = EXIT_CODES)]
 struct Cli {
@@ -134,12 +134,13 @@ impl ProgressArgs {
     }
 }
 
-/// The name that the program was called by: git calls `git-orchestrate` for `git orchestrate`.
-fn name() -> &'static str {
+/// The name of the program, and what people type for it: git calls `git-orchestrate` for
+/// `git orchestrate`.
+fn called() -> (&'static str, &'static str) {
     let called = std::env::args_os().next().unwrap_or_default();
     match std::path::Path::new(&called).file_name().and_then(|name| name.to_str()) {
-        Some("codex-orchestrator") => "codex-orchestrator",
-        _ => "git orchestrate",
+        Some("codex-orchestrator") => ("codex-orchestrator", "codex-orchestrator"),
+        _ => ("git-orchestrate", "git orchestrate"),
     }
 }
 

@@ -104,6 +104,7 @@ impl Git {
     pub fn run_expecting(mut self, codes: &[i32]) -> Result<(i32, Vec<u8>), GitError> {
         let output =
             self.command.args(&self.words).output().map_err(|source| GitError::NoProgram { source })?;
+        tracing::debug!(words = ?self.words, dir = %self.dir.display(), status = %output.status, "git");
         match output.status.code() {
             Some(code) if codes.contains(&code) => Ok((code, output.stdout)),
             _ => {

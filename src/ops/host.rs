@@ -571,6 +571,7 @@ impl Host for RunHost {
 
     fn tell(&mut self, event: Happened, index: usize) -> Result<()> {
         let at = self.now();
+        tracing::debug!(run = self.run_id(), index, ?event, "told");
         self.recorder.record(event.clone(), at, index)?;
         if let Happened::StageFinished(end) = &event {
             self.log = None;
