@@ -274,7 +274,8 @@ fn each_line_of_both_logs_is_the_same() {
 
 #[test]
 fn only_a_word_that_means_it_turns_masking_off() {
-    for (word, masked) in [("", true), ("mask", true), ("enforce", true), ("shadow", false), (" OFF ", false)] {
+    for (word, masked) in [("", true), ("mask", true), ("enforce", true), ("shadow", false), (" OFF ", false)]
+    {
         let repo = Fixture::with_commands(&["echo \"the key is $SOME_API_KEY\""]);
         let seen = repo.see(
             repo.program()
