@@ -46,7 +46,7 @@ pub(super) async fn run(
     let mut watched = Watched::new(index, host, setup.emit_streams);
     let command = host.masked(&action.command);
     let mut lines = Vec::new();
-    watched.lines.begin(
+    watched.told.lines.begin(
         &mut lines,
         &command,
         &setup.cwd.display().to_string(),
@@ -221,14 +221,10 @@ async fn read_some(stream: &mut Option<impl AsyncRead + Unpin>, buffer: &mut [u8
 
 /// What a command prints, on its way from the pipe to the logs.
 struct Watched {
-    index: usize,
-    lines: Lines,
     correlation_id: String,
     out: Channel,
     err: Channel,
-    sequence: u64,
-    emit_streams: bool,
-    line: Vec<u8>,
+    told: Told,
 }
 
 /// One stream.
@@ -242,6 +238,15 @@ struct Channel {
     total: u64,
     masked: Vec<u8>,
     closed: bool,
+}
+
+/// The events of both streams, numbered as one.
+struct Told {
+    index: usize,
+    lines: Lines,
+    sequence: u64,
+    emit_streams: bool,
+    buffer: Vec<u8>,
 }
 
 impl Channel {
@@ -262,15 +267,12 @@ impl Channel {
 impl Watched {
     fn new(index: usize, host: &dyn Host, emit_streams: bool) -> Self {
         let correlation_id = new_id();
+        let lines = Lines::new(index, correlation_id.clone());
         Self {
-            index,
-            lines: Lines::new(index, correlation_id.clone()),
             correlation_id,
             out: Channel::new(host.masker()),
             err: Channel::new(host.masker()),
-            sequence: 0,
-            emit_streams,
-            line: Vec::new(),
+            told: Told { index, lines, sequence: 0, emit_streams, buffer: Vec::new() },
         }
     }
 
@@ -283,75 +285,49 @@ impl Watched {
         if channel.closed {
             return Ok(false);
         }
-        channel.closed = bytes.is_empty();
-        channel.masked.clear();
-        channel.unreported += bytes.len() as u64;
-        channel.total += bytes.len() as u64;
-        if bytes.is_empty() {
-            channel.masker.finish(&mut channel.masked);
-        } else {
-            channel.masker.push(bytes, &mut channel.masked);
-        }
-        let Channel { stitcher, tail, ends, masked, unreported, .. } = channel;
+        let Channel { masker, stitcher, tail, ends, unreported, total, masked, closed } = channel;
+        *closed = bytes.is_empty();
+        *unreported += bytes.len() as u64;
+        *total += bytes.len() as u64;
+        masked.clear();
+        match *closed {
+            true => masker.finish(masked),
+            false => masker.push(bytes, masked),
+        };
         tail.push(masked);
         ends.push(masked);
-        let chunk = stitcher.push(masked);
-        tell(
-            &self.lines,
-            &mut self.line,
-            self.emit_streams,
-            &mut self.sequence,
-            self.index,
-            stream,
-            chunk,
-            unreported,
-            host,
-        )?;
-        if bytes.is_empty()
-            && let Some(chunk) = stitcher.finish()
-        {
-            tell(
-                &self.lines,
-                &mut self.line,
-                self.emit_streams,
-                &mut self.sequence,
-                self.index,
-                stream,
-                chunk,
-                unreported,
-                host,
-            )?;
+        self.told.tell(stream, stitcher.push(masked), unreported, host)?;
+        if *closed && let Some(chunk) = stitcher.finish() {
+            self.told.tell(stream, chunk, unreported, host)?;
         }
-        Ok(!bytes.is_empty())
+        Ok(!*closed)
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of `Watched`, borrowed one by one")]
-fn tell(
-    lines: &Lines,
-    line: &mut Vec<u8>,
-    emit_streams: bool,
-    sequence: &mut u64,
-    index: usize,
-    stream: Stream,
-    chunk: Chunk<'_>,
-    unreported: &mut u64,
-    host: &mut dyn Host,
-) -> Result<()> {
-    if chunk.bytes == 0 {
-        // All of it is the beginning of something: it is told with the next read.
-        return Ok(());
+impl Told {
+    /// Tells one piece of output as one event. `unreported` is how many bytes were read for it.
+    fn tell(
+        &mut self,
+        stream: Stream,
+        chunk: Chunk<'_>,
+        unreported: &mut u64,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        if chunk.bytes == 0 {
+            // All of it is the beginning of something: it is told with the next read.
+            return Ok(());
+        }
+        self.sequence += 1;
+        let at = host.now();
+        self.buffer.clear();
+        self.lines.chunk(&mut self.buffer, stream, self.sequence, std::mem::take(unreported), &chunk, at);
+        if self.emit_streams {
+            self.lines.stream(&mut self.buffer, stream, &chunk.text, at);
+        }
+        host.log(&self.buffer)?;
+        host.printed(self.index, stream, &chunk.text);
+        Ok(())
     }
-    *sequence += 1;
-    let at = host.now();
-    line.clear();
-    lines.chunk(line, stream, *sequence, std::mem::take(unreported), &chunk, at);
-    if emit_streams {
-        lines.stream(line, stream, &chunk.text, at);
-    }
-    host.log(line)?;
-    host.printed(index, stream, &chunk.text);
-    Ok(())
 }
 
 /// Tells how the command ended, and what follows for the run.
@@ -381,9 +357,9 @@ fn finish(
         Exit::NotStarted(reason) => (-1, None, false, Some(host.masked(&reason))),
     };
     if not_started.is_none() {
-        watched.line.clear();
-        watched.lines.end(&mut watched.line, exit_code, signal.as_deref(), duration_ms, host.now());
-        host.log(&watched.line)?;
+        let mut lines = Vec::new();
+        watched.told.lines.end(&mut lines, exit_code, signal.as_deref(), duration_ms, host.now());
+        host.log(&lines)?;
     }
     let failed = exit_code != 0 || cancelled.is_some();
     let status = match (failed, action.allow_failure && cancelled.is_none()) {
@@ -428,7 +404,7 @@ fn finish(
         _ => None,
     };
     let handle_id = new_id();
-    let frames = watched.sequence + 2;
+    let frames = watched.told.sequence + 2;
     let (decisions, redacted) =
         decisions(&watched, host.mask_mode(), &handle_id, id.as_str(), frames, host.now());
     let end = StageEnd {
