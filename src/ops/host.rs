@@ -699,7 +699,8 @@ impl Host for RunHost {
         };
         let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         let summary = format!("{} {}{reason}", manifest.pipeline_title, manifest.status);
-        Ok(ChildEnd { run_id: manifest.run_id.to_string(), status: manifest.status, summary })
+        let moved = manifest.git.as_ref().is_some_and(|git| git.moved == Some(true));
+        Ok(ChildEnd { run_id: manifest.run_id.to_string(), status: manifest.status, moved, summary })
     }
 }
 

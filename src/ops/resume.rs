@@ -121,7 +121,7 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
         host.tell(Happened::Resumed { resume, owner, moved }, 0)?;
         for child in abandoned {
             let status = close_child(ctx, &found, &child, &host)?;
-            host.tell(Happened::ChildFinished { run_id: child, status }, 0)?;
+            host.tell(Happened::ChildFinished { run_id: child, status, moved: false }, 0)?;
         }
         let outcome = runner::execute(&plan, &mut host, interrupts).await?;
         let manifest = host.end(outcome)?;
@@ -443,7 +443,7 @@ fn close_child(ctx: &Context, parent: &Found, child: &str, host: &RunHost) -> Re
     let mut recorder = Recorder::open(paths, manifest, lease)?;
     for grandchild in grandchildren {
         let status = close_child(ctx, parent, &grandchild, host)?;
-        let event = Happened::ChildFinished { run_id: grandchild, status };
+        let event = Happened::ChildFinished { run_id: grandchild, status, moved: false };
         recorder.record(event, ctx.clock.now(), 0)?;
     }
     let outcome = Outcome { status: RunStatus::Cancelled, detail: Some("abandoned".to_owned()) };
