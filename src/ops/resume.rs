@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 use serde_json::{Map, Value};
 
-use super::host::{RunHost, Shared, SharedWatch};
+use super::host::{Masking, RunHost, Shared, SharedWatch};
 use super::plan::{self, PlanOptions};
 use super::start::{RunOutcome, with_interrupts};
 use super::which;
@@ -57,10 +57,11 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     let mut state = state;
     let foreign = verify_journal(&found, &mut state.manifest)?;
     let state = state;
+    let masking = Masking::new(&ctx.env, None);
     let mut resume = ResumeEvent {
         timestamp: ctx.clock.now(),
-        actor: options.actor.clone(),
-        reason: options.reason.clone(),
+        actor: masking.masked(&options.actor),
+        reason: masking.masked(&options.reason),
         outcome: ResumeOutcome::Blocked,
         detail: None,
     };
