@@ -62,8 +62,7 @@ pub struct Shared {
     env: Vec<(OsString, OsString)>,
     lineage: String,
     emit_streams: bool,
-    secrets: Secrets,
-    mask_mode: MaskMode,
+    masking: Masking,
     control_plane_mode: &'static str,
     watch: SharedWatch,
 }
@@ -80,28 +79,17 @@ impl Shared {
             // What we write must not look like a tree that moves.
             repo.leave_out(ours);
         }
-        let mut variables: Vec<_> = ctx
-            .env
-            .vars()
-            .filter_map(|(name, value)| Some((name.to_str()?, value.as_encoded_bytes())))
-            .collect();
-        variables_of(plan, &mut variables);
-        let secrets = Secrets::new(variables);
         let mode = |mode: &str, old: &str| ctx.env.get(mode).or_else(|| ctx.env.get(old));
+        let masking = Masking::new(&ctx.env, Some(plan));
         Ok(Self {
-            task_slug: slug_of(&ctx.layout.root, &task, &watch),
+            task_slug: masking.masked(&slug_of(&ctx.layout.root, &task, &watch)),
             layout: ctx.layout.clone(),
             repo,
             clock: ctx.clock,
             env: stage_env(&ctx.env, &ctx.layout, &task),
             lineage: ctx.env.get(process::LINEAGE).unwrap_or_default().to_owned(),
             emit_streams: ctx.env.flag("CODEX_ORCHESTRATOR_EMIT_COMMAND_STREAMS"),
-            secrets,
-            // Only a word that clearly means it turns masking off.
-            mask_mode: match mode("CODEX_PRIVACY_GUARD_MODE", "CODEX_PRIVACY_GUARD_ENFORCE") {
-                Some(word) if is_shadow(word) => MaskMode::Shadow,
-                _ => MaskMode::Enforce,
-            },
+            masking,
             control_plane_mode: match mode("CODEX_CONTROL_PLANE_MODE", "CODEX_CONTROL_PLANE_ENFORCE") {
                 Some(word) if is_true(word) => "enforce",
                 _ => "shadow",
@@ -112,10 +100,7 @@ impl Shared {
     }
 
     fn masked(&self, text: &str) -> String {
-        match self.mask_mode {
-            MaskMode::Enforce => self.secrets.mask_text(text).into_owned(),
-            MaskMode::Shadow => text.to_owned(),
-        }
+        self.masking.masked(text)
     }
 
     fn warn(&self, what: &str, err: impl Into<anyhow::Error>) {
@@ -136,7 +121,46 @@ impl Shared {
 
     /// Returns what git says about the worktree now.
     pub fn keys(&self) -> Result<GitKeys> {
-        self.repo.keys().context("cannot tell which tree this is")
+        let mut keys = self.repo.keys().context("cannot tell which tree this is")?;
+        keys.branch = keys.branch.map(|branch| self.masked(&branch));
+        for path in keys.dirty_submodules.iter_mut().chain(&mut keys.unreadable) {
+            *path = self.masked(path);
+        }
+        Ok(keys)
+    }
+}
+
+/// What is a secret, and whether it is masked.
+pub struct Masking {
+    secrets: Secrets,
+    mode: MaskMode,
+}
+
+impl Masking {
+    /// Gathers the secrets of the environment, and those that the stages of a plan are given.
+    pub fn new(env: &Env, plan: Option<&Plan>) -> Self {
+        let named = env.vars().filter_map(|(name, value)| Some((name.to_str()?, value.as_encoded_bytes())));
+        let mut variables: Vec<_> = named.collect();
+        if let Some(plan) = plan {
+            variables_of(plan, &mut variables);
+        }
+        let word = env.get("CODEX_PRIVACY_GUARD_MODE").or_else(|| env.get("CODEX_PRIVACY_GUARD_ENFORCE"));
+        Self {
+            secrets: Secrets::new(variables),
+            // Only a word that clearly means it turns masking off.
+            mode: match word {
+                Some(word) if is_shadow(word) => MaskMode::Shadow,
+                _ => MaskMode::Enforce,
+            },
+        }
+    }
+
+    /// Returns a text without its secrets.
+    pub fn masked(&self, text: &str) -> String {
+        match self.mode {
+            MaskMode::Enforce => self.secrets.mask_text(text).into_owned(),
+            MaskMode::Shadow => text.to_owned(),
+        }
     }
 }
 
@@ -446,17 +470,17 @@ fn first_manifest(
     let instructions = instructions::load(&shared.layout);
     let capability = plan.tags.first().map_or("general", String::as_str);
     let entry = |planned: &PlannedStage| entry(shared, planned);
-    let mode = if shared.mask_mode == MaskMode::Enforce { "enforce" } else { "shadow" };
+    let mode = if shared.masking.mode == MaskMode::Enforce { "enforce" } else { "shadow" };
     Manifest {
         version: 1,
         task_id: shared.task.clone(),
         task_slug: Some(shared.task_slug.clone()),
         run_id: run.clone(),
-        parent_run_id: parent.map(str::to_owned),
+        parent_run_id: parent.map(|parent| shared.masked(parent)),
         pipeline_id: plan.pipeline.to_string(),
         pipeline_title: shared.masked(&plan.title),
         runner: "codex-cli".to_owned(),
-        approval_policy,
+        approval_policy: approval_policy.map(|policy| shared.masked(&policy)),
         status: RunStatus::Queued,
         status_detail: None,
         started_at: Some(at),
@@ -515,7 +539,7 @@ fn first_manifest(
                 .target
                 .filter(|_| plan.only_target)
                 .and_then(|at| Some(plan.stages.get(at)?.stage.id.to_string())),
-            masked: shared.secrets.names().to_vec(),
+            masked: shared.masking.secrets.names().to_vec(),
             notes: instructions.notes,
         }),
         attempts: None,
@@ -622,11 +646,11 @@ impl Host for RunHost {
     }
 
     fn masker(&self) -> Masker {
-        Masker::new(&self.shared.secrets, self.shared.mask_mode)
+        Masker::new(&self.shared.masking.secrets, self.shared.masking.mode)
     }
 
     fn mask_mode(&self) -> MaskMode {
-        self.shared.mask_mode
+        self.shared.masking.mode
     }
 
     fn masked(&self, text: &str) -> String {
@@ -700,7 +724,8 @@ impl Host for RunHost {
         };
         let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         let summary = format!("{} {}{reason}", manifest.pipeline_title, manifest.status);
-        Ok(ChildEnd { run_id: manifest.run_id.to_string(), status: manifest.status, summary })
+        let moved = manifest.git.as_ref().is_some_and(|git| git.moved == Some(true));
+        Ok(ChildEnd { run_id: manifest.run_id.to_string(), status: manifest.status, moved, summary })
     }
 }
 

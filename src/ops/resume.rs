@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 use serde_json::{Map, Value};
 
-use super::host::{RunHost, Shared, SharedWatch};
+use super::host::{Masking, RunHost, Shared, SharedWatch};
 use super::plan::{self, PlanOptions};
 use super::start::{RunOutcome, with_interrupts};
 use super::which;
@@ -57,10 +57,11 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     let mut state = state;
     let foreign = verify_journal(&found, &mut state.manifest)?;
     let state = state;
+    let masking = Masking::new(&ctx.env, None);
     let mut resume = ResumeEvent {
         timestamp: ctx.clock.now(),
-        actor: options.actor.clone(),
-        reason: options.reason.clone(),
+        actor: masking.masked(&options.actor),
+        reason: masking.masked(&options.reason),
         outcome: ResumeOutcome::Blocked,
         detail: None,
     };
@@ -121,7 +122,7 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
         host.tell(Happened::Resumed { resume, owner, moved }, 0)?;
         for child in abandoned {
             let status = close_child(ctx, &found, &child, &host)?;
-            host.tell(Happened::ChildFinished { run_id: child, status }, 0)?;
+            host.tell(Happened::ChildFinished { run_id: child, status, moved: false }, 0)?;
         }
         let outcome = runner::execute(&plan, &mut host, interrupts).await?;
         let manifest = host.end(outcome)?;
@@ -443,7 +444,7 @@ fn close_child(ctx: &Context, parent: &Found, child: &str, host: &RunHost) -> Re
     let mut recorder = Recorder::open(paths, manifest, lease)?;
     for grandchild in grandchildren {
         let status = close_child(ctx, parent, &grandchild, host)?;
-        let event = Happened::ChildFinished { run_id: grandchild, status };
+        let event = Happened::ChildFinished { run_id: grandchild, status, moved: false };
         recorder.record(event, ctx.clock.now(), 0)?;
     }
     let outcome = Outcome { status: RunStatus::Cancelled, detail: Some("abandoned".to_owned()) };

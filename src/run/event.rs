@@ -54,7 +54,13 @@ pub enum Happened {
     #[serde(rename = "child:linked")]
     ChildLinked { run_id: String, pipeline_id: String, manifest: String },
     #[serde(rename = "child:finished")]
-    ChildFinished { run_id: String, status: RunStatus },
+    ChildFinished {
+        run_id: String,
+        status: RunStatus,
+        /// Whether the tree moved while the child ran, even if it moved back later.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        moved: bool,
+    },
     #[serde(rename = "stage:finished")]
     StageFinished(Box<StageEnd>),
     #[serde(rename = "run:heartbeat")]
@@ -254,7 +260,11 @@ mod tests {
                 pipeline_id: "p".into(),
                 manifest: "m".into(),
             }),
-            ("[ab]", status()).prop_map(|(run_id, status)| Happened::ChildFinished { run_id, status }),
+            ("[ab]", status(), any::<bool>()).prop_map(|(run_id, status, moved)| Happened::ChildFinished {
+                run_id,
+                status,
+                moved
+            }),
             stage_end(),
             Just(Happened::Heartbeat),
             Just(Happened::Interrupted { signal: "SIGINT".into() }),

@@ -444,9 +444,13 @@ impl Manifest {
                     manifest: manifest.clone(),
                 });
             }
-            Happened::ChildFinished { run_id, status } => {
+            Happened::ChildFinished { run_id, status, moved } => {
                 let child = self.child_runs.iter_mut().rev().find(|child| child.run_id == *run_id);
                 child.ok_or_else(|| OutOfOrder::NoSuchChild(run_id.clone()))?.status = *status;
+                // What proves nothing for the child proves nothing for the run that it is a part of.
+                if *moved && let Some(git) = &mut self.git {
+                    git.moved = Some(true);
+                }
             }
             Happened::StageFinished(end) => {
                 let entry = self.stage(*index)?;

@@ -49,8 +49,8 @@ pub(super) async fn run(
     watched.told.lines.begin(
         &mut lines,
         &command,
-        &setup.cwd.display().to_string(),
-        &session_id,
+        &host.masked(&setup.cwd.display().to_string()),
+        &host.masked(&session_id),
         persisted,
         begun,
     );

@@ -92,6 +92,8 @@ pub struct Outcome {
 pub struct ChildEnd {
     pub run_id: String,
     pub status: RunStatus,
+    /// Whether the tree moved while it ran.
+    pub moved: bool,
     pub summary: String,
 }
 
@@ -163,7 +165,9 @@ async fn subpipeline(
         }
     };
     let end = child.finish(outcome)?;
-    host.tell(Happened::ChildFinished { run_id: end.run_id.clone(), status: end.status }, *index)?;
+    let finished =
+        Happened::ChildFinished { run_id: end.run_id.clone(), status: end.status, moved: end.moved };
+    host.tell(finished, *index)?;
     let (status, note) = match end.status {
         RunStatus::Succeeded => (StageStatus::Succeeded, None),
         RunStatus::Failed if optional => (StageStatus::Skipped, None),

@@ -126,6 +126,36 @@ fn secrets_are_masked_wherever_a_run_leaves_something() {
 }
 
 #[test]
+fn secrets_in_what_is_said_about_a_run_are_masked_too() {
+    let secret = "hunter2-very-secret";
+    let repo = Fixture::with_config(&json!({"pipelines": [
+        {"id": "diagnostics", "title": "D", "guardrailsRequired": false, "stages": [
+            {"kind": "command", "id": "s1", "command": "exit 1", "cwd": secret},
+        ]},
+    ]}));
+    repo.write("tasks/index.json", &json!({"items": [{"id": "0101", "slug": secret}]}).to_string());
+    repo.write(&format!("{secret}/file"), "");
+    repo.git(&["checkout", "--quiet", "-b", secret]);
+    let program = |words: &[&str]| repo.see(repo.program().env("MY_TOKEN", secret).args(words));
+
+    let parent = format!("after-{secret}");
+    let seen = program(&["start", "--approval-policy", secret, "--parent-run", &parent]);
+    assert_eq!(seen.code, 1, "{seen}");
+    let run = repo.runs("0101")[0].file_name().unwrap().to_str().unwrap().to_owned();
+    assert_eq!(program(&["resume", &run, "--actor", secret, "--reason", secret]).code, 1);
+    let seen = program(&["resume", &run, "--actor", secret, "--reason", secret, "--token", secret]);
+    assert_eq!(seen.code, 6, "{seen}");
+
+    for folder in [".runs", "out"] {
+        for name in repo.tree(folder) {
+            let text =
+                String::from_utf8_lossy(&std::fs::read(repo.path(folder).join(&name)).unwrap()).into_owned();
+            assert!(!text.contains(secret), "{name} holds the secret: {text}");
+        }
+    }
+}
+
+#[test]
 fn a_guard_in_its_shadow_lets_everything_through_and_says_so() {
     let repo = Fixture::with_commands(&["echo \"it is $MY_TOKEN\""]);
 

@@ -272,3 +272,24 @@ fn a_run_that_a_stage_starts_lands_in_the_same_task() {
     assert_eq!(runs.len(), 2);
     assert_eq!(runs[1]["parent_run_id"], runs[0]["run_id"]);
 }
+
+#[test]
+fn a_tree_that_moved_during_a_child_voids_the_parent_too() {
+    let repo = Fixture::with_config(&json!({"pipelines": [
+        {"id": "diagnostics", "title": "Outer", "guardrailsRequired": false, "stages": [
+            {"kind": "subpipeline", "id": "sub", "title": "Sub", "pipeline": "inner"},
+            {"kind": "command", "id": "back", "title": "Back", "command": "rm moved"},
+        ]},
+        {"id": "inner", "title": "Inner", "guardrailsRequired": false, "stages": [
+            {"kind": "command", "id": "only", "title": "Only", "command": "touch moved"},
+        ]},
+    ]}));
+
+    let seen = repo.orchestrate("start --format json");
+
+    assert_eq!(seen.json()["void"], true, "{seen}");
+    let (outer, children) = family(&repo);
+    assert_eq!(children[0]["git"]["moved"], true);
+    assert_eq!(outer["git"]["moved"], true);
+    assert!(outer["summary"].as_str().unwrap().contains("The tree moved"), "{outer}");
+}
