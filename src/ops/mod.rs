@@ -8,6 +8,7 @@ pub mod plan;
 pub mod resume;
 pub mod start;
 pub mod status;
+pub mod verify;
 pub mod which;
 
 use std::fmt;

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::Context;
 use super::which::{self, Pulse};
+use super::{Context, verify};
 use crate::id::TaskId;
 use crate::run::manifest::Manifest;
 use crate::store::catalog::{Found, Wanted};
@@ -16,7 +16,21 @@ pub struct RunState {
     pub pulse: Pulse,
     /// Why the manifest file could not be used, if the journal stood in for it.
     pub rebuilt: Option<String>,
+    pub integrity: Integrity,
 }
+
+/// Whether the manifest is what the journal adds up to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Integrity {
+    Sound,
+    /// It is not: why, as a sentence.
+    Broken(String),
+    /// The journal is too long to look on the way, or the run is one of the reference.
+    Unchecked,
+}
+
+/// The longest journal, in bytes, that `status` reads as a whole.
+const QUICK: u64 = 16 * 1024 * 1024;
 
 impl RunState {
     /// Whether there is nothing more to wait for.
@@ -29,5 +43,17 @@ impl RunState {
 pub fn status(ctx: &Context, task: Option<&TaskId>, run: &Wanted) -> Result<RunState> {
     let (found, state) = which::run(ctx, task, run)?;
     let pulse = which::pulse(ctx, &found, &state);
-    Ok(RunState { found, pulse, manifest: state.manifest, rebuilt: state.rebuilt })
+    let integrity = integrity(&found, &state.manifest);
+    Ok(RunState { found, pulse, manifest: state.manifest, rebuilt: state.rebuilt, integrity })
+}
+
+fn integrity(found: &Found, manifest: &Manifest) -> Integrity {
+    let long = std::fs::metadata(&found.paths.journal).is_ok_and(|journal| journal.len() > QUICK);
+    if long || manifest.attempts.is_none() {
+        return Integrity::Unchecked;
+    }
+    match verify::manifest(found, &mut manifest.clone()) {
+        Ok(_) => Integrity::Sound,
+        Err(err) => Integrity::Broken(err.to_string()),
+    }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::printer::{Answer, span, style};
-use crate::ops::status::RunState;
+use crate::ops::status::{Integrity, RunState};
 use crate::output::untrusted::untrusted;
 use crate::run::git_keys::GitKeys;
 use crate::run::manifest::{Approval, Attempt, ChildRun, StageEntry};
@@ -48,13 +48,17 @@ pub struct Document<'a> {
     /// The root that the paths are relative to.
     root: String,
     guardrails: Value,
+    /// `sound`: the manifest is what the journal adds up to. `broken`: it is not, see
+    /// `integrity_detail`. `unchecked`: the journal is too long to look on the way.
+    integrity: &'static str,
+    integrity_detail: Option<&'a str>,
 }
 
 impl<'a> Answer for Standing<'a> {
     type Document = Document<'a>;
 
     fn document(&self) -> Document<'a> {
-        let RunState { found, manifest, pulse, .. } = self.0;
+        let RunState { found, manifest, pulse, integrity, .. } = self.0;
         Document {
             run_id: manifest.run_id.as_str(),
             status: manifest.status,
@@ -82,11 +86,20 @@ impl<'a> Answer for Standing<'a> {
             attempts: manifest.attempts.as_deref().unwrap_or_default(),
             root: found.layout.root.display().to_string(),
             guardrails: serde_json::to_value(&manifest.guardrail_status).unwrap_or_default(),
+            integrity: match integrity {
+                Integrity::Sound => "sound",
+                Integrity::Broken(_) => "broken",
+                Integrity::Unchecked => "unchecked",
+            },
+            integrity_detail: match integrity {
+                Integrity::Broken(detail) => Some(detail),
+                _ => None,
+            },
         }
     }
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let RunState { manifest, pulse, rebuilt, .. } = self.0;
+        let RunState { manifest, pulse, rebuilt, integrity, .. } = self.0;
         writeln!(out, "Run: {}", manifest.run_id)?;
         writeln!(out, "Task: {}", manifest.task_id)?;
         writeln!(out, "Pipeline: {}", untrusted(&manifest.pipeline_id))?;
@@ -127,6 +140,10 @@ impl<'a> Answer for Standing<'a> {
         writeln!(out, "Manifest: {}/manifest.json", untrusted(&manifest.artifact_root))?;
         if let Some(reason) = rebuilt {
             writeln!(out, "Read from the journal: the manifest cannot be used ({})", untrusted(reason))?;
+        }
+        if let Integrity::Broken(detail) = integrity {
+            let color = style("failed");
+            writeln!(out, "{color}Not to be believed:{color:#} {}", untrusted(detail))?;
         }
         for entry in &manifest.commands {
             let color = style(entry.status.as_str());

@@ -195,3 +195,20 @@ fn what_a_repository_says_never_reaches_the_terminal_raw() {
         assert_eq!(raw, [] as [char; 0], "{words}: {seen}");
     }
 }
+
+#[test]
+fn a_manifest_that_was_edited_by_hand_is_not_believed() {
+    let repo = Fixture::new("failing-lint");
+    assert_eq!(repo.orchestrate("start").code, 1);
+    assert_eq!(repo.orchestrate("status --format json").json()["integrity"], "sound");
+    let path = repo.runs("0101").remove(0).join("manifest.json");
+    let text = std::fs::read_to_string(&path).expect("a manifest");
+    std::fs::write(&path, text.replace("\"status\": \"failed\"", "\"status\": \"succeeded\""))
+        .expect("edited");
+
+    let seen = repo.orchestrate("status");
+    assert!(seen.stdout.contains("Not to be believed: "), "{seen}");
+    let json = repo.orchestrate("status --format json").json();
+    assert_eq!(json["integrity"], "broken");
+    assert!(json["integrity_detail"].as_str().is_some_and(|detail| detail.contains("`status`")), "{json}");
+}
