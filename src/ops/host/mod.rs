@@ -1,219 +1,39 @@
 //! The world of one run: the runner's events on their way to `.runs/`, and what follows from them.
 
-use std::cell::RefCell;
+mod queued;
+mod shared;
+
 use std::ffi::OsString;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{Context, Kind, Refusal, instructions};
-use crate::git::{Repo, is_local_variable};
+use super::{Kind, Refusal};
 use crate::guardrail;
-use crate::id::{RunId, TaskId};
+use crate::id::RunId;
 use crate::output::mask::{MaskMode, Masker};
-use crate::output::secrets::Secrets;
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::pipeline::{Action, Stage};
 use crate::run::event::{Happened, RunEnd};
-use crate::run::git_keys::GitKeys;
-use crate::run::liveness::{HEARTBEAT_SECONDS, STALE_SECONDS};
-use crate::run::manifest::{Manifest, Owner, PlanRecord, Privacy, PrivacyTotals, Scheduler, StageEntry};
+use crate::run::manifest::{Manifest, Owner};
 use crate::run::stamp::Stamp;
-use crate::run::status::{RunStatus, StageStatus};
+use crate::run::status::RunStatus;
 use crate::run::{metrics, summary};
 use crate::runner::{ChildEnd, Host, Outcome, Setup, Stream};
-use crate::store::layout::{Layout, RunPaths};
 use crate::store::lease::{Asked, Lease};
 use crate::store::pointers::pretty;
 use crate::store::recorder::Recorder;
 use crate::store::{self, history};
-use crate::sys::clock::Clock;
-use crate::sys::digest::{random_hex, sha256_hex};
-use crate::sys::env::{Env, is_shadow, is_true};
+use crate::sys::digest::random_hex;
 use crate::sys::fs::{self, Appender, Durability, Lock};
 use crate::sys::process;
 
-/// Whoever watches runs as they go on.
-pub trait Watch {
-    /// An event was kept. `depth` is 0 for the run that was asked for, 1 for its children.
-    fn event(&mut self, depth: usize, manifest: &Manifest, event: &Happened, index: usize);
-    /// A stage printed something.
-    fn printed(&mut self, depth: usize, index: usize, stream: Stream, text: &str);
-    /// Something is wrong that does not stop the run.
-    fn warn(&mut self, text: &str);
-}
-
-/// A watch that several runs tell.
-pub type SharedWatch = Rc<RefCell<dyn Watch>>;
+pub use shared::{Masking, Shared, SharedWatch, Watch};
 
 /// How long a run that ended waits for the files that all runs of its task share.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What a run and its children have in common.
-pub struct Shared {
-    task: TaskId,
-    task_slug: String,
-    layout: Layout,
-    repo: Repo,
-    clock: Clock,
-    env: Vec<(OsString, OsString)>,
-    lineage: String,
-    emit_streams: bool,
-    masking: Masking,
-    control_plane_mode: &'static str,
-    watch: SharedWatch,
-}
-
-impl Shared {
-    /// Gathers what does not depend on the run, and hides our folders from `git status`.
-    pub fn new(ctx: &Context, task: TaskId, plan: &Plan, watch: SharedWatch) -> Result<Self> {
-        let mut repo = ctx.repo.clone();
-        let ours = ctx.layout.exclude_patterns();
-        if let Err(err) = repo.exclude(&ours) {
-            watch
-                .borrow_mut()
-                .warn(&format!("{:#}; git will show `.runs` as untracked", anyhow::Error::from(err)));
-            // What we write must not look like a tree that moves.
-            repo.leave_out(ours);
-        }
-        let mode = |mode: &str, old: &str| ctx.env.get(mode).or_else(|| ctx.env.get(old));
-        let masking = Masking::new(&ctx.env, Some(plan));
-        Ok(Self {
-            task_slug: masking.masked(&slug_of(&ctx.layout.root, &task, &watch)),
-            layout: ctx.layout.clone(),
-            repo,
-            clock: ctx.clock,
-            env: stage_env(&ctx.env, &ctx.layout, &task),
-            lineage: ctx.env.get(process::LINEAGE).unwrap_or_default().to_owned(),
-            emit_streams: ctx.env.flag("CODEX_ORCHESTRATOR_EMIT_COMMAND_STREAMS"),
-            masking,
-            control_plane_mode: match mode("CODEX_CONTROL_PLANE_MODE", "CODEX_CONTROL_PLANE_ENFORCE") {
-                Some(word) if is_true(word) => "enforce",
-                _ => "shadow",
-            },
-            task,
-            watch,
-        })
-    }
-
-    fn masked(&self, text: &str) -> String {
-        self.masking.masked(text)
-    }
-
-    fn warn(&self, what: &str, err: impl Into<anyhow::Error>) {
-        self.watch.borrow_mut().warn(&format!("{what}: {:#}", err.into()));
-    }
-
-    /// Returns the digest of everything that decides what runs.
-    pub fn digest(plan: &Plan) -> String {
-        format!("sha256:{}", sha256_hex(plan.digest_input().as_bytes()))
-    }
-
-    /// Returns an id for a run that begins now.
-    fn new_run(&self) -> Result<RunId> {
-        let at = self.clock.now();
-        let id = format!("{}-{}", at.as_run_prefix(), random_hex::<4>().context("no randomness")?);
-        Ok(id.parse().expect("a stamp and hex digits are a run id"))
-    }
-
-    /// Returns what git says about the worktree now.
-    pub fn keys(&self) -> Result<GitKeys> {
-        let mut keys = self.repo.keys().context("cannot tell which tree this is")?;
-        keys.branch = keys.branch.map(|branch| self.masked(&branch));
-        for path in keys.dirty_submodules.iter_mut().chain(&mut keys.unreadable) {
-            *path = self.masked(path);
-        }
-        Ok(keys)
-    }
-}
-
-/// What is a secret, and whether it is masked.
-pub struct Masking {
-    secrets: Secrets,
-    mode: MaskMode,
-}
-
-impl Masking {
-    /// Gathers the secrets of the environment, and those that the stages of a plan are given.
-    pub fn new(env: &Env, plan: Option<&Plan>) -> Self {
-        let named = env.vars().filter_map(|(name, value)| Some((name.to_str()?, value.as_encoded_bytes())));
-        let mut variables: Vec<_> = named.collect();
-        if let Some(plan) = plan {
-            variables_of(plan, &mut variables);
-        }
-        let word = env.get("CODEX_PRIVACY_GUARD_MODE").or_else(|| env.get("CODEX_PRIVACY_GUARD_ENFORCE"));
-        Self {
-            secrets: Secrets::new(variables),
-            // Only a word that clearly means it turns masking off.
-            mode: match word {
-                Some(word) if is_shadow(word) => MaskMode::Shadow,
-                _ => MaskMode::Enforce,
-            },
-        }
-    }
-
-    /// Returns a text without its secrets.
-    pub fn masked(&self, text: &str) -> String {
-        match self.mode {
-            MaskMode::Enforce => self.secrets.mask_text(text).into_owned(),
-            MaskMode::Shadow => text.to_owned(),
-        }
-    }
-}
-
-/// Adds the variables that the stages of a plan set.
-fn variables_of<'a>(plan: &'a Plan, variables: &mut Vec<(&'a str, &'a [u8])>) {
-    for planned in &plan.stages {
-        if let Action::Command(action) = &planned.stage.action {
-            variables.extend(action.env.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
-        }
-        if let Some(child) = &planned.child {
-            variables_of(child, variables);
-        }
-    }
-}
-
-/// Returns the task's short name from `tasks/index.json` (`contract-core.md` §8.4).
-fn slug_of(root: &Path, task: &TaskId, watch: &SharedWatch) -> String {
-    let path = root.join("tasks").join("index.json");
-    let Ok(Some(bytes)) = fs::read_if_there(&path) else { return task.to_string() };
-    match serde_json::from_slice::<Value>(&bytes) {
-        Ok(index) => index["items"]
-            .as_array()
-            .and_then(|items| items.iter().find(|item| item["id"] == task.as_str())?["slug"].as_str())
-            .unwrap_or(task.as_str())
-            .to_owned(),
-        Err(err) => {
-            watch
-                .borrow_mut()
-                .warn(&format!("`{}` is no JSON, so the task has no slug: {err}", path.display()));
-            task.to_string()
-        }
-    }
-}
-
-/// Returns the environment of every stage, but for what depends on the run (`contract-core.md` §3).
-fn stage_env(env: &Env, layout: &Layout, task: &TaskId) -> Vec<(OsString, OsString)> {
-    let ours = [
-        ("MCP_RUNNER_TASK_ID", OsString::from(task.as_str())),
-        ("CODEX_ORCHESTRATOR_TASK_ID", OsString::from(task.as_str())),
-        ("CODEX_ORCHESTRATOR_RUNS_DIR", layout.runs.clone().into()),
-        ("CODEX_ORCHESTRATOR_OUT_DIR", layout.out.clone().into()),
-        ("CODEX_ORCHESTRATOR_REPO_ROOT", layout.root.clone().into()),
-        ("DESIGN_CONFIG_PATH", layout.root.join("design.config.yaml").into()),
-    ];
-    let inherited = env
-        .vars()
-        // A stage may work in another repository; a hook's variables would lead it astray.
-        .filter(|(name, _)| !is_local_variable(name))
-        // The target was meant for this run, not for runs that its stages start.
-        .filter(|(name, _)| *name != crate::pipeline::plan::TARGET_VARIABLE)
-        .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    inherited.chain(ours.into_iter().map(|(name, value)| (OsString::from(name), value))).collect()
-}
 
 /// One run, from its creation to its last file.
 pub struct RunHost {
@@ -265,7 +85,7 @@ impl RunHost {
         let token = random_hex::<32>().context("no randomness")?;
         let paths = shared.layout.run(&shared.task, &run);
         let manifest =
-            first_manifest(&shared, &plan, &run, &paths, git, parent, approval_policy.clone(), &token, at);
+            queued::manifest(&shared, &plan, &run, &paths, git, parent, approval_policy.clone(), &token, at);
         let stored = || -> Result<Recorder> {
             let cli = paths.dir.parent().expect("a run has a folder above it");
             fs::create_dir_all_durably(cli)?;
@@ -452,122 +272,6 @@ impl RunHost {
                 false
             }
         }
-    }
-}
-
-#[expect(clippy::too_many_arguments, reason = "everything that a run begins with")]
-fn first_manifest(
-    shared: &Shared,
-    plan: &Plan,
-    run: &RunId,
-    paths: &RunPaths,
-    git: GitKeys,
-    parent: Option<&str>,
-    approval_policy: Option<String>,
-    token: &str,
-    at: Stamp,
-) -> Manifest {
-    let instructions = instructions::load(&shared.layout);
-    let capability = plan.tags.first().map_or("general", String::as_str);
-    let entry = |planned: &PlannedStage| entry(shared, planned);
-    let mode = if shared.masking.mode == MaskMode::Enforce { "enforce" } else { "shadow" };
-    Manifest {
-        version: 1,
-        task_id: shared.task.clone(),
-        task_slug: Some(shared.task_slug.clone()),
-        run_id: run.clone(),
-        parent_run_id: parent.map(|parent| shared.masked(parent)),
-        pipeline_id: plan.pipeline.to_string(),
-        pipeline_title: shared.masked(&plan.title),
-        runner: "codex-cli".to_owned(),
-        approval_policy: approval_policy.map(|policy| shared.masked(&policy)),
-        status: RunStatus::Queued,
-        status_detail: None,
-        started_at: Some(at),
-        completed_at: None,
-        updated_at: Some(at),
-        heartbeat_at: Some(at),
-        heartbeat_interval_seconds: HEARTBEAT_SECONDS,
-        heartbeat_stale_after_seconds: STALE_SECONDS,
-        artifact_root: shared.layout.relative(&paths.dir),
-        compat_path: shared.layout.relative(&shared.layout.task(&shared.task).join("mcp").join(run.as_str())),
-        log_path: shared.layout.relative(&paths.journal),
-        summary: None,
-        metrics_recorded: false,
-        resume_token: Some(sha256_hex(token.as_bytes())),
-        resume_events: Vec::new(),
-        approvals: Vec::new(),
-        commands: plan.stages.iter().map(entry).collect(),
-        child_runs: Vec::new(),
-        run_summary_path: None,
-        plan_target_id: plan.target_id(),
-        instructions_hash: instructions.hash,
-        instructions_sources: instructions.sources,
-        prompt_packs: Some(Vec::new()),
-        guardrails_required: Some(plan.guardrails_required),
-        learning: Some(json!({
-            "validation": {"mode": "per-task", "grouping": null, "status": "pending"},
-            "alerts": [],
-            "approvals": [],
-        })),
-        tfgrpo: None,
-        control_plane: Some(json!({
-            "schema_id": "codex.control-plane.run-request",
-            "schema_version": "2.0.0",
-            "request_id": run,
-            "validation": {"mode": shared.control_plane_mode, "status": "passed", "timestamp": at, "errors": []},
-            "enforcement": {
-                "enabled": shared.control_plane_mode == "enforce",
-                "activated_at": (shared.control_plane_mode == "enforce").then_some(at),
-            },
-        })),
-        scheduler: Some(Scheduler::single(&shared.task, capability, at)),
-        guardrail_status: None,
-        handles: Some(Vec::new()),
-        privacy: Some(Privacy {
-            mode: mode.to_owned(),
-            decisions: Vec::new(),
-            totals: PrivacyTotals::default(),
-            log_path: Some(shared.layout.relative(&paths.privacy)),
-            other: Default::default(),
-        }),
-        git: Some(git),
-        plan: Some(PlanRecord {
-            digest: Shared::digest(plan),
-            partial: plan.only_target,
-            only: plan
-                .target
-                .filter(|_| plan.only_target)
-                .and_then(|at| Some(plan.stages.get(at)?.stage.id.to_string())),
-            masked: shared.masking.secrets.names().to_vec(),
-            notes: instructions.notes,
-        }),
-        attempts: None,
-        journal: None,
-        other: Default::default(),
-    }
-}
-
-fn entry(shared: &Shared, planned: &PlannedStage) -> StageEntry {
-    let PlannedStage { index, stage, .. } = planned;
-    let (kind, command) = match &stage.action {
-        Action::Command(action) => ("command", Some(shared.masked(&action.command))),
-        Action::Subpipeline { .. } => ("subpipeline", None),
-    };
-    StageEntry {
-        index: *index,
-        id: stage.id.to_string(),
-        title: shared.masked(&stage.title),
-        command,
-        kind: kind.to_owned(),
-        status: StageStatus::Pending,
-        started_at: None,
-        completed_at: None,
-        exit_code: None,
-        summary: None,
-        log_path: None,
-        error_file: None,
-        sub_run_id: None,
     }
 }
 

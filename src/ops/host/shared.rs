@@ -1,0 +1,202 @@
+//! What a run and its children have in common: roots, environment, masking, and whoever watches.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::path::Path;
+use std::rc::Rc;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::git::{Repo, is_local_variable};
+use crate::id::{RunId, TaskId};
+use crate::ops::Context;
+use crate::output::mask::MaskMode;
+use crate::output::secrets::Secrets;
+use crate::pipeline::Action;
+use crate::pipeline::plan::Plan;
+use crate::run::event::Happened;
+use crate::run::git_keys::GitKeys;
+use crate::run::manifest::Manifest;
+use crate::runner::Stream;
+use crate::store::layout::Layout;
+use crate::sys::clock::Clock;
+use crate::sys::digest::{random_hex, sha256_hex};
+use crate::sys::env::{Env, is_shadow, is_true};
+use crate::sys::{fs, process};
+
+/// Whoever watches runs as they go on.
+pub trait Watch {
+    /// An event was kept. `depth` is 0 for the run that was asked for, 1 for its children.
+    fn event(&mut self, depth: usize, manifest: &Manifest, event: &Happened, index: usize);
+    /// A stage printed something.
+    fn printed(&mut self, depth: usize, index: usize, stream: Stream, text: &str);
+    /// Something is wrong that does not stop the run.
+    fn warn(&mut self, text: &str);
+}
+
+/// A watch that several runs tell.
+pub type SharedWatch = Rc<RefCell<dyn Watch>>;
+
+/// What a run and its children have in common.
+pub struct Shared {
+    pub(super) task: TaskId,
+    pub(super) task_slug: String,
+    pub(super) layout: Layout,
+    pub(super) repo: Repo,
+    pub(super) clock: Clock,
+    pub(super) env: Vec<(OsString, OsString)>,
+    pub(super) lineage: String,
+    pub(super) emit_streams: bool,
+    pub(super) masking: Masking,
+    pub(super) control_plane_mode: &'static str,
+    pub(super) watch: SharedWatch,
+}
+
+impl Shared {
+    /// Gathers what does not depend on the run, and hides our folders from `git status`.
+    pub fn new(ctx: &Context, task: TaskId, plan: &Plan, watch: SharedWatch) -> Result<Self> {
+        let mut repo = ctx.repo.clone();
+        let ours = ctx.layout.exclude_patterns();
+        if let Err(err) = repo.exclude(&ours) {
+            watch
+                .borrow_mut()
+                .warn(&format!("{:#}; git will show `.runs` as untracked", anyhow::Error::from(err)));
+            // What we write must not look like a tree that moves.
+            repo.leave_out(ours);
+        }
+        let mode = |mode: &str, old: &str| ctx.env.get(mode).or_else(|| ctx.env.get(old));
+        let masking = Masking::new(&ctx.env, Some(plan));
+        Ok(Self {
+            task_slug: masking.masked(&slug_of(&ctx.layout.root, &task, &watch)),
+            layout: ctx.layout.clone(),
+            repo,
+            clock: ctx.clock,
+            env: stage_env(&ctx.env, &ctx.layout, &task),
+            lineage: ctx.env.get(process::LINEAGE).unwrap_or_default().to_owned(),
+            emit_streams: ctx.env.flag("CODEX_ORCHESTRATOR_EMIT_COMMAND_STREAMS"),
+            masking,
+            control_plane_mode: match mode("CODEX_CONTROL_PLANE_MODE", "CODEX_CONTROL_PLANE_ENFORCE") {
+                Some(word) if is_true(word) => "enforce",
+                _ => "shadow",
+            },
+            task,
+            watch,
+        })
+    }
+
+    pub(super) fn masked(&self, text: &str) -> String {
+        self.masking.masked(text)
+    }
+
+    pub(super) fn warn(&self, what: &str, err: impl Into<anyhow::Error>) {
+        self.watch.borrow_mut().warn(&format!("{what}: {:#}", err.into()));
+    }
+
+    /// Returns the digest of everything that decides what runs.
+    pub fn digest(plan: &Plan) -> String {
+        format!("sha256:{}", sha256_hex(plan.digest_input().as_bytes()))
+    }
+
+    /// Returns an id for a run that begins now.
+    pub(super) fn new_run(&self) -> Result<RunId> {
+        let at = self.clock.now();
+        let id = format!("{}-{}", at.as_run_prefix(), random_hex::<4>().context("no randomness")?);
+        Ok(id.parse().expect("a stamp and hex digits are a run id"))
+    }
+
+    /// Returns what git says about the worktree now.
+    pub fn keys(&self) -> Result<GitKeys> {
+        let mut keys = self.repo.keys().context("cannot tell which tree this is")?;
+        keys.branch = keys.branch.map(|branch| self.masked(&branch));
+        for path in keys.dirty_submodules.iter_mut().chain(&mut keys.unreadable) {
+            *path = self.masked(path);
+        }
+        Ok(keys)
+    }
+}
+
+/// What is a secret, and whether it is masked.
+pub struct Masking {
+    pub(super) secrets: Secrets,
+    pub(super) mode: MaskMode,
+}
+
+impl Masking {
+    /// Gathers the secrets of the environment, and those that the stages of a plan are given.
+    pub fn new(env: &Env, plan: Option<&Plan>) -> Self {
+        let named = env.vars().filter_map(|(name, value)| Some((name.to_str()?, value.as_encoded_bytes())));
+        let mut variables: Vec<_> = named.collect();
+        if let Some(plan) = plan {
+            variables_of(plan, &mut variables);
+        }
+        let word = env.get("CODEX_PRIVACY_GUARD_MODE").or_else(|| env.get("CODEX_PRIVACY_GUARD_ENFORCE"));
+        Self {
+            secrets: Secrets::new(variables),
+            // Only a word that clearly means it turns masking off.
+            mode: match word {
+                Some(word) if is_shadow(word) => MaskMode::Shadow,
+                _ => MaskMode::Enforce,
+            },
+        }
+    }
+
+    /// Returns a text without its secrets.
+    pub fn masked(&self, text: &str) -> String {
+        match self.mode {
+            MaskMode::Enforce => self.secrets.mask_text(text).into_owned(),
+            MaskMode::Shadow => text.to_owned(),
+        }
+    }
+}
+
+/// Adds the variables that the stages of a plan set.
+fn variables_of<'a>(plan: &'a Plan, variables: &mut Vec<(&'a str, &'a [u8])>) {
+    for planned in &plan.stages {
+        if let Action::Command(action) = &planned.stage.action {
+            variables.extend(action.env.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
+        }
+        if let Some(child) = &planned.child {
+            variables_of(child, variables);
+        }
+    }
+}
+
+/// Returns the task's short name from `tasks/index.json` (`contract-core.md` §8.4).
+fn slug_of(root: &Path, task: &TaskId, watch: &SharedWatch) -> String {
+    let path = root.join("tasks").join("index.json");
+    let Ok(Some(bytes)) = fs::read_if_there(&path) else { return task.to_string() };
+    match serde_json::from_slice::<Value>(&bytes) {
+        Ok(index) => index["items"]
+            .as_array()
+            .and_then(|items| items.iter().find(|item| item["id"] == task.as_str())?["slug"].as_str())
+            .unwrap_or(task.as_str())
+            .to_owned(),
+        Err(err) => {
+            watch
+                .borrow_mut()
+                .warn(&format!("`{}` is no JSON, so the task has no slug: {err}", path.display()));
+            task.to_string()
+        }
+    }
+}
+
+/// Returns the environment of every stage, but for what depends on the run (`contract-core.md` §3).
+fn stage_env(env: &Env, layout: &Layout, task: &TaskId) -> Vec<(OsString, OsString)> {
+    let ours = [
+        ("MCP_RUNNER_TASK_ID", OsString::from(task.as_str())),
+        ("CODEX_ORCHESTRATOR_TASK_ID", OsString::from(task.as_str())),
+        ("CODEX_ORCHESTRATOR_RUNS_DIR", layout.runs.clone().into()),
+        ("CODEX_ORCHESTRATOR_OUT_DIR", layout.out.clone().into()),
+        ("CODEX_ORCHESTRATOR_REPO_ROOT", layout.root.clone().into()),
+        ("DESIGN_CONFIG_PATH", layout.root.join("design.config.yaml").into()),
+    ];
+    let inherited = env
+        .vars()
+        // A stage may work in another repository; a hook's variables would lead it astray.
+        .filter(|(name, _)| !is_local_variable(name))
+        // The target was meant for this run, not for runs that its stages start.
+        .filter(|(name, _)| *name != crate::pipeline::plan::TARGET_VARIABLE)
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    inherited.chain(ours.into_iter().map(|(name, value)| (OsString::from(name), value))).collect()
+}
