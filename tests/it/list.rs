@@ -152,7 +152,7 @@ fn worktrees_that_share_a_folder_of_runs_keep_them_apart() {
     assert!(seen.stderr.contains("belongs to the worktree"), "{seen}");
     assert_eq!(ids(&orchestrate(&linked, "list --format json --worktree linked")), [""; 0]);
     let there = orchestrate(&linked, "start --format json").json()["run_id"].as_str().unwrap().to_owned();
-    assert_eq!(ids(&orchestrate(&linked, "list --format json --worktree linked")), [there.clone()]);
+    assert_eq!(ids(&orchestrate(&linked, "list --format json --worktree linked")), [there.as_str()]);
     assert_eq!(ids(&orchestrate(&linked, "list --format json")), [there.clone(), here.clone()]);
     let roots = orchestrate(&linked, "list --format json").json()["runs"].clone();
     assert_eq!(
