@@ -41,7 +41,8 @@ pub fn list(ctx: &Context, options: &ListOptions) -> Result<Vec<Listed>> {
     let commit = options.commit.as_deref().map(|rev| resolve(ctx, rev)).transpose()?;
     let limit = options.limit.unwrap_or(usize::MAX);
     let mut listed = Vec::new();
-    for found in catalog::newest_first(&layouts, options.task.as_ref()) {
+    let worktrees = ctx.repo.worktrees().unwrap_or_default();
+    for mut found in catalog::newest_first(&layouts, options.task.as_ref()) {
         if listed.len() >= limit {
             break;
         }
@@ -52,6 +53,13 @@ pub fn list(ctx: &Context, options: &ListOptions) -> Result<Vec<Listed>> {
             let pulse = which::pulse(ctx, &found, &state);
             (state.manifest, pulse)
         });
+        if let Ok((manifest, _)) = &run {
+            found.layout = ctx.home_of(&found.layout, manifest, &worktrees);
+        }
+        let is_there = |layout: &Layout| layout.root == found.layout.root;
+        if options.worktree.is_some() && !layouts.iter().any(is_there) {
+            continue;
+        }
         let wanted = match &run {
             Ok((manifest, _)) => {
                 let at = manifest.git.as_ref().and_then(|git| git.commit.as_deref());

@@ -15,7 +15,8 @@ use std::fmt;
 
 use anyhow::Result;
 
-use crate::git::Repo;
+use crate::git::{Repo, WorktreeInfo};
+use crate::run::manifest::Manifest;
 use crate::store::layout::Layout;
 use crate::sys::clock::Clock;
 use crate::sys::env::Env;
@@ -49,6 +50,22 @@ impl Context {
             }
         }
         layouts
+    }
+
+    /// Returns the layout of the worktree that ran: worktrees may share one folder of runs. `found` is
+    /// where the run lies, and `worktrees` are those of the repository.
+    pub fn home_of(&self, found: &Layout, manifest: &Manifest, worktrees: &[WorktreeInfo]) -> Layout {
+        let Some(ran) = manifest.git.as_ref().map(|git| &git.worktree) else { return found.clone() };
+        // By git's name of it: a worktree may have been moved since.
+        let home = worktrees
+            .iter()
+            .find(|there| there.present && (there.linked, &there.name) == (ran.linked, &ran.name));
+        match home {
+            Some(home) if worktrees.iter().any(|there| there.path == found.root) => {
+                Layout { root: home.path.clone(), ..found.clone() }
+            }
+            _ => found.clone(),
+        }
     }
 }
 

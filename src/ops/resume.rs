@@ -12,7 +12,7 @@ use super::start::{RunOutcome, with_interrupts};
 use super::verify::{self, Sections, adopted};
 use super::which;
 use super::{Context, Kind, Refusal};
-use crate::id::TaskId;
+use crate::id::{RunId, TaskId};
 use crate::pipeline::plan::Plan;
 use crate::run::event::{Happened, RunEvent};
 use crate::run::manifest::{Manifest, Owner, ResumeEvent, ResumeOutcome};
@@ -21,7 +21,7 @@ use crate::runner::{self, Host, Outcome};
 use crate::store::catalog::{self, Found, State, Wanted};
 use crate::store::journal;
 use crate::store::layout::RunPaths;
-use crate::store::lease::{Asked, Lease};
+use crate::store::lease::{self, Asked, Lease};
 use crate::store::recorder::Recorder;
 use crate::sys::digest::{equal_in_constant_time, sha256_hex};
 use crate::sys::{fs, process};
@@ -108,6 +108,7 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
         Some(refusal) if !options.moved_tree => return Err(refusal.into()),
         moved => moved.is_some(),
     };
+    refuse_if_a_child_is_alive(ctx, &found, manifest)?;
     end_orphans(&found, manifest, &watch)?;
     with_interrupts(async |interrupts| {
         let recorder = adopt(&found, state.manifest, foreign, lease)?;
@@ -339,11 +340,29 @@ fn abandoned_children(manifest: &Manifest) -> Vec<String> {
     open.map(|child| child.run_id.clone()).collect()
 }
 
+/// Somebody may have resumed a child by itself: the stage that began it must not begin another one
+/// beside it.
+fn refuse_if_a_child_is_alive(ctx: &Context, parent: &Found, manifest: &Manifest) -> Result<()> {
+    for child in abandoned_children(manifest).iter().filter_map(|child| child.parse().ok()) {
+        let child = child_of(parent, child);
+        if Lease::is_held(&child.paths.lease) {
+            return Err(busy(ctx, &child, lease::holder(&child.paths.lease).as_ref()).into());
+        }
+    }
+    Ok(())
+}
+
+fn child_of(parent: &Found, run: RunId) -> Found {
+    let paths = parent.layout.run(&parent.task, &run);
+    Found { run, paths, ..parent.clone() }
+}
+
 /// Closes a child that nobody will go on with, and its own children: the stage that began it begins
 /// a new one. Returns how the child stands then.
 fn close_child(ctx: &Context, parent: &Found, child: &str, host: &RunHost) -> Result<RunStatus> {
     let Ok(id) = child.parse() else { return Ok(RunStatus::Cancelled) };
-    let paths = parent.layout.run(&parent.task, &id);
+    let found = child_of(parent, id);
+    let paths = found.paths.clone();
     // It was linked, and the crash came before it was made.
     let Ok(State { manifest, .. }) = catalog::read(&paths) else { return Ok(RunStatus::Cancelled) };
     let status = if manifest.status.is_terminal() { manifest.status } else { RunStatus::Cancelled };
@@ -351,7 +370,7 @@ fn close_child(ctx: &Context, parent: &Found, child: &str, host: &RunHost) -> Re
         return Ok(status);
     }
     let me = process::myself(ctx.clock.now());
-    let Asked::Granted(lease) = Lease::ask(&paths.lease, &me)? else { return Ok(status) };
+    let lease = take_lease(ctx, &found, &me)?;
     let grandchildren = abandoned_children(&manifest);
     let mut recorder = Recorder::open(paths, manifest, lease)?;
     for grandchild in grandchildren {

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::Context;
+use crate::git::WorktreeInfo;
 use crate::id::TaskId;
 use crate::run::liveness::{self, Liveness};
 use crate::store::catalog::{self, Found, State, Wanted};
@@ -17,8 +18,32 @@ pub fn run(ctx: &Context, task: Option<&TaskId>, wanted: &Wanted) -> Result<(Fou
         Ok(found) => found,
         Err(_) => catalog::find(&ctx.layouts(), task, wanted)?,
     };
+    let mut found = found;
     let state = catalog::read(&found.paths).with_context(|| format!("cannot read run `{}`", found.run))?;
+    let worktrees = ctx.repo.worktrees().unwrap_or_default();
+    found.layout = ctx.home_of(&found.layout, &state.manifest, &worktrees);
+    if *wanted == Wanted::Latest
+        && found.layout.runs == ctx.layout.runs
+        && found.layout != ctx.layout
+        && let Some(ours) = latest_of_ours(ctx, task, &worktrees)
+    {
+        return Ok(ours);
+    }
     Ok((found, state))
+}
+
+/// Returns the newest run of this worktree in a folder of runs that several share.
+fn latest_of_ours(
+    ctx: &Context,
+    task: Option<&TaskId>,
+    worktrees: &[WorktreeInfo],
+) -> Option<(Found, State)> {
+    catalog::newest_first(std::slice::from_ref(&ctx.layout), task).find_map(|found| {
+        let state = catalog::read(&found.paths).ok()?;
+        let is_ours = state.manifest.parent_run_id.is_none()
+            && ctx.home_of(&found.layout, &state.manifest, worktrees) == ctx.layout;
+        is_ours.then_some((found, state))
+    })
 }
 
 /// What is known about the process behind a run.

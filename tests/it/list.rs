@@ -132,3 +132,36 @@ fn wrong_filters_are_errors() {
         assert_eq!((seen.code, seen.stdout.as_str()), (2, ""), "{words}: {seen}");
     }
 }
+
+#[test]
+fn worktrees_that_share_a_folder_of_runs_keep_them_apart() {
+    let repo = Fixture::with_commands(&["true", "test -e \"$FLAG\""]);
+    let (linked, shared, flag) = (repo.beside("linked"), repo.beside("runs"), repo.beside("flag"));
+    repo.git(&["worktree", "add", "--quiet", linked.to_str().unwrap()]);
+    let orchestrate = |dir: &std::path::Path, words: &str| {
+        let mut program = repo.program();
+        program.env("CODEX_ORCHESTRATOR_RUNS_DIR", &shared).env("FLAG", &flag).current_dir(dir);
+        repo.see(program.args(words.split_whitespace()))
+    };
+    let here = orchestrate(repo.root(), "start --format json").json()["run_id"].as_str().unwrap().to_owned();
+    std::fs::write(&flag, "").unwrap();
+
+    // A stage must not run in one worktree on the evidence of another.
+    let seen = orchestrate(&linked, &format!("resume {here}"));
+    assert_eq!(seen.code, 2, "{seen}");
+    assert!(seen.stderr.contains("belongs to the worktree"), "{seen}");
+    assert_eq!(ids(&orchestrate(&linked, "list --format json --worktree linked")), [""; 0]);
+    let there = orchestrate(&linked, "start --format json").json()["run_id"].as_str().unwrap().to_owned();
+    assert_eq!(ids(&orchestrate(&linked, "list --format json --worktree linked")), [there.as_str()]);
+    assert_eq!(ids(&orchestrate(&linked, "list --format json")), [there.clone(), here.clone()]);
+    let roots = orchestrate(&linked, "list --format json").json()["runs"].clone();
+    assert_eq!(
+        [&roots[0]["root"], &roots[1]["root"]],
+        [linked.to_str().unwrap(), repo.root().to_str().unwrap()]
+    );
+    for (dir, run) in [(repo.root(), &here), (&linked, &there)] {
+        assert_eq!(orchestrate(dir, "status latest --format json").json()["run_id"], *run);
+    }
+    let seen = orchestrate(repo.root(), "resume latest");
+    assert_eq!(seen.code, 0, "{seen}");
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, Seen, manifest};
-use crate::witness::{audit, audit_finished, events, history, metrics};
+use crate::witness::{Gate, audit, audit_finished, ended, events, history, metrics, spawn, wait_for};
 
 /// The first stage counts how often it runs, the second fails as long as `FAIL` is set.
 fn repo() -> Fixture {
@@ -330,5 +330,38 @@ fn a_child_that_was_abandoned_is_closed() {
     assert_eq!((metrics(&repo, "t").len(), history(&repo, "t").len()), (5, 5));
     let children = manifest(asked_for)["child_runs"].clone();
     assert_eq!((&children[0]["status"], &children[1]["status"]), (&json!("cancelled"), &json!("succeeded")));
+    audit(&repo, "t");
+}
+
+#[test]
+fn a_child_that_was_resumed_by_itself_has_no_twin() {
+    // Killed the first time; waits the second time; ends at once the third time.
+    let command = "echo x >> \"$HOME/begun\"; case $(wc -l < \"$HOME/begun\") in \
+        *1) kill -9 $PPID ;; *2) : > \"$HOME/going\"; echo > \"$HOME/going\"; read _ < \"$HOME/gate\" ;; esac";
+    let repo = Fixture::with_config(&json!({"pipelines": [
+        {"id": "diagnostics", "title": "D", "stages": [{"kind": "subpipeline", "id": "sub", "pipeline": "inner"}]},
+        {"id": "inner", "title": "I", "stages": [{"kind": "command", "id": "one", "command": command}]},
+    ]}));
+    let mut gate = Gate::new(&repo, "gate");
+    assert_eq!(repo.orchestrate("start --task t").code, -9);
+    let runs = repo.runs("t");
+    let (outer, inner) = match events(&runs[0], "run:created")[0]["manifest"]["parent_run_id"].is_null() {
+        true => (&runs[0], &runs[1]),
+        false => (&runs[1], &runs[0]),
+    };
+
+    let child = spawn(repo.program().args(["resume", id(inner)]));
+    wait_for(&repo.beside("going"));
+    let seen = repo.orchestrate(&format!("resume {}", id(outer)));
+
+    assert_eq!(seen.code, 5, "{seen}");
+    assert!(seen.stderr.contains(id(inner)), "{seen}");
+    assert_eq!(count(&repo, "begun"), 2);
+    gate.open();
+    let seen = ended(child);
+    assert_eq!(seen.code, 0, "{seen}");
+    let seen = repo.orchestrate(&format!("resume {}", id(outer)));
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(manifest(outer)["child_runs"][0]["status"], "succeeded");
     audit(&repo, "t");
 }
