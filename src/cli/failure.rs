@@ -136,6 +136,15 @@ impl Failure {
             }
             _ => {}
         }
+        let no_room = |err: &PathError| {
+            matches!(
+                err.source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+            )
+        };
+        if self.find::<PathError>().is_some_and(no_room) {
+            return Some("make room; a run that had begun goes on with `git orchestrate resume`".to_owned());
+        }
         match self.find() {
             Some(UnsafePath::Link(_)) => {
                 return Some(
