@@ -166,6 +166,14 @@ fn refuse_if_alive_elsewhere(
     if manifest.status.is_terminal() {
         return Ok(());
     }
+    // A stage may have removed the file that its owner had locked.
+    if let Some(owner) = manifest.owner()
+        && owner.host == process::host()
+        && owner.pid != std::process::id()
+        && process::is_alive(owner)
+    {
+        return Err(busy(ctx, found, Some(owner)).into());
+    }
     // A run that died while it was queued names no owner, but its lease does.
     let here = manifest.owner().or(before).is_some_and(|owner| owner.host == process::host());
     if here || which::pulse(ctx, found, state).liveness.stale {

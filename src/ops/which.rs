@@ -59,8 +59,10 @@ pub fn pulse(ctx: &Context, found: &Found, state: &State) -> Pulse {
     let liveness = liveness::liveness(&state.manifest, state.heartbeat, ctx.clock.now());
     let dead = !state.manifest.status.is_terminal()
         && match state.manifest.owner() {
-            // On this machine the kernel knows.
-            Some(owner) if owner.host == process::host() => !Lease::is_held(&found.paths.lease),
+            // On this machine the kernel knows, also when a stage has removed the lease.
+            Some(owner) if owner.host == process::host() => {
+                !Lease::is_held(&found.paths.lease) && !process::is_alive(owner)
+            }
             // Elsewhere, and for runs of the reference, only the heartbeat speaks.
             _ => liveness.stale && !Lease::is_held(&found.paths.lease),
         };

@@ -4,10 +4,13 @@ use std::io;
 
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
+use crate::sys::process;
+
 /// Listens for signals from its creation on. None of them ends this process any more.
 #[derive(Debug)]
 pub struct Interrupts {
-    hangup: Stream,
+    /// None under `nohup`: whoever asked for that wants the run to survive its terminal.
+    hangup: Option<Stream>,
     interrupt: Stream,
     terminate: Stream,
     suspend: Stream,
@@ -55,7 +58,10 @@ impl Interrupts {
     /// If the kernel gives no handler. Must be called within a tokio runtime.
     pub fn listen() -> io::Result<Self> {
         Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
+            hangup: match process::is_ignored(rustix::process::Signal::HUP) {
+                true => None,
+                false => Some(signal(SignalKind::hangup())?),
+            },
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             suspend: signal(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()))?,
@@ -66,8 +72,14 @@ impl Interrupts {
 
     /// Waits for the next signal.
     pub async fn next(&mut self) -> Interrupt {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         let next = tokio::select! {
-            _ = self.hangup.recv() => Interrupt::Hangup,
+            _ = hangup => Interrupt::Hangup,
             _ = self.interrupt.recv() => Interrupt::Interrupt,
             _ = self.terminate.recv() => Interrupt::Terminate,
             _ = self.suspend.recv() => Interrupt::Suspend,

@@ -219,6 +219,11 @@ impl Appender {
         self.file.sync_data().at(&self.path)
     }
 
+    /// Returns where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Returns the length in bytes.
     pub fn len(&self) -> u64 {
         self.len

@@ -166,6 +166,14 @@ pub fn reap_adopted(except: Option<u32>) {
     }
 }
 
+/// Whether this process ignores a signal, as `nohup` makes it do.
+pub fn is_ignored(signal: Signal) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (signal.as_raw() - 1)) != 0
+}
+
 /// Returns the usual name of a signal's number, such as `SIGKILL`.
 pub fn signal_name(number: i32) -> String {
     const NAMES: [(Signal, &str); 16] = [

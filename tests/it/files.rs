@@ -746,3 +746,15 @@ json.dump(text, open(path, 'w'))" || sed -i 's/^{$/{ \"design_metrics\": {\"orig
     assert_eq!(manifest["design_metrics"], json!({"originality_score": 0.5}));
     assert_eq!(manifest["status"], "succeeded");
 }
+
+#[test]
+fn a_stage_whose_log_was_cut_or_removed_does_not_succeed() {
+    for damage in ["rm -f", "truncate -s 0", "sed -i d"] {
+        let command = format!("echo before; sleep 0.1; {damage} \"$CODEX_ORCHESTRATOR_RUN_DIR\"/commands/*");
+        let repo = Fixture::with_commands(&[&command]);
+        let seen = repo.orchestrate("start");
+        assert_eq!(seen.code, 4, "{damage}: {seen}");
+        assert!(seen.stderr.contains("01-s1.ndjson"), "{damage}: {seen}");
+        assert_ne!(repo.only_manifest("0101")["status"], "succeeded", "{damage}");
+    }
+}

@@ -309,3 +309,18 @@ fn a_huge_environment_is_passed_on_and_one_that_is_too_large_fails_the_stage() {
     assert!(repo.path(manifest["commands"][0]["error_file"].as_str().expect("a note")).exists());
     assert_eq!(metrics(&repo, "t").len(), 1);
 }
+
+#[test]
+fn a_run_under_nohup_survives_its_terminal() {
+    let repo = Fixture::with_commands(&["echo > \"$HOME/going\"; read _ < \"$HOME/gate\""]);
+    let mut gate = Gate::new(&repo, "gate");
+    let program = env!("CARGO_BIN_EXE_git-orchestrate");
+    let running = spawn(repo.command("sh").args(["-c", "trap '' HUP; exec \"$0\" start", program]));
+    wait_for(&repo.beside("going"));
+    kill("-HUP", running.id());
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    gate.open();
+    let seen = ended(running);
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(repo.only_manifest("0101")["status"], "succeeded");
+}

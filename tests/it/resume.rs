@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, Seen, manifest};
-use crate::witness::{Gate, audit, audit_finished, ended, events, history, metrics, spawn, wait_for};
+use crate::witness::{
+    Gate, audit, audit_finished, ended, events, history, metrics, spawn, wait_for, wait_until,
+};
 
 /// The first stage counts how often it runs, the second fails as long as `FAIL` is set.
 fn repo() -> Fixture {
@@ -363,5 +365,24 @@ fn a_child_that_was_resumed_by_itself_has_no_twin() {
     let seen = repo.orchestrate(&format!("resume {}", id(outer)));
     assert_eq!(seen.code, 0, "{seen}");
     assert_eq!(manifest(outer)["child_runs"][0]["status"], "succeeded");
+    audit(&repo, "t");
+}
+
+#[test]
+fn a_live_run_whose_lease_was_removed_is_still_alive() {
+    let repo =
+        Fixture::with_commands(&["rm \"$CODEX_ORCHESTRATOR_RUN_DIR\"/.lease", "read _ < \"$HOME/gate\""]);
+    let mut gate = Gate::new(&repo, "gate");
+    let running = spawn(repo.program().args(["start", "--task", "t"]));
+    wait_until("the second stage", || {
+        repo.runs("t").first().is_some_and(|run| run.join("commands/02-s2.ndjson").exists())
+    });
+    let status = repo.orchestrate("status latest --task t --format json").json();
+    assert_eq!(status["dead"], false, "{status}");
+    let seen = resume(&repo, "");
+    assert_eq!(seen.code, 5, "{seen}");
+    gate.open();
+    let seen = ended(running);
+    assert_eq!(seen.code, 0, "{seen}");
     audit(&repo, "t");
 }

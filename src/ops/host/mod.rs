@@ -24,7 +24,7 @@ use crate::run::{metrics, summary};
 use crate::runner::{ChildEnd, Host, Outcome, Setup, Stream};
 use crate::store::lease::{Asked, Lease};
 use crate::store::pointers::pretty;
-use crate::store::recorder::Recorder;
+use crate::store::recorder::{RecordError, Recorder};
 use crate::store::{self, history};
 use crate::sys::digest::random_hex;
 use crate::sys::fs::{self, Appender, Durability, Lock};
@@ -300,6 +300,12 @@ impl Host for RunHost {
     fn tell(&mut self, event: Happened, index: usize) -> Result<()> {
         let at = self.now();
         tracing::debug!(run = self.run_id(), index, ?event, "told");
+        if let Happened::StageFinished(_) = &event
+            && let Some(log) = self.log.as_ref().filter(|log| !log.is_in_place())
+        {
+            // The stage has no verdict then, and runs again.
+            return Err(RecordError::Displaced(log.path().display().to_string()).into());
+        }
         self.recorder.record(event.clone(), at, index)?;
         if let Happened::StageFinished(end) = &event {
             self.log = None;
