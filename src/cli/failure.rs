@@ -152,6 +152,12 @@ impl Failure {
                         .to_owned(),
                 );
             }
+            Some(UnsafePath::Root(_)) => {
+                return Some(
+                    "set CODEX_ORCHESTRATOR_RUNS_DIR and CODEX_ORCHESTRATOR_OUT_DIR to folders of their own"
+                        .to_owned(),
+                );
+            }
             Some(UnsafePath::NoFolder(path)) => {
                 return Some(format!("move `{}` out of the way", path.display()));
             }

@@ -30,7 +30,7 @@ pub struct LogsArgs {
 
 pub fn run(ctx: &Context, args: LogsArgs) -> Result<ExitCode, Failure> {
     let LogsArgs { run, stage, task, follow, json } = args;
-    let options = LogsOptions { task, run: super::wanted(Some(&run))?, stage, follow };
+    let options = LogsOptions { task, run: super::wanted(Some(&run))?, stage, follow, children: !json };
     let terminal = render::printer::stdout_is_terminal();
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     logs(ctx, &options, |line| {

@@ -28,7 +28,7 @@ pub struct PlanArgs {
 
 pub fn run(ctx: &Context, args: PlanArgs) -> Result<ExitCode, Failure> {
     let PlanArgs { pipeline, task: _, target, format } = args;
-    let plan = plan(ctx, &PlanOptions { pipeline, target })?;
+    let plan = plan(ctx, &PlanOptions { pipeline, target, target_of_environment: true })?;
     printer::answer(&Planned(&plan), format.into())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -15,6 +15,9 @@ pub struct PlanOptions {
     pub pipeline: Option<PipelineId>,
     /// The stage that is to run alone.
     pub target: Option<String>,
+    /// Whether `CODEX_ORCHESTRATOR_TARGET_STAGE` stands in for a target that is not given. A run that
+    /// goes on is about what it was about when it began.
+    pub target_of_environment: bool,
 }
 
 /// Returns the plan. Writes nothing.
@@ -27,7 +30,7 @@ pub fn plan(ctx: &Context, options: &PlanOptions) -> Result<Plan> {
     };
     let builtins = |id: &PipelineId| builtin::find(id, &read);
     let pipeline = plan::choose(&config, &builtins, options.pipeline.as_ref())?;
-    let variable = ctx.env.get(plan::TARGET_VARIABLE);
+    let variable = ctx.env.get(plan::TARGET_VARIABLE).filter(|_| options.target_of_environment);
     let target = Target::named(options.target.as_deref(), variable);
     Ok(Plan::new(&config, &builtins, pipeline, target.as_ref())?)
 }

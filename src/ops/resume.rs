@@ -65,7 +65,14 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
         detail: None,
     };
     let manifest = &state.manifest;
-    let target = options.target.clone().or_else(|| manifest.plan.as_ref()?.only.clone());
+    let only = manifest.plan.as_ref().and_then(|plan| plan.only.clone());
+    if let Some(target) = options.target.as_ref().filter(|_| only.is_none() && manifest.plan.is_some()) {
+        let message = format!("run `{}` is about its whole pipeline, not about `{target}` alone", found.run);
+        return Err(Refusal::new(Kind::Usage, message)
+            .hint(format!("`git orchestrate start --target {target}` makes a run of that stage"))
+            .into());
+    }
+    let target = options.target.clone().or(only);
     let pipeline = manifest.pipeline_id.parse().ok();
     if pipeline.as_ref().is_some_and(|id: &crate::id::PipelineId| id.as_str() == "exec") || pipeline.is_none()
     {
@@ -94,8 +101,8 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
         .hint("`git orchestrate start` makes a new run")
         .into());
     }
-    let plan =
-        plan::plan(ctx, &PlanOptions { pipeline, target }).context("cannot plan what is left of the run")?;
+    let plan = plan::plan(ctx, &PlanOptions { pipeline, target, target_of_environment: false })
+        .context("cannot plan what is left of the run")?;
     verify_plan(&found, manifest, &plan)?;
     let shared = Rc::new(Shared::new(ctx, found.task.clone(), &plan, watch.clone())?);
     if only_record {

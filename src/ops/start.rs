@@ -33,7 +33,10 @@ pub struct RunOutcome {
 
 /// Runs a pipeline. `watch` is told everything as it happens.
 pub fn start(ctx: &Context, options: StartOptions, watch: SharedWatch) -> Result<RunOutcome> {
-    let plan = super::plan::plan(ctx, &PlanOptions { pipeline: options.pipeline, target: options.target })?;
+    let plan = super::plan::plan(
+        ctx,
+        &PlanOptions { pipeline: options.pipeline, target: options.target, target_of_environment: true },
+    )?;
     ctx.layout.check(&options.task)?;
     let shared = Rc::new(Shared::new(ctx, options.task, &plan, watch)?);
     with_interrupts(async |interrupts| {

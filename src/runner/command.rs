@@ -6,9 +6,10 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessSession};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use super::interrupt::{Interrupt, Interrupts};
 use super::log::Lines;
@@ -57,16 +58,21 @@ pub(super) async fn run(
     host.log(&lines)?;
 
     let clock = Instant::now();
+    let before = process::reap_adopted(None);
     let exit = match spawn(action, &setup) {
         Ok(mut child) => {
             let leader = child.id().unwrap_or_default();
-            let result = drive(&mut child, leader, index, &mut watched, host, interrupts).await;
+            let result = drive(&mut *child, leader, index, &mut watched, host, interrupts).await;
             if result.is_err() {
                 // The evidence cannot be kept: nothing may go on unseen.
                 process::kill_run(host.run_id(), leader);
             }
-            let exit = result?;
-            process::reap_adopted(None);
+            let mut exit = result?;
+            if process::reap_adopted(None) > before {
+                // What is only just ending is not left behind.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                exit.leaked |= process::reap_adopted(None) > before;
+            }
             Exit::Ended(exit)
         }
         Err(err) => Exit::NotStarted(spawn_error(&err, &setup)),
@@ -79,13 +85,14 @@ fn new_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-fn spawn(action: &Action, setup: &Setup) -> io::Result<Child> {
+fn spawn(action: &Action, setup: &Setup) -> io::Result<Box<dyn ChildWrapper>> {
     // An explicit check: the error of a spawn does not tell a missing folder from a missing shell.
     if !setup.cwd.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotADirectory, "the folder to run in does not exist"));
     }
     #[expect(clippy::disallowed_methods, reason = "this is where stages become processes")]
-    Command::new("/bin/sh")
+    let mut command = Command::new("/bin/sh");
+    command
         .arg("-c")
         .arg(&action.command)
         .env_clear()
@@ -93,9 +100,10 @@ fn spawn(action: &Action, setup: &Setup) -> io::Result<Child> {
         .current_dir(&setup.cwd)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
+        .stderr(Stdio::piped());
+    // A session of its own is a process group of its own, and has no terminal: what asks one for a
+    // password gets an error, and would be stopped for ever otherwise.
+    Ok(CommandWrap::from(command).wrap(ProcessSession).spawn()?.into_inner())
 }
 
 fn spawn_error(err: &io::Error, setup: &Setup) -> String {
@@ -115,7 +123,7 @@ struct Ending {
 
 /// Reads both streams until the command has ended and its output is complete.
 async fn drive(
-    child: &mut Child,
+    child: &mut dyn ChildWrapper,
     leader: u32,
     index: usize,
     watched: &mut Watched,
@@ -124,8 +132,8 @@ async fn drive(
 ) -> Result<Ending> {
     let process_started = process::started(leader).unwrap_or_default();
     host.tell(Happened::StageSpawned { pid: leader, process_started }, index)?;
-    let mut stdout = child.stdout.take();
-    let mut stderr = child.stderr.take();
+    let mut stdout = child.stdout().take();
+    let mut stderr = child.stderr().take();
     let mut out_buffer = vec![0; READ_BYTES];
     let mut err_buffer = vec![0; READ_BYTES];
     let mut heartbeat = heartbeat();
@@ -400,7 +408,9 @@ fn finish(
             Some(format!("Stage '{title}' was ended by {signal}."))
         }
         (StageStatus::Failed, ..) => Some(format!("Stage '{title}' failed with exit code {exit_code}.")),
-        _ if leaked => Some(format!("Stage '{title}' left background processes that hold its output open.")),
+        _ if leaked => Some(format!(
+            "Stage '{title}' left background processes running: what they do is in no evidence."
+        )),
         _ => None,
     };
     let handle_id = new_id();

@@ -90,6 +90,19 @@ impl Interrupts {
         next
     }
 
+    /// Takes note of signals that have come while nobody waited for one.
+    pub async fn catch_up(&mut self) {
+        // The handlers tell the runtime, and the runtime tells us when it is given the turn.
+        tokio::task::yield_now().await;
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.next() => {}
+                () = std::future::ready(()) => return,
+            }
+        }
+    }
+
     /// Returns the first signal that asked for an end.
     pub fn first(&self) -> Option<Interrupt> {
         self.seen

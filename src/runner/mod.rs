@@ -117,6 +117,7 @@ pub async fn execute(plan: &Plan, host: &mut dyn Host, interrupts: &mut Interrup
             Action::Command(action) => command::run(planned, action, host, interrupts).await?,
             Action::Subpipeline { optional, .. } => subpipeline(planned, *optional, host, interrupts).await?,
         };
+        interrupts.catch_up().await;
         if let Some(signal) = interrupts.seen() {
             return Ok(cancelled(&signal));
         }

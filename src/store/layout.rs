@@ -23,6 +23,8 @@ pub enum UnsafePath {
     Link(PathBuf),
     #[error("`{}` is no folder", .0.display())]
     NoFolder(PathBuf),
+    #[error("`{}` cannot hold runs: it holds the project itself", .0.display())]
+    Root(PathBuf),
 }
 
 impl Layout {
@@ -100,6 +102,10 @@ impl Layout {
     /// Checks the folders that a run of `task` is about to write to, as far as they exist: none may
     /// be a symbolic link below the root, or a repository could make us write elsewhere.
     pub fn check(&self, task: &TaskId) -> Result<(), UnsafePath> {
+        // Nothing could hide runs from git there, and each of them would look like a change.
+        if let Some(root) = [&self.runs, &self.out].into_iter().find(|dir| self.root.starts_with(dir)) {
+            return Err(UnsafePath::Root(root.clone()));
+        }
         let runs = [&self.runs, &self.task(task), &self.task(task).join("cli"), &self.task(task).join("mcp")];
         for path in runs.into_iter().chain([
             &self.task(task).join("metrics"),

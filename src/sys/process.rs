@@ -154,16 +154,19 @@ fn is_marked(pid: u32, wanted: impl Fn(&[&[u8]]) -> bool) -> bool {
         .any(|value| wanted(&value.split(|byte| *byte == b':').collect::<Vec<_>>()))
 }
 
-/// Reaps adopted children that have ended. Leaves `except` to whoever waits for it.
-pub fn reap_adopted(except: Option<u32>) {
-    let Ok(children) = fs::read_to_string("/proc/thread-self/children") else { return };
-    for pid in children.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()) {
-        if Some(pid) != except
-            && let Some(pid) = Pid::from_raw(pid as i32)
-        {
-            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG);
-        }
-    }
+/// Reaps adopted children that have ended. Leaves `except` to whoever waits for it. Returns how many
+/// others live on.
+pub fn reap_adopted(except: Option<u32>) -> usize {
+    let Ok(children) = fs::read_to_string("/proc/thread-self/children") else { return 0 };
+    let others = children.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok());
+    others
+        .filter(|pid| Some(*pid) != except)
+        .filter_map(|pid| Pid::from_raw(pid as i32))
+        .filter(|pid| {
+            let waited = rustix::process::waitpid(Some(*pid), rustix::process::WaitOptions::NOHANG);
+            matches!(waited, Ok(None))
+        })
+        .count()
 }
 
 /// Whether this process ignores a signal, as `nohup` makes it do.

@@ -173,3 +173,19 @@ fn a_guard_in_its_shadow_lets_everything_through_and_says_so() {
     assert_eq!(privacy["decisions"][1]["reason"], "shadow-mode");
     assert_eq!(privacy["totals"]["redacted_frames"], 0);
 }
+
+#[test]
+fn the_log_of_a_child_stands_where_the_child_began() {
+    let repo = Fixture::with_config(&serde_json::json!({"pipelines": [
+        {"id": "diagnostics", "title": "Outer", "guardrailsRequired": false, "stages": [
+            {"kind": "command", "id": "before", "command": "echo before"},
+            {"kind": "subpipeline", "id": "inner", "pipeline": "inner"},
+            {"kind": "command", "id": "after", "command": "echo after"},
+        ]},
+        {"id": "inner", "title": "Inner", "guardrailsRequired": false,
+         "stages": [{"kind": "command", "id": "s", "command": "echo within"}]},
+    ]}));
+    assert_eq!(repo.orchestrate("start").code, 0);
+    assert_eq!(repo.orchestrate("logs").stdout, "before\nwithin\nafter\n");
+    assert_eq!(repo.orchestrate("logs -f").stdout, "before\nwithin\nafter\n");
+}

@@ -324,3 +324,39 @@ fn a_run_under_nohup_survives_its_terminal() {
     assert_eq!(seen.code, 0, "{seen}");
     assert_eq!(repo.only_manifest("0101")["status"], "succeeded");
 }
+
+#[test]
+fn a_background_process_that_is_quiet_is_reported_too() {
+    let repo = Fixture::with_commands(&["sleep 1000 > /dev/null 2>&1 & echo $! > \"$HOME/pid\""]);
+    let seen = repo.orchestrate("start --task t");
+    let pid = wait_for(&repo.beside("pid"));
+    kill("-KILL", pid.parse().expect("a pid"));
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(events(&only_run(&repo), "stage:finished")[0]["leaked"], true);
+}
+
+#[test]
+fn a_signal_that_comes_with_the_end_of_the_last_stage_is_heard() {
+    for _ in 0..5 {
+        let repo = Fixture::with_commands(&["kill -INT $PPID"]);
+        let seen = repo.orchestrate("start --task t");
+        assert_eq!(seen.code, 130, "{seen}");
+    }
+}
+
+#[test]
+fn a_stage_that_asks_the_terminal_gets_an_error_and_does_not_hang() {
+    let repo = Fixture::with_commands(&["if read x < /dev/tty; then exit 1; else echo no terminal; fi"]);
+    let mut script = repo.command("script");
+    script.args([
+        "-qec",
+        &format!("'{}' start --task t", env!("CARGO_BIN_EXE_git-orchestrate")),
+        "/dev/null",
+    ]);
+    // The program `script` gives a terminal; without it there is none to ask.
+    if script.output().is_err() {
+        return;
+    }
+    assert!(printed(&only_run(&repo)).contains("no terminal"));
+    assert_eq!(manifest(&only_run(&repo))["status"], "succeeded");
+}

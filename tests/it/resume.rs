@@ -386,3 +386,15 @@ fn a_live_run_whose_lease_was_removed_is_still_alive() {
     assert_eq!(seen.code, 0, "{seen}");
     audit(&repo, "t");
 }
+
+#[test]
+fn a_resume_is_about_what_the_run_was_about() {
+    let (repo, run) = failed();
+    let seen = repo.see(repo.program().args(["resume", "--task", "t", "--target", "two"]).env("FAIL", "0"));
+    assert_eq!(seen.code, 2, "{seen}");
+    assert!(seen.stderr.contains("whole pipeline"), "{seen}");
+    assert_eq!(manifest(&run)["status"], "failed");
+    let seen =
+        repo.see(repo.program().args(["resume", "--task", "t"]).env("CODEX_ORCHESTRATOR_TARGET_STAGE", "s1"));
+    assert_eq!(seen.code, 0, "{seen}");
+}

@@ -636,3 +636,16 @@ fn a_runs_folder_elsewhere_in_the_worktree_is_hidden_too() {
         assert!(repo.path(dir).join("0101/metrics.json").exists(), "{dir}");
     }
 }
+
+#[test]
+fn runs_beside_the_files_of_the_project_are_refused() {
+    for variable in ["CODEX_ORCHESTRATOR_RUNS_DIR", "CODEX_ORCHESTRATOR_OUT_DIR"] {
+        for dir in [".", "..", "/"] {
+            let repo = Fixture::new("passing");
+            let seen = repo.see(repo.program().arg("start").env(variable, dir));
+            assert_eq!(seen.code, 2, "{variable}={dir}: {seen}");
+            assert!(seen.stderr.contains("hint: "), "{seen}");
+            assert_eq!(repo.git(&["status", "--short"]), "");
+        }
+    }
+}

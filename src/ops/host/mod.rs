@@ -309,7 +309,10 @@ impl Host for RunHost {
         self.recorder.record(event.clone(), at, index)?;
         if let Happened::StageFinished(end) = &event {
             self.log = None;
-            self.keep_decisions(end)?;
+            if let Err(err) = self.keep_decisions(end) {
+                // The manifest holds the decisions too.
+                self.shared.warn("the decisions of the masking were not written", err);
+            }
         }
         self.shared.watch.borrow_mut().event(self.depth, self.recorder.manifest(), &event, index);
         Ok(())
