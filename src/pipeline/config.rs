@@ -126,13 +126,11 @@ impl<'f> Reader<'f> {
             let said = shown(&err.kind().to_string());
             // The parser's sentences begin with a capital letter, ours do not.
             let said = said[..1].to_lowercase() + &said[1..];
-            let hint =
-                "the file is strict JSON: no comments, no trailing commas, names and texts in double quotes";
-            self.error(range.start..range.end, Problem::Json(said)).with_hint(Some(hint.to_owned()))
+            self.error(range.start..range.end, Problem::Json(said))
         })?;
         let value = parsed.value.ok_or_else(|| {
             self.error(0..0, Problem::Json("the file is empty".to_owned()))
-                .with_hint(Some("the smallest configuration is `{}`".to_owned()))
+                .with_hint("the smallest configuration is `{}`")
         })?;
         // The parser above knows where things are, and takes a little more than JSON, such as raw line
         // breaks in a text. Other programs that read the file would not.
@@ -169,8 +167,7 @@ impl<'f> Reader<'f> {
                 return Err(self
                     .error(pipeline.id_at, Problem::DuplicatePipeline { id })
                     .with_label("second")
-                    .with_context(first.id_at.clone(), "first")
-                    .with_hint(Some("rename one of them, or remove it".to_owned())));
+                    .with_context(first.id_at.clone(), "first"));
             }
             read.push(pipeline);
         }
@@ -180,9 +177,7 @@ impl<'f> Reader<'f> {
                 let id: PipelineId = self.id(value, "defaultPipeline")?;
                 if !by_id.contains_key(&id) && !builtin::IDS.contains(&id.as_str()) {
                     let hint = pipelines_hint(&id, &read);
-                    return Err(self
-                        .error(span(value), Problem::UnknownDefault { id })
-                        .with_hint(Some(hint)));
+                    return Err(self.error(span(value), Problem::UnknownDefault { id }).with_hint(hint));
                 }
                 Some(id)
             }
@@ -237,27 +232,23 @@ impl<'f> Reader<'f> {
         if let Some(Value::StringLit(kind)) = fields.get("kind")
             && kind.value == "manual"
         {
-            let hint = "remove the stage, or make it a `command` that checks what was done by hand";
-            return Err(self
-                .error(kind.range.start..kind.range.end, Problem::ManualStage)
-                .with_hint(Some(hint.to_owned())));
+            return Err(self.error(kind.range.start..kind.range.end, Problem::ManualStage));
         }
         fields.only(&[STAGE_KEYS, COMMAND_KEYS, SUBPIPELINE_KEYS].concat(), |_| None)?;
         let Some(kind_value) = fields.get("kind") else {
             let likely = if fields.get("pipeline").is_some() { "subpipeline" } else { "command" };
-            return Err(fields.missing("kind").with_hint(Some(format!("add `\"kind\": \"{likely}\"`"))));
+            return Err(fields.missing("kind").with_hint(format!("add `\"kind\": \"{likely}\"`")));
         };
         let kind = self.text(kind_value, "`kind`")?;
         let (kind, own, other, other_kind) = match kind {
             "command" => ("a stage of kind `command`", COMMAND_KEYS, SUBPIPELINE_KEYS, "subpipeline"),
             "subpipeline" => ("a stage of kind `subpipeline`", SUBPIPELINE_KEYS, COMMAND_KEYS, "command"),
             _ => {
-                let hint = match nearest(kind, ["command", "subpipeline"]) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => "kinds: command, subpipeline".to_owned(),
-                };
-                let problem = Problem::UnknownKind { kind: kind.to_owned() };
-                return Err(self.error(span(kind_value), problem).with_hint(Some(hint)));
+                let error = self.error(span(kind_value), Problem::UnknownKind { kind: kind.to_owned() });
+                return Err(match nearest(kind, ["command", "subpipeline"]) {
+                    Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+                    None => error,
+                });
             }
         };
         let fields = Fields { within: kind, ..fields };
@@ -292,9 +283,7 @@ impl<'f> Reader<'f> {
                 let name = property.name.as_str();
                 let at = name_span(property);
                 if name.is_empty() || name.contains(['=', '\0']) {
-                    let hint = "a name is not empty, and holds neither `=` nor NUL".to_owned();
-                    let problem = Problem::VariableName { name: name.to_owned() };
-                    return Err(self.error(at, problem).with_hint(Some(hint)));
+                    return Err(self.error(at, Problem::VariableName { name: name.to_owned() }));
                 }
                 env.insert(name.to_owned(), self.variable(name, &property.value)?);
             }
@@ -401,6 +390,7 @@ impl<'f> Reader<'f> {
     }
 
     fn wrong_type(&self, value: &Value<'_>, what: String, expected: &'static str) -> ConfigError {
+        let scalar = expected != "an object" && expected != "a list";
         let (found, hint) = match value {
             Value::StringLit(text) if matches!(&*text.value, "true" | "false") => {
                 ("a text", Some("remove the quotes"))
@@ -412,8 +402,11 @@ impl<'f> Reader<'f> {
             Value::Array(_) => ("a list", None),
             Value::NullKeyword(_) => ("`null`", Some("to leave a value out, leave out its key")),
         };
-        let hint = hint.filter(|_| expected != "an object" && expected != "a list").map(str::to_owned);
-        self.error(span(value), Problem::WrongType { what, expected, found }).with_hint(hint)
+        let error = self.error(span(value), Problem::WrongType { what, expected, found });
+        match hint {
+            Some(hint) if scalar => error.with_hint(hint),
+            _ => error,
+        }
     }
 
     /// Finds what keeps single pipelines from running: at most one flaw for each.
@@ -430,10 +423,7 @@ impl<'f> Reader<'f> {
     fn own_flaw(&self, read: &Read, all: &[Read], by_id: &HashMap<PipelineId, usize>) -> Option<ConfigError> {
         let id = &read.pipeline.id;
         if read.pipeline.stages.is_empty() {
-            return Some(
-                self.error(read.stages_at.clone(), Problem::NoStages { id: id.clone() })
-                    .with_hint(Some("a run of nothing would prove nothing: add a stage".to_owned())),
-            );
+            return Some(self.error(read.stages_at.clone(), Problem::NoStages { id: id.clone() }));
         }
         let mut seen: HashMap<&StageId, &Range<usize>> = HashMap::new();
         for (stage, at) in read.pipeline.stages.iter().zip(&read.stage_ids_at) {
@@ -441,10 +431,7 @@ impl<'f> Reader<'f> {
                 let problem =
                     Problem::DuplicateStage { pipeline: id.clone(), stage: stage.id.as_str().to_owned() };
                 return Some(
-                    self.error(at.clone(), problem)
-                        .with_label("second")
-                        .with_context(first.clone(), "first")
-                        .with_hint(Some("a target and a record could mean either: rename one".to_owned())),
+                    self.error(at.clone(), problem).with_label("second").with_context(first.clone(), "first"),
                 );
             }
         }
@@ -454,7 +441,7 @@ impl<'f> Reader<'f> {
                 && !builtin::IDS.contains(&call.pipeline.as_str())
         })?;
         let problem = Problem::UnknownPipeline { id: missing.pipeline.clone() };
-        Some(self.error(missing.at.clone(), problem).with_hint(Some(pipelines_hint(&missing.pipeline, all))))
+        Some(self.error(missing.at.clone(), problem).with_hint(pipelines_hint(&missing.pipeline, all)))
     }
 
     /// Finds pipelines that lead back to themselves. Of every circle at least one pipeline is found,
@@ -516,7 +503,7 @@ impl<'f> Reader<'f> {
                 for member in members[turn..].iter().chain(&members[..turn]).skip(1).take(4) {
                     error = error.with_context(call(member).at.clone(), String::new());
                 }
-                error.with_hint(Some("remove one of these calls".to_owned()))
+                error
             });
         }
     }
@@ -547,7 +534,7 @@ impl<'a, 't> Fields<'a, 't> {
                 None => format!("known keys: {}", listing(known.iter().copied())),
             });
             let problem = Problem::UnknownKey { key: key.to_owned(), within: self.within };
-            return Err(self.reader().error(name_span(property), problem).with_hint(Some(hint)));
+            return Err(self.reader().error(name_span(property), problem).with_hint(hint));
         }
         Ok(())
     }
@@ -950,9 +937,13 @@ mod tests {
                 r#"{"pipelines": [{"id": "p", "stages": [{"pipeline": "x"}]}]}"#.to_owned(),
                 "add `\"kind\": \"subpipeline\"`",
             ),
+            (r#"{"pipelines": [{"id": "p"}]}"#.to_owned(), "add `\"stages\": [ … ]`"),
+            (r#"{"pipelines": {}}"#.to_owned(), "write a list: `[ … ]`, also around a single entry"),
+            (with_stage_keys(r#""cwd": " ""#), "leave out `cwd` to run in the root of the worktree"),
+            (with_stage_keys(r#""env": {"": "x"}"#), "a name is not empty, and holds neither `=` nor NUL"),
         ];
         for (text, hint) in cases {
-            assert_eq!(error(&text).hint(), Some(hint), "{text}");
+            assert_eq!(error(&text).hint(), hint, "{text}");
         }
     }
 
@@ -1136,8 +1127,7 @@ mod tests {
 
     fn check_error(error: &ConfigError, text: &str) {
         assert!(error.line() <= text.lines().count().max(1) + 1);
-        let seen =
-            [error.to_string(), error.render(false), error.hint().unwrap_or_default().to_owned()].concat();
+        let seen = [error.to_string(), error.render(false), error.hint().to_owned()].concat();
         assert!(!seen.chars().any(|c| c.is_control() && c != '\n'), "{seen:?}");
     }
 

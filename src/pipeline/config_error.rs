@@ -22,7 +22,7 @@ struct Inner {
     label: String,
     /// Other places that explain the problem, each with its label.
     context: Vec<(Range<usize>, String)>,
-    hint: Option<String>,
+    hint: String,
 }
 
 /// The file as it was read; errors share it, and count lines only when they are shown.
@@ -76,6 +76,71 @@ pub enum Problem {
     },
 }
 
+impl Problem {
+    /// Returns what to do about it, as far as the problem alone tells.
+    fn hint(&self) -> String {
+        match self {
+            Self::TooLarge { .. } => "move what is long into scripts that stages call".to_owned(),
+            Self::Json(_) => {
+                "the file is strict JSON: no comments, no trailing commas, names and texts in double quotes"
+                    .to_owned()
+            }
+            Self::UnknownKey { .. } => "remove it".to_owned(),
+            Self::DuplicateKey { .. } => {
+                "keep the one that is meant: readers of JSON differ in which of two they take".to_owned()
+            }
+            Self::MissingKey { key, .. } => format!("add `\"{key}\": {}`", placeholder(key)),
+            Self::WrongType { expected, .. } => format!("write {}", form_of(expected)),
+            Self::Blank { key } => match *key {
+                "cwd" => "leave out `cwd` to run in the root of the worktree".to_owned(),
+                _ => "write what the shell is to run, such as `\"make test\"`".to_owned(),
+            },
+            Self::Nul { .. } => "remove `\\u0000`".to_owned(),
+            Self::VariableName { .. } => "a name is not empty, and holds neither `=` nor NUL".to_owned(),
+            Self::Id { flaw, .. } => match flaw {
+                Flaw::Empty => "name it for what it does, such as `build`".to_owned(),
+                Flaw::TooLong => "the `title` has room for a long description".to_owned(),
+                Flaw::Taken => "choose another name".to_owned(),
+                Flaw::Control | Flaw::Reserved | Flaw::LeadingDot | Flaw::Slash => {
+                    "letters, digits, `-`, `_` and `.` between them are always safe".to_owned()
+                }
+            },
+            Self::UnknownKind { .. } => "kinds: command, subpipeline".to_owned(),
+            Self::ManualStage => {
+                "remove the stage, or make it a `command` that checks what was done by hand".to_owned()
+            }
+            Self::DuplicatePipeline { .. } => "rename one of them, or remove it".to_owned(),
+            Self::DuplicateStage { .. } => "a target and a record could mean either: rename one".to_owned(),
+            Self::NoStages { .. } => "a run of nothing would prove nothing: add a stage".to_owned(),
+            Self::UnknownPipeline { .. } | Self::UnknownDefault { .. } => {
+                "name one that exists, or add it to `pipelines`".to_owned()
+            }
+            Self::Cycle { .. } => "remove one of these calls".to_owned(),
+        }
+    }
+}
+
+/// Returns an example of the value of a key that may not be missing.
+fn placeholder(key: &str) -> &'static str {
+    match key {
+        "kind" => "\"command\"",
+        "command" => "\"make test\"",
+        "stages" => "[ … ]",
+        "pipeline" => "\"diagnostics\"",
+        _ => "\"build\"",
+    }
+}
+
+/// Returns how a value of the kind that was expected is written.
+fn form_of(expected: &str) -> &str {
+    match expected {
+        "a text" => "it in double quotes: `\"…\"`",
+        "a list" => "a list: `[ … ]`, also around a single entry",
+        "an object" => "an object: `{ \"key\": … }`",
+        other => other,
+    }
+}
+
 fn circle(path: &[PipelineId]) -> String {
     let name = |id: &PipelineId| shown(id.as_str());
     if path.len() > 12 {
@@ -90,13 +155,14 @@ fn circle(path: &[PipelineId]) -> String {
 impl ConfigError {
     pub(super) fn new(source: &Source, at: Range<usize>, problem: Problem) -> Self {
         let source = source.clone();
+        let hint = problem.hint();
         Self(Box::new(Inner {
             source,
             problem,
             primary: at,
             label: String::new(),
             context: Vec::new(),
-            hint: None,
+            hint,
         }))
     }
 
@@ -110,8 +176,9 @@ impl ConfigError {
         self
     }
 
-    pub(super) fn with_hint(mut self, hint: Option<String>) -> Self {
-        self.0.hint = hint;
+    /// Replaces the hint by one that knows more of the file.
+    pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = hint.into();
         self
     }
 
@@ -121,8 +188,8 @@ impl ConfigError {
     }
 
     /// Returns what to do about it.
-    pub fn hint(&self) -> Option<&str> {
-        self.0.hint.as_deref()
+    pub fn hint(&self) -> &str {
+        &self.0.hint
     }
 
     /// Returns the line of the problem, from 1.
@@ -169,9 +236,7 @@ impl ConfigError {
                     .annotations(annotations),
             );
         }
-        if let Some(hint) = hint {
-            group = group.element(Level::HELP.with_name("hint").message(hint.as_str()));
-        }
+        group = group.element(Level::HELP.with_name("hint").message(hint.as_str()));
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         renderer.render(&[group])
     }
@@ -298,6 +363,8 @@ mod tests {
           |   -----------      ^^^^^^^^^^^ second
           |   |
           |   first
+          |
+          = hint: keep the one that is meant: readers of JSON differ in which of two they take
         "#);
     }
 
@@ -335,6 +402,8 @@ mod tests {
           |
         1 | { "␛]0;owned␇�31m�": 1, "x�": 2 }
           |    ^
+          |
+          = hint: the file is strict JSON: no comments, no trailing commas, names and texts in double quotes
         "#);
     }
 

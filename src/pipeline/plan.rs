@@ -124,7 +124,7 @@ impl PlanError {
             }
             Self::NoStages(_) => Some("a run of nothing would prove nothing: add a stage".to_owned()),
             Self::TooDeep(_) | Self::TooLong(_) => None,
-            Self::Config(error) => error.hint().map(str::to_owned),
+            Self::Config(error) => Some(error.hint().to_owned()),
             Self::Builtin(error) => Some(error.hint()),
         }
     }

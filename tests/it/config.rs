@@ -56,6 +56,8 @@ fn a_wrong_type_is_shown_where_it_stands() {
       |
     2 |   {"kind": "command", "id": "a", "title": "A", "command": "true", "allowFailure": "yes"}
       |                                                                                   ^^^^^
+      |
+      = hint: write `true` or `false`
     [exit: 2]
     "#);
 }
@@ -75,6 +77,8 @@ fn a_missing_id_is_shown() {
       |
     2 |   {"kind": "command", "title": "A", "command": "true"}
       |   ^
+      |
+      = hint: add `"id": "build"`
     [exit: 2]
     "#);
 }
