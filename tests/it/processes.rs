@@ -24,7 +24,9 @@ fn only_run(repo: &Fixture) -> PathBuf {
 }
 
 fn start(repo: &Fixture) -> Child {
-    spawn(repo.program().args(["start", "--task", "t"]))
+    // The tests themselves may run under `nohup`, and what is ignored is inherited.
+    let program = repo.program().get_program().to_owned();
+    spawn(repo.command("env").arg("--default-signal=HUP").arg(program).args(["start", "--task", "t"]))
 }
 
 /// Returns what the stages of the only run printed.
