@@ -9,6 +9,7 @@ mod start;
 mod status;
 
 use std::io::IsTerminal;
+use std::num::NonZeroU16;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -17,6 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::id::RunId;
 use crate::ops::Context;
 use crate::ops::host::SharedWatch;
+use crate::ops::start::Pace;
 use crate::render::printer;
 use crate::render::progress::{Mode, Progress};
 use crate::store::catalog::Wanted;
@@ -96,6 +98,23 @@ fn wanted(text: Option<&str>) -> Result<Wanted, Failure> {
     match text {
         None | Some("latest") => Ok(Wanted::Latest),
         Some(text) => Ok(Wanted::Id(text.parse::<RunId>().map_err(anyhow::Error::from)?)),
+    }
+}
+
+/// How much happens at the same time
+#[derive(Clone, Copy, Debug, Args)]
+struct PaceArgs {
+    /// Run up to this many commands at the same time; by default the configuration's `jobs`, else 1
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<NonZeroU16>,
+    /// After a failure, go on with what does not depend on it
+    #[arg(long, short)]
+    keep_going: bool,
+}
+
+impl From<PaceArgs> for Pace {
+    fn from(PaceArgs { jobs, keep_going }: PaceArgs) -> Self {
+        Self { jobs, keep_going }
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::failure::Failure;
 use super::start::exit_code;
-use super::{Format, ProgressArgs, RunArg};
+use super::{Format, PaceArgs, ProgressArgs, RunArg};
 use crate::id::TaskId;
 use crate::ops::Context;
 use crate::ops::resume::{ResumeOptions, resume};
@@ -34,6 +34,8 @@ pub struct ResumeArgs {
     /// Go on although the tree has changed since the run began; its evidence is void
     #[arg(long)]
     moved_tree: bool,
+    #[command(flatten)]
+    pace: PaceArgs,
     /// How the answer looks
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -42,8 +44,9 @@ pub struct ResumeArgs {
 }
 
 pub fn run(ctx: &Context, args: ResumeArgs) -> Result<ExitCode, Failure> {
-    let ResumeArgs { run, task, token, actor, reason, target, moved_tree, format, progress } = args;
-    let options = ResumeOptions { task, run: run.wanted()?, token, actor, reason, target, moved_tree };
+    let ResumeArgs { run, task, token, actor, reason, target, moved_tree, pace, format, progress } = args;
+    let (run, pace) = (run.wanted()?, pace.into());
+    let options = ResumeOptions { task, run, token, actor, reason, target, moved_tree, pace };
     let outcome = resume(ctx, options, progress.watch(&ctx.env, format))?;
     printer::answer(&Finished { manifest: &outcome.manifest, word: "resumed" }, format.into())?;
     Ok(exit_code(&outcome))

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::failure::Failure;
-use super::{Format, ProgressArgs};
+use super::{Format, PaceArgs, ProgressArgs};
 use crate::id::{PipelineId, RunId, TaskId};
 use crate::ops::Context;
 use crate::ops::start::{RunOutcome, StartOptions, start};
@@ -28,6 +28,8 @@ pub struct StartArgs {
     /// Recorded as the run's approval policy
     #[arg(long, value_name = "POLICY")]
     approval_policy: Option<String>,
+    #[command(flatten)]
+    pace: PaceArgs,
     /// How the answer looks
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -36,8 +38,8 @@ pub struct StartArgs {
 }
 
 pub fn run(ctx: &Context, args: StartArgs) -> Result<ExitCode, Failure> {
-    let StartArgs { pipeline, task, target, parent_run, approval_policy, format, progress } = args;
-    let options = StartOptions { task, pipeline, target, parent_run, approval_policy };
+    let StartArgs { pipeline, task, target, parent_run, approval_policy, pace, format, progress } = args;
+    let options = StartOptions { task, pipeline, target, parent_run, approval_policy, pace: pace.into() };
     let outcome = start(ctx, options, progress.watch(&ctx.env, format))?;
     printer::answer(&Finished { manifest: &outcome.manifest, word: "finished" }, format.into())?;
     Ok(exit_code(&outcome))

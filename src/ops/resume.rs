@@ -1,5 +1,6 @@
 //! `resume`: go on with a run that did not finish.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use rustix::process::Signal;
 
 use super::host::{Masking, RunHost, Shared, SharedWatch};
 use super::plan::{self, PlanOptions};
-use super::start::{RunOutcome, with_interrupts};
+use super::start::{Pace, RunOutcome, with_interrupts};
 use super::verify::{self, Sections, adopted};
 use super::which;
 use super::{Context, Kind, Refusal};
@@ -38,6 +39,8 @@ pub struct ResumeOptions {
     pub target: Option<String>,
     /// Whether to go on although the tree has changed since the run began.
     pub moved_tree: bool,
+    /// That of the start by default.
+    pub pace: Pace,
 }
 
 /// Goes on with a run: keeps the stages that finished, and runs the others.
@@ -104,10 +107,11 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     let plan = plan::plan(ctx, &PlanOptions { pipeline, target, target_of_environment: false })
         .context("cannot plan what is left of the run")?;
     verify_plan(&found, manifest, &plan)?;
+    let limits = pace(options.pace, manifest).limits(&plan);
     let shared = Rc::new(Shared::new(ctx, found.task.clone(), &plan, watch.clone())?);
     if only_record {
         let recorder = adopt(&found, state.manifest, foreign, lease)?;
-        let manifest = RunHost::reopen(shared, plan, recorder).record_end(true)?;
+        let manifest = RunHost::reopen(shared, plan, recorder, limits).record_end(true)?;
         return Ok(RunOutcome { manifest, interrupt: None });
     }
     let moved = moved_tree(&shared, &found, manifest)?;
@@ -122,7 +126,7 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
         // A run that died early may lack them, and so may one of the reference.
         fs::create_dir_all(&found.paths.commands)?;
         fs::create_dir_all(&found.paths.errors)?;
-        let mut host = RunHost::reopen(shared, plan.clone(), recorder);
+        let mut host = RunHost::reopen(shared, plan.clone(), recorder, limits);
         resume.outcome = ResumeOutcome::Accepted;
         let abandoned = abandoned_children(host.manifest());
         let owner = host.owner();
@@ -131,10 +135,16 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
             let status = close_child(ctx, &found, &child, &host)?;
             host.tell(Happened::ChildFinished { run_id: child, status, moved: false }, 0)?;
         }
-        let outcome = runner::execute(&plan, &mut host, interrupts).await?;
+        let outcome = runner::execute(&plan, &mut host, interrupts, limits).await?;
         let manifest = host.end(outcome)?;
         Ok(RunOutcome { manifest, interrupt: interrupts.first() })
     })
+}
+
+/// Returns how fast to go on: as was asked for now, else as when the run began.
+fn pace(asked: Pace, manifest: &Manifest) -> Pace {
+    let Some(recorded) = &manifest.plan else { return asked };
+    Pace { jobs: asked.jobs.or(recorded.jobs), keep_going: asked.keep_going || recorded.keep_going }
 }
 
 fn elsewhere(found: &Found) -> Refusal {
@@ -272,14 +282,14 @@ fn is_behind(paths: &RunPaths) -> Result<bool> {
     Ok(on_disk.journal.is_some_and(|mark| mark.bytes < length))
 }
 
-/// Ends the stage that a dead owner left running: nothing may run twice at the same time.
+/// Ends the stages that a dead owner left running: nothing may run twice at the same time.
 fn end_orphans(found: &Found, manifest: &Manifest, watch: &SharedWatch) -> Result<()> {
     let run = found.run.as_str();
-    let leader = leader_left(found, manifest)?;
+    let leaders = leaders_left(found, manifest)?;
     let orphans = || {
         let mut orphans = process::members(run);
         // A stage may have emptied its environment, but it is still in its group.
-        orphans.extend(leader.map(process::group).unwrap_or_default());
+        orphans.extend(leaders.iter().flat_map(|leader| process::group(*leader)));
         orphans.sort_unstable();
         orphans.dedup();
         orphans
@@ -304,22 +314,26 @@ fn end_orphans(found: &Found, manifest: &Manifest, watch: &SharedWatch) -> Resul
     Ok(())
 }
 
-/// Returns the leader of the newest stage's group, if it still is the process that we started.
-fn leader_left(found: &Found, manifest: &Manifest) -> Result<Option<u32>> {
+/// Returns the leaders of the groups of stages that had not ended, if they still are the processes
+/// that we started.
+fn leaders_left(found: &Found, manifest: &Manifest) -> Result<Vec<u32>> {
     if !manifest.owner().is_some_and(process::was_here) || !found.paths.journal.exists() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let mut newest = None;
+    let mut spawned = HashMap::new();
     journal::events(&found.paths.journal, 0, None, |line, _| {
         if line.starts_with(b"{\"type\":\"stage:spawned\"")
-            && let Ok(RunEvent { event: Happened::StageSpawned { pid, process_started }, .. }) =
+            && let Ok(RunEvent { event: Happened::StageSpawned { pid, process_started }, index, .. }) =
                 serde_json::from_slice(line)
         {
-            newest = Some((pid, process_started));
+            spawned.insert(index, (pid, process_started));
         }
         Ok(())
     })?;
-    Ok(newest.filter(|(pid, began)| process::started(*pid) == Some(*began)).map(|(pid, _)| pid))
+    let ended = |index: &usize| manifest.commands.get(index - 1).is_some_and(|e| e.completed_at.is_some());
+    spawned.retain(|index, _| *index > 0 && !ended(index));
+    let leaders = spawned.into_values().filter(|(pid, began)| process::started(*pid) == Some(*began));
+    Ok(leaders.map(|(pid, _)| pid).collect())
 }
 
 /// Gives a manifest of the reference a journal of ours to stand on, and says so in its file at
@@ -393,7 +407,7 @@ fn close_child(ctx: &Context, parent: &Found, child: &str, host: &RunHost) -> Re
         let event = Happened::ChildFinished { run_id: grandchild, status, moved: false };
         recorder.record(event, ctx.clock.now(), 0)?;
     }
-    let outcome = Outcome { status: RunStatus::Cancelled, detail: Some("abandoned".to_owned()) };
+    let outcome = Outcome::new(RunStatus::Cancelled, Some("abandoned".to_owned()));
     host.close_abandoned(recorder, outcome)?;
     Ok(status)
 }

@@ -1,5 +1,6 @@
 //! `start`: run a pipeline and record its evidence.
 
+use std::num::NonZeroU16;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
@@ -8,10 +9,11 @@ use super::Context;
 use super::host::{Origin, RunHost, Shared, SharedWatch};
 use super::plan::PlanOptions;
 use crate::id::{PipelineId, RunId, TaskId};
+use crate::pipeline::plan::Plan;
 use crate::run::event::Happened;
 use crate::run::manifest::Manifest;
 use crate::runner::interrupt::{Interrupt, Interrupts};
-use crate::runner::{self, Host};
+use crate::runner::{self, Host, Limits};
 
 /// What to run, and for what.
 #[derive(Clone, Debug)]
@@ -21,6 +23,23 @@ pub struct StartOptions {
     pub target: Option<String>,
     pub parent_run: Option<RunId>,
     pub approval_policy: Option<String>,
+    pub pace: Pace,
+}
+
+/// How much may happen at the same time, as far as somebody said it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// How many commands may run at the same time; what the plan says by default, else one.
+    pub jobs: Option<NonZeroU16>,
+    /// Whether what does not depend on a stage that failed goes on all the same.
+    pub keep_going: bool,
+}
+
+impl Pace {
+    /// Returns the limits of a run of `plan`.
+    pub(super) fn limits(self, plan: &Plan) -> Limits {
+        Limits { jobs: self.jobs.or(plan.jobs).unwrap_or(NonZeroU16::MIN), keep_going: self.keep_going }
+    }
 }
 
 /// A run that ended.
@@ -37,15 +56,17 @@ pub fn start(ctx: &Context, options: StartOptions, watch: SharedWatch) -> Result
         ctx,
         &PlanOptions { pipeline: options.pipeline, target: options.target, target_of_environment: true },
     )?;
+    let limits = options.pace.limits(&plan);
     ctx.layout.check(&options.task)?;
     let shared = Rc::new(Shared::new(ctx, options.task, &plan, watch)?);
     with_interrupts(async |interrupts| {
         let parent = options.parent_run.as_ref().map(RunId::as_str);
         let origin = Origin::asked(&shared, parent)?;
-        let mut host = RunHost::create(Rc::clone(&shared), plan.clone(), origin, options.approval_policy)?;
+        let mut host =
+            RunHost::create(Rc::clone(&shared), plan.clone(), origin, limits, options.approval_policy)?;
         let owner = host.owner();
         host.tell(Happened::Started { owner }, 0)?;
-        let outcome = runner::execute(&plan, &mut host, interrupts).await?;
+        let outcome = runner::execute(&plan, &mut host, interrupts, limits).await?;
         let manifest = host.end(outcome)?;
         Ok(RunOutcome { manifest, interrupt: interrupts.first() })
     })

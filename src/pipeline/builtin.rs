@@ -94,6 +94,7 @@ pub fn diagnostics(read: &dyn Fn(&str) -> Option<String>) -> Result<Pipeline, Un
         description: None,
         tags: vec!["diagnostics-primary".to_owned(), "diagnostics-secondary".to_owned()],
         guardrails_required,
+        jobs: None,
         stages: stages.into_iter().map(|(id, command)| stage(id, command)).collect(),
         source: Source::Default,
     })
@@ -112,6 +113,7 @@ fn stage(id: &str, command: String) -> Stage {
     Stage {
         id: id.parse().expect("a word is an id"),
         title: command.clone(),
+        needs: Vec::new(),
         action: Action::Command(Command {
             command,
             cwd: None,

@@ -6,6 +6,7 @@
 //! is an error for whoever chooses it: others in the same file stay usable.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU16;
 use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -29,13 +30,14 @@ pub const FILE_NAME: &str = "codex.orchestrator.json";
 /// The largest file that is read, in bytes.
 pub const MAX_BYTES: usize = 4 << 20;
 
-pub(super) const TOP_KEYS: &[&str] = &["$schema", "pipelines", "defaultPipeline"];
+pub(super) const TOP_KEYS: &[&str] = &["$schema", "pipelines", "defaultPipeline", "jobs"];
 pub(super) const PIPELINE_KEYS: &[&str] =
-    &["id", "title", "description", "tags", "guardrailsRequired", "stages"];
+    &["id", "title", "description", "tags", "guardrailsRequired", "jobs", "stages"];
 pub(super) const STAGE_KEYS: &[&str] = &[
     "kind",
     "id",
     "title",
+    "needs",
     "plan",
     "requiresCloud",
     "requires_cloud",
@@ -65,8 +67,7 @@ const EXECUTION_MODE: [&str; 3] = ["executionMode", "execution_mode", "mode"];
 const DEFAULT_TARGET: [&str; 3] = ["defaultTarget", "default", "primary"];
 
 /// Sections that the design knows and this version does not read.
-const LATER_KEYS: &[&str] =
-    &["hooks", "guardrails", "streams", "slots", "learning", "budget", "jobs", "reuse"];
+const LATER_KEYS: &[&str] = &["hooks", "guardrails", "streams", "slots", "learning", "budget", "reuse"];
 
 /// Reads the text of a configuration. `file_name` is what errors call it.
 ///
@@ -89,7 +90,17 @@ struct Read {
     id_at: Range<usize>,
     stages_at: Range<usize>,
     stage_ids_at: Vec<Range<usize>>,
+    /// For each stage, where it says what it needs.
+    needs_at: Vec<Vec<Range<usize>>>,
     calls: Vec<Call>,
+}
+
+/// A stage with the places that errors about it point at.
+struct ReadStage {
+    stage: Stage,
+    id_at: Range<usize>,
+    needs_at: Vec<Range<usize>>,
+    call: Option<Call>,
 }
 
 struct Call {
@@ -182,10 +193,12 @@ impl<'f> Reader<'f> {
                 Some(id)
             }
         };
+        let jobs = top.count("jobs")?;
         let flaws = self.flaws(&read, &by_id);
         Ok(Config {
             pipelines: read.into_iter().map(|read| read.pipeline).collect(),
             default_pipeline,
+            jobs,
             flaws,
         })
     }
@@ -198,21 +211,25 @@ impl<'f> Reader<'f> {
         let stages_value = fields.required("stages")?;
         let mut stages = Vec::new();
         let mut stage_ids_at = Vec::new();
+        let mut needs_at = Vec::new();
         let mut calls = Vec::new();
         let title = fields.text("title")?.unwrap_or(id.as_str()).to_owned();
         let description = fields.text("description")?.map(str::to_owned);
         let tags = fields.texts("tags")?;
         let guardrails_required = fields.flag("guardrailsRequired")?.unwrap_or(true);
+        let jobs = fields.count("jobs")?;
         for value in fields.list("stages")? {
-            let (stage, id_at, call) = self.stage(value)?;
-            stages.push(stage);
-            stage_ids_at.push(id_at);
-            calls.extend(call);
+            let read = self.stage(value)?;
+            stages.push(read.stage);
+            stage_ids_at.push(read.id_at);
+            needs_at.push(read.needs_at);
+            calls.extend(read.call);
         }
         Ok(Read {
             id_at: span(id_value),
             stages_at: span(stages_value),
             stage_ids_at,
+            needs_at,
             calls,
             pipeline: Pipeline {
                 id,
@@ -220,13 +237,14 @@ impl<'f> Reader<'f> {
                 description,
                 tags,
                 guardrails_required,
+                jobs,
                 stages,
                 source: Source::User,
             },
         })
     }
 
-    fn stage(&self, value: &Value<'_>) -> Result<(Stage, Range<usize>, Option<Call>), ConfigError> {
+    fn stage(&self, value: &Value<'_>) -> Result<ReadStage, ConfigError> {
         let fields = self.object(value, "a stage", "a stage")?;
         // First of all, since such a stage has keys of its own.
         if let Some(Value::StringLit(kind)) = fields.get("kind")
@@ -259,6 +277,12 @@ impl<'f> Reader<'f> {
         let id_value = fields.required("id")?;
         let id: StageId = self.id(id_value, "id")?;
         let title = fields.text("title")?.unwrap_or(id.as_str()).to_owned();
+        let mut needs = Vec::new();
+        let mut needs_at = Vec::new();
+        for value in fields.list("needs")? {
+            needs.push(self.id(value, "needs")?);
+            needs_at.push(span(value));
+        }
         let mut call = None;
         let action = if other_kind == "subpipeline" {
             Action::Command(self.command(&fields)?)
@@ -270,7 +294,8 @@ impl<'f> Reader<'f> {
             Action::Subpipeline { pipeline, optional }
         };
         let hints = self.hints(&fields)?;
-        Ok((Stage { id, title, action, hints }, span(id_value), call))
+        let stage = Stage { id, title, needs, action, hints };
+        Ok(ReadStage { stage, id_at: span(id_value), needs_at, call })
     }
 
     fn command(&self, fields: &Fields<'_, '_>) -> Result<Command, ConfigError> {
@@ -435,6 +460,9 @@ impl<'f> Reader<'f> {
                 );
             }
         }
+        if let Some(error) = self.needs_flaw(read) {
+            return Some(error);
+        }
         let missing = read.calls.iter().find(|call| {
             !call.optional
                 && !by_id.contains_key(&call.pipeline)
@@ -442,6 +470,43 @@ impl<'f> Reader<'f> {
         })?;
         let problem = Problem::UnknownPipeline { id: missing.pipeline.clone() };
         Some(self.error(missing.at.clone(), problem).with_hint(pipelines_hint(&missing.pipeline, all)))
+    }
+
+    /// Finds a stage that needs one which does not exist, or stages that wait for each other.
+    fn needs_flaw(&self, read: &Read) -> Option<ConfigError> {
+        let Read { pipeline: Pipeline { id, stages, .. }, needs_at, .. } = read;
+        let by_id: HashMap<&StageId, usize> =
+            stages.iter().enumerate().map(|(at, stage)| (&stage.id, at)).collect();
+        let mut waits_for: Vec<Vec<usize>> = Vec::new();
+        for (stage, places) in stages.iter().zip(needs_at) {
+            let mut found = Vec::new();
+            for (need, at) in stage.needs.iter().zip(places) {
+                let Some(&target) = by_id.get(need) else {
+                    let names = || stages.iter().map(|stage| stage.id.as_str());
+                    let hint = match nearest(need.as_str(), names()) {
+                        Some(near) => format!("did you mean `{}`?", shown(near)),
+                        None => format!("stages of this pipeline: {}", listing(names())),
+                    };
+                    let problem = Problem::UnknownNeed {
+                        pipeline: id.clone(),
+                        stage: stage.id.clone(),
+                        need: need.clone(),
+                    };
+                    return Some(self.error(at.clone(), problem).with_hint(hint));
+                };
+                found.push(target);
+            }
+            waits_for.push(found);
+        }
+        let circle = needs_circle(&waits_for)?;
+        let around = circle.iter().chain(circle.first());
+        let path = around.map(|(stage, _)| stages[*stage].id.clone()).collect();
+        let place = |(stage, need): &(usize, usize)| needs_at[*stage][*need].clone();
+        let mut error = self.error(place(circle.first()?), Problem::NeedsCircle { path });
+        for member in circle.iter().skip(1).take(4) {
+            error = error.with_context(place(member), String::new());
+        }
+        Some(error)
     }
 
     /// Finds pipelines that lead back to themselves. Of every circle at least one pipeline is found,
@@ -581,6 +646,24 @@ impl<'a, 't> Fields<'a, 't> {
         }
     }
 
+    /// Reads a whole number from 1 on, if the key is there.
+    fn count(&self, key: &str) -> Result<Option<NonZeroU16>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let wrong = |found| {
+            let expected = "a whole number from 1 to 65535";
+            self.reader().error(span(value), Problem::WrongType { what: format!("`{key}`"), expected, found })
+        };
+        match value {
+            Value::NumberLit(number) => match number.value.parse() {
+                Ok(number) => Ok(Some(number)),
+                Err(_) => Err(wrong("another number")),
+            },
+            value => {
+                Err(self.reader().wrong_type(value, format!("`{key}`"), "a whole number from 1 to 65535"))
+            }
+        }
+    }
+
     fn list(&self, key: &str) -> Result<&'a [Value<'t>], ConfigError> {
         match self.get(key) {
             None => Ok(&[]),
@@ -600,6 +683,38 @@ impl<'a, 't> Fields<'a, 't> {
 
     fn first_text<const N: usize>(&self, keys: [&str; N]) -> Result<Option<&'a str>, ConfigError> {
         keys.into_iter().try_fold(None, |found: Option<&str>, key| Ok(found.or(self.text(key)?)))
+    }
+}
+
+/// Returns stages that wait for each other, each with the position of the need that leads to the next.
+fn needs_circle(waits_for: &[Vec<usize>]) -> Option<Vec<(usize, usize)>> {
+    // What is left when everything that could begin has ended cannot begin at all.
+    let mut open: Vec<usize> = waits_for.iter().map(Vec::len).collect();
+    let mut waiting: Vec<Vec<usize>> = vec![Vec::new(); waits_for.len()];
+    for (stage, needs) in waits_for.iter().enumerate() {
+        needs.iter().for_each(|need| waiting[*need].push(stage));
+    }
+    let mut ended: Vec<usize> = (0..open.len()).filter(|stage| open[*stage] == 0).collect();
+    while let Some(stage) = ended.pop() {
+        for next in &waiting[stage] {
+            open[*next] -= 1;
+            if open[*next] == 0 {
+                ended.push(*next);
+            }
+        }
+    }
+    // Each of them waits for another of them, so following that leads back to one that was seen.
+    let stuck = |stage: usize| open[stage] > 0;
+    let mut at = (0..open.len()).find(|stage| stuck(*stage))?;
+    let mut path: Vec<(usize, usize)> = Vec::new();
+    let mut seen: HashMap<usize, usize> = HashMap::new();
+    loop {
+        if let Some(first) = seen.insert(at, path.len()) {
+            return Some(path.split_off(first));
+        }
+        let need = waits_for[at].iter().position(|need| stuck(*need))?;
+        path.push((at, need));
+        at = waits_for[at][need];
     }
 }
 
@@ -926,9 +1041,9 @@ mod tests {
             (r#"{"pipeline": []}"#.to_owned(), "did you mean `pipelines`?"),
             (
                 r#"{"hooks": {}}"#.to_owned(),
-                "a newer version may know `hooks`; this one reads $schema, pipelines, defaultPipeline",
+                "a newer version may know `hooks`; this one reads $schema, pipelines, defaultPipeline, jobs",
             ),
-            (r#"{"banana": {}}"#.to_owned(), "known keys: $schema, pipelines, defaultPipeline"),
+            (r#"{"banana": {}}"#.to_owned(), "known keys: $schema, pipelines, defaultPipeline, jobs"),
             (with_stage_keys(r#""allow_failure": true"#), "did you mean `allowFailure`?"),
             (with_stage_keys(r#""optional": true"#), "`optional` belongs to stages of kind `subpipeline`"),
             (with_stage_keys(r#""cwd": null"#), "to leave a value out, leave out its key"),
@@ -1046,7 +1161,7 @@ mod tests {
         let stage = |stage: &Stage| {
             let Hints { runnable, aliases, default_target, requires_cloud, execution_mode } = &stage.hints;
             let mut value = json!({
-                "id": stage.id, "title": stage.title, "executionMode": execution_mode,
+                "id": stage.id, "title": stage.title, "needs": stage.needs, "executionMode": execution_mode,
                 "plan": {
                     "runnable": runnable, "aliases": aliases, "default": default_target, "requires_cloud": requires_cloud,
                 },
@@ -1072,7 +1187,7 @@ mod tests {
         let pipeline = |pipeline: &Pipeline| {
             let mut value = json!({
                 "id": pipeline.id, "title": pipeline.title, "description": pipeline.description, "tags": pipeline.tags,
-                "guardrailsRequired": pipeline.guardrails_required,
+                "guardrailsRequired": pipeline.guardrails_required, "jobs": pipeline.jobs,
                 "stages": pipeline.stages.iter().map(stage).collect::<Vec<_>>(),
             });
             value.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
@@ -1082,6 +1197,9 @@ mod tests {
         if let Some(id) = &config.default_pipeline {
             value["defaultPipeline"] = json!(id);
         }
+        if let Some(jobs) = config.jobs {
+            value["jobs"] = json!(jobs);
+        }
         value.to_string()
     }
 
@@ -1089,6 +1207,7 @@ mod tests {
         fn stages()(
             id in "[a-z:/]{1,4}", title in "\\PC{0,4}", text in "[^\u{0}]{0,3}x", env in "[^\u{0}]{0,4}", call in 0..4_usize,
             flags in any::<[bool; 5]>(), texts in proptest::option::of("\\PC{0,5}"),
+            texts_of_needs in proptest::collection::vec("[a-z:/]{1,4}", 0..2),
         ) -> Stage {
             let action = if call == 0 {
                 Action::Subpipeline { pipeline: "a".parse().expect("an id"), optional: flags[0] }
@@ -1106,7 +1225,8 @@ mod tests {
                 runnable: flags[1], aliases: texts.into_iter().collect(), default_target: flags[2],
                 requires_cloud: flags[3], execution_mode: flags[4].then(|| "mcp".to_owned()),
             };
-            Stage { id: id.parse().expect("an id"), title, action, hints }
+            let needs = texts_of_needs.into_iter().map(|id| id.parse().expect("an id")).collect();
+            Stage { id: id.parse().expect("an id"), title, needs, action, hints }
         }
     }
 
@@ -1117,11 +1237,11 @@ mod tests {
         ) -> Config {
             let pipeline = |(id, (stages, guardrails_required)): (String, (Vec<Stage>, bool))| Pipeline {
                 id: id.parse().expect("an id"), title: id.clone(), description: named.then(|| id.clone()), tags: vec![id],
-                guardrails_required, stages, source: Source::User,
+                guardrails_required, jobs: NonZeroU16::new(u16::from(named) * 3), stages, source: Source::User,
             };
             let pipelines: Vec<_> = pipelines.into_iter().map(pipeline).collect();
             let default_pipeline = pipelines.first().filter(|_| named).map(|pipeline| pipeline.id.clone());
-            Config { pipelines, default_pipeline, flaws: Vec::new() }
+            Config { pipelines, default_pipeline, jobs: NonZeroU16::new(u16::from(named) * 2), flaws: Vec::new() }
         }
     }
 

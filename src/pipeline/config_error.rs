@@ -7,7 +7,7 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::{is_unprintable, shown};
-use crate::id::{Flaw, PipelineId};
+use crate::id::{Flaw, PipelineId, StageId};
 
 /// One problem at one place of the file. It prints as `file:line:column: problem`.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +69,14 @@ pub enum Problem {
     UnknownPipeline { id: PipelineId },
     #[error("`defaultPipeline` names `{}`, which does not exist", shown(id.as_str()))]
     UnknownDefault { id: PipelineId },
-    #[error("pipelines call each other in a circle: {}", circle(path))]
+    #[error("stage `{}` of pipeline `{}` needs `{}`, which is no stage of it", shown(stage.as_str()), shown(pipeline.as_str()), shown(need.as_str()))]
+    UnknownNeed { pipeline: PipelineId, stage: StageId, need: StageId },
+    #[error("{}", needs_circle(path))]
+    NeedsCircle {
+        /// From a stage back to itself; its name stands at both ends.
+        path: Vec<StageId>,
+    },
+    #[error("pipelines call each other in a circle: {}", circle(path.iter().map(PipelineId::as_str)))]
     Cycle {
         /// From a pipeline back to itself; its name stands at both ends.
         path: Vec<PipelineId>,
@@ -115,6 +122,8 @@ impl Problem {
             Self::UnknownPipeline { .. } | Self::UnknownDefault { .. } => {
                 "name one that exists, or add it to `pipelines`".to_owned()
             }
+            Self::UnknownNeed { .. } => "name a stage of the same pipeline".to_owned(),
+            Self::NeedsCircle { .. } => "none of them could ever begin: remove one of these needs".to_owned(),
             Self::Cycle { .. } => "remove one of these calls".to_owned(),
         }
     }
@@ -141,15 +150,19 @@ fn form_of(expected: &str) -> &str {
     }
 }
 
-fn circle(path: &[PipelineId]) -> String {
-    let name = |id: &PipelineId| shown(id.as_str());
-    if path.len() > 12 {
-        let (head, tail) = (&path[..8], &path[path.len() - 2..]);
-        let names: Vec<String> =
-            head.iter().map(name).chain(["…".to_owned()]).chain(tail.iter().map(name)).collect();
-        return names.join(" → ");
+fn circle<'a>(path: impl Iterator<Item = &'a str>) -> String {
+    let mut names: Vec<_> = path.map(shown).collect();
+    if names.len() > 12 {
+        names.splice(8..names.len() - 2, ["…".to_owned()]);
     }
-    path.iter().map(name).collect::<Vec<_>>().join(" → ")
+    names.join(" → ")
+}
+
+fn needs_circle(path: &[StageId]) -> String {
+    match path {
+        [stage, _] => format!("stage `{}` needs itself", shown(stage.as_str())),
+        path => format!("stages need each other in a circle: {}", circle(path.iter().map(StageId::as_str))),
+    }
 }
 
 impl ConfigError {
@@ -392,6 +405,51 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_shows_what_a_stage_cannot_need() {
+        let flaw = |stages: &str| {
+            let text = format!("{{ \"pipelines\": [ {{ \"id\": \"a\", \"stages\": [\n{stages}\n] }} ] }}");
+            let flaws = parse("codex.orchestrator.json", &text).expect("well formed").flaws;
+            flaws[0].error.render(false)
+        };
+        insta::assert_snapshot!(flaw(r#"  { "kind": "command", "id": "build", "command": "x" },
+  { "kind": "command", "id": "test", "command": "x", "needs": ["build", "biuld"] }"#), @r#"
+        error: stage `test` of pipeline `a` needs `biuld`, which is no stage of it
+         --> codex.orchestrator.json:3:73
+          |
+        3 |   { "kind": "command", "id": "test", "command": "x", "needs": ["build", "biuld"] }
+          |                                                                         ^^^^^^^
+          |
+          = hint: did you mean `build`?
+        "#);
+        insta::assert_snapshot!(flaw(r#"  { "kind": "command", "id": "x", "command": "x", "needs": ["x"] }"#), @r#"
+        error: stage `x` needs itself
+         --> codex.orchestrator.json:2:61
+          |
+        2 |   { "kind": "command", "id": "x", "command": "x", "needs": ["x"] }
+          |                                                             ^^^
+          |
+          = hint: none of them could ever begin: remove one of these needs
+        "#);
+        insta::assert_snapshot!(flaw(r#"  { "kind": "command", "id": "free", "command": "x" },
+  { "kind": "command", "id": "late", "command": "x", "needs": ["one"] },
+  { "kind": "command", "id": "one", "command": "x", "needs": ["free", "two"] },
+  { "kind": "subpipeline", "id": "two", "pipeline": "diagnostics", "needs": ["one"] }"#), @r#"
+        error: stages need each other in a circle: one → two → one
+         --> codex.orchestrator.json:4:71
+          |
+        4 |   { "kind": "command", "id": "one", "command": "x", "needs": ["free", "two"] },
+          |                                                                       ^^^^^
+          |
+         ::: codex.orchestrator.json:5:78
+          |
+        5 |   { "kind": "subpipeline", "id": "two", "pipeline": "diagnostics", "needs": ["one"] }
+          |                                                                              -----
+          |
+          = hint: none of them could ever begin: remove one of these needs
+        "#);
+    }
+
+    #[test]
     fn a_picture_is_harmless() {
         let text = "{ \"\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\": 1,\t\"x\u{200b}\": 2 }\r\n";
         let picture = picture(text);
@@ -417,7 +475,7 @@ mod tests {
         1 | { "�31m��\u001b": 1 }
           |   ^^^^^^^^^^^^^^
           |
-          = hint: known keys: $schema, pipelines, defaultPipeline
+          = hint: known keys: $schema, pipelines, defaultPipeline, jobs
         "#);
     }
 

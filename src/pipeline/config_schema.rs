@@ -4,6 +4,7 @@
 #![expect(dead_code, reason = "only the schema of these types is used")]
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use schemars::JsonSchema;
 use serde_json::Value;
@@ -53,9 +54,11 @@ struct ConfigFile {
     /// The pipeline that runs when none is named; otherwise `diagnostics`.
     #[schemars(length(min = 1))]
     default_pipeline: Option<String>,
+    /// How many commands may run at the same time where a pipeline does not say it; 1 if left out.
+    jobs: Option<NonZeroU16>,
 }
 
-/// Stages that run in order; the first that fails ends the run.
+/// Stages that run in order, or at the same time with `jobs`; the first that fails ends the run.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct Pipeline {
@@ -70,6 +73,8 @@ struct Pipeline {
     tags: Option<Vec<String>>,
     /// Whether a run without a passing guard stage gets the advice to add one; true if left out.
     guardrails_required: Option<bool>,
+    /// How many commands may run at the same time.
+    jobs: Option<NonZeroU16>,
     /// What runs. Ids differ, and there is at least one if the pipeline is to run.
     stages: Vec<Stage>,
 }
@@ -99,6 +104,8 @@ enum Stage {
         summary_hint: Option<String>,
         /// A label that stages share.
         session: Option<Session>,
+        /// The stages of this pipeline that must end well before this one begins.
+        needs: Option<Vec<String>>,
         /// What the stage tells the planner.
         plan: Option<PlanHints>,
         /// Whether the stage needs the cloud; `plan` has the last word.
@@ -126,6 +133,8 @@ enum Stage {
         pipeline: String,
         /// Whether the run goes on when that pipeline fails or does not exist.
         optional: Option<bool>,
+        /// The stages of this pipeline that must end well before this one begins.
+        needs: Option<Vec<String>>,
         /// What the stage tells the planner.
         plan: Option<PlanHints>,
         /// Whether the stage needs the cloud; `plan` has the last word.

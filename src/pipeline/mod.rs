@@ -7,6 +7,7 @@ pub mod config_schema;
 pub mod plan;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -15,7 +16,7 @@ use crate::id::{PipelineId, StageId};
 
 use config_error::ConfigError;
 
-/// Stages that run in order.
+/// Stages that run in order, or at the same time where `jobs` lets them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pipeline {
     pub id: PipelineId,
@@ -25,6 +26,8 @@ pub struct Pipeline {
     pub tags: Vec<String>,
     /// Whether a run without a passing guard stage gets the advice to add one.
     pub guardrails_required: bool,
+    /// How many commands may run at the same time, if the pipeline says so.
+    pub jobs: Option<NonZeroU16>,
     pub stages: Vec<Stage>,
     pub source: Source,
 }
@@ -44,6 +47,8 @@ pub enum Source {
 pub struct Stage {
     pub id: StageId,
     pub title: String,
+    /// The stages of the same pipeline that must end well before this one begins.
+    pub needs: Vec<StageId>,
     pub action: Action,
     pub hints: Hints,
 }
@@ -111,6 +116,8 @@ impl Default for Hints {
 pub struct Config {
     pub pipelines: Vec<Pipeline>,
     pub default_pipeline: Option<PipelineId>,
+    /// How many commands may run at the same time where a pipeline does not say it.
+    pub jobs: Option<NonZeroU16>,
     /// What keeps single pipelines from running, in file order; the others are not affected.
     pub flaws: Vec<Flaw>,
 }

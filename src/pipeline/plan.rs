@@ -1,6 +1,7 @@
 //! A pipeline and a target → [`Plan`]: what will run, in which order, frozen before it starts.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -24,6 +25,9 @@ pub struct Plan {
     pub tags: Vec<String>,
     pub source: Source,
     pub guardrails_required: bool,
+    /// How many commands may run at the same time, if the configuration says so. The plan of a called
+    /// pipeline has what that pipeline says; those of the whole run share what its own plan has.
+    pub jobs: Option<NonZeroU16>,
     pub stages: Vec<PlannedStage>,
     /// The position in `stages` of the stage that a run is about. A plan that [`Plan::new`] made has one.
     pub target: Option<usize>,
@@ -178,6 +182,7 @@ impl Plan {
     ) -> Result<Self, PlanError> {
         let mut room = MAX_STAGES;
         let mut plan = Self::resolve(config, builtin, pipeline, MAX_DEPTH, &mut room)?;
+        plan.jobs = plan.jobs.or(config.jobs);
         if let Some(target) = target {
             plan.target = Some(plan.position(target)?);
             plan.only_target = true;
@@ -192,7 +197,7 @@ impl Plan {
         depth: usize,
         room: &mut usize,
     ) -> Result<Self, PlanError> {
-        let Pipeline { id, title, description, tags, guardrails_required, stages, source } = pipeline;
+        let Pipeline { id, title, description, tags, guardrails_required, jobs, stages, source } = pipeline;
         if stages.is_empty() {
             return Err(PlanError::NoStages(id));
         }
@@ -226,6 +231,7 @@ impl Plan {
             tags,
             source,
             guardrails_required,
+            jobs,
             stages: planned,
             target,
             only_target: false,
@@ -318,9 +324,11 @@ impl Plan {
 
     /// Returns one stable text of everything that decides what runs, for hashing.
     ///
-    /// It holds ids, kinds, commands, folders, variables, what a failure does, called pipelines in full, the order
-    /// of it all, and the stage to which a target restricts the run. It leaves out what only names, explains or
-    /// labels: titles, descriptions, tags, summary hints, sessions, planner hints, and who declared a pipeline.
+    /// It holds ids, kinds, commands, folders, variables, what a failure does, what a stage needs, called pipelines
+    /// in full, the order of it all, and the stage to which a target restricts the run. It leaves out what only
+    /// names, explains or labels: titles, descriptions, tags, summary hints, sessions, planner hints, and who
+    /// declared a pipeline; and how many commands may run at the same time, which may differ when a run goes on.
+    /// What a stage does not have stands nowhere in it, so that runs of older versions can go on.
     pub fn digest_input(&self) -> String {
         serde_json::to_string(&Digest {
             format: 1,
@@ -341,6 +349,7 @@ impl PlannedStage {
         match &stage.action {
             Action::Command(command) => DigestStage::Command {
                 id: &stage.id,
+                needs: &stage.needs,
                 command: &command.command,
                 cwd: command.cwd.as_deref(),
                 env: &command.env,
@@ -348,6 +357,7 @@ impl PlannedStage {
             },
             Action::Subpipeline { pipeline, optional } => DigestStage::Subpipeline {
                 id: &stage.id,
+                needs: &stage.needs,
                 pipeline,
                 optional: *optional,
                 child: child.as_ref().map(|child| child.digest_pipeline()),
@@ -374,6 +384,8 @@ struct DigestPipeline<'a> {
 enum DigestStage<'a> {
     Command {
         id: &'a StageId,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        needs: &'a [StageId],
         command: &'a str,
         cwd: Option<&'a str>,
         env: &'a BTreeMap<String, String>,
@@ -381,6 +393,8 @@ enum DigestStage<'a> {
     },
     Subpipeline {
         id: &'a StageId,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        needs: &'a [StageId],
         pipeline: &'a PipelineId,
         optional: bool,
         child: Option<DigestPipeline<'a>>,
@@ -693,12 +707,14 @@ mod tests {
             ("\"B\": 1", "\"B\": 2"),
             ("\"cwd\": \"scripts\"", "\"cwd\": \".\""),
             ("\"command\": \"env\"", "\"command\": \"env\", \"allowFailure\": true"),
+            ("\"command\": \"env\"", "\"command\": \"env\", \"needs\": [\"hello\"]"),
         ] {
             assert_ne!(with(from, to), base, "{to}");
         }
         for (from, to) in [
             ("say hello", "say so"),
             ("two stages", "2 stages"),
+            ("\"description\": \"two stages\"", "\"jobs\": 8"),
             ("\"B\": 1, \"A\": null", "\"A\": \"null\", \"B\": \"1\""),
             ("\"command\": \"env\"", "\"summaryHint\": \"x\", \"mode\": \"cloud\", \"command\": \"env\""),
         ] {

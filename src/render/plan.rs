@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::num::NonZeroU16;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::printer::Answer;
+use crate::id::StageId;
 use crate::output::untrusted::untrusted;
 use crate::pipeline::plan::{Plan, PlanResult, PlannedStage};
 use crate::pipeline::{Action, Command, Source};
@@ -24,6 +26,8 @@ pub struct Document {
     target_id: Option<String>,
     /// Whether the target alone runs.
     partial: bool,
+    /// How many commands may run at the same time.
+    jobs: NonZeroU16,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -43,6 +47,9 @@ enum Stage {
         id: String,
         title: String,
         kind: &'static str,
+        /// The stages that must end well before this one begins; left out if there are none.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        needs: Vec<String>,
         command: String,
         cwd: Option<String>,
         env: Option<BTreeMap<String, String>>,
@@ -54,8 +61,14 @@ enum Stage {
         id: String,
         title: String,
         kind: &'static str,
+        /// The stages that must end well before this one begins; left out if there are none.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        needs: Vec<String>,
         pipeline: String,
         optional: bool,
+        /// How many commands of the called pipeline may run at the same time, if it says so.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        jobs: Option<NonZeroU16>,
         /// The stages of the called pipeline, frozen with the plan.
         stages: Vec<Stage>,
     },
@@ -68,12 +81,14 @@ fn stages(plan: &Plan) -> Vec<Stage> {
 fn stage(planned: &PlannedStage) -> Stage {
     let PlannedStage { index, stage, child } = planned;
     let (index, id, title) = (*index, stage.id.to_string(), stage.title.clone());
+    let needs = stage.needs.iter().map(ToString::to_string).collect();
     match &stage.action {
         Action::Command(Command { command, cwd, env, allow_failure, summary_hint, .. }) => Stage::Command {
             index,
             id,
             title,
             kind: "command",
+            needs,
             command: command.clone(),
             cwd: cwd.clone(),
             env: (!env.is_empty()).then(|| env.clone()),
@@ -85,8 +100,10 @@ fn stage(planned: &PlannedStage) -> Stage {
             id,
             title,
             kind: "subpipeline",
+            needs,
             pipeline: pipeline.to_string(),
             optional: *optional,
+            jobs: child.as_deref().and_then(|child| child.jobs),
             stages: child.as_deref().map(stages).unwrap_or_default(),
         },
     }
@@ -108,6 +125,7 @@ impl Answer for Planned<'_> {
             plan: plan.items(),
             target_id: plan.target_id(),
             partial: plan.only_target,
+            jobs: plan.jobs.unwrap_or(NonZeroU16::MIN),
         }
     }
 
@@ -125,6 +143,9 @@ impl Answer for Planned<'_> {
         )?;
         if let Some(description) = &plan.description {
             writeln!(out, "{}", untrusted(description).with_lines())?;
+        }
+        if let Some(jobs) = plan.jobs {
+            writeln!(out, "Jobs: {jobs}")?;
         }
         writeln!(out, "Stages:")?;
         text(plan, out, 0)
@@ -147,6 +168,10 @@ fn text(plan: &Plan, out: &mut dyn Write, depth: usize) -> io::Result<()> {
             untrusted(&stage.title),
             untrusted(stage.id.as_str())
         )?;
+        if !stage.needs.is_empty() {
+            let needs: Vec<_> = stage.needs.iter().map(StageId::as_str).collect();
+            writeln!(out, "{indent}   needs: {}", untrusted(&needs.join(", ")))?;
+        }
         match &stage.action {
             Action::Command(action) => {
                 writeln!(out, "{indent}   command: {}", untrusted(&action.command))?;
@@ -169,6 +194,9 @@ fn text(plan: &Plan, out: &mut dyn Write, depth: usize) -> io::Result<()> {
                 writeln!(out, "{indent}   pipeline: {}", untrusted(pipeline.as_str()))?;
                 if *optional {
                     writeln!(out, "{indent}   optional: true")?;
+                }
+                if let Some(jobs) = child.as_deref().and_then(|child| child.jobs) {
+                    writeln!(out, "{indent}   jobs: {jobs}")?;
                 }
                 match child {
                     Some(child) => text(child, out, depth + 1)?,

@@ -1,12 +1,14 @@
 //! The narration of a run on stderr: a live line per stage on a terminal, plain lines elsewhere.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::printer::{span, style};
 use super::status::commit;
+use crate::id::RunId;
 use crate::ops::host::Watch;
 use crate::output::untrusted::{last_line_of, strip_escapes, untrusted};
 use crate::run::event::Happened;
@@ -26,8 +28,17 @@ pub enum Mode {
 /// Tells what happens.
 pub struct Progress {
     mode: Mode,
+    /// The live lines, if any stage of any run has begun.
+    live: Option<MultiProgress>,
+    running: HashMap<(RunId, usize), Running>,
+    /// Whether it was said what was done about a signal: every run that goes on hears of it.
+    interrupted: bool,
+}
+
+/// A stage that has begun.
+struct Running {
+    begun: Instant,
     bar: Option<ProgressBar>,
-    begun: Vec<Instant>,
     last_line_at: Option<Instant>,
 }
 
@@ -37,7 +48,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 impl Progress {
     /// Returns a narration of one command of the program.
     pub fn new(mode: Mode) -> Self {
-        Self { mode, bar: None, begun: Vec::new(), last_line_at: None }
+        Self { mode, live: None, running: HashMap::new(), interrupted: false }
     }
 
     fn line(&self, write: impl FnOnce(&mut dyn Write)) {
@@ -45,44 +56,42 @@ impl Progress {
             let mut err = anstream::AutoStream::auto(std::io::stderr()).lock();
             write(&mut err);
         };
-        match &self.bar {
-            Some(bar) => bar.suspend(write),
+        match &self.live {
+            Some(live) => live.suspend(write),
             None => write(),
         }
     }
 
     fn begin(&mut self, depth: usize, manifest: &Manifest, index: usize) {
-        self.begun.resize(depth + 1, Instant::now());
-        self.begun[depth] = Instant::now();
-        if self.mode == Mode::Plain {
-            return;
-        }
         let Some(entry) = manifest.commands.get(index.wrapping_sub(1)) else { return };
-        self.end_bar();
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(15));
-        let template =
-            format!("{}{{spinner}} {{prefix}}  {{elapsed}}  {{wide_msg:.dim}}", "  ".repeat(depth));
-        bar.set_style(ProgressStyle::with_template(&template).expect("the template is well-formed"));
-        bar.set_prefix(untrusted(&entry.id).with_width(40).to_string());
-        bar.enable_steady_tick(Duration::from_millis(120));
-        self.bar = Some(bar);
-    }
-
-    fn end_bar(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
+        let bar = (self.mode == Mode::Live).then(|| {
+            let live = self.live.get_or_insert_with(|| {
+                MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(15))
+            });
+            let bar = live.add(ProgressBar::no_length());
+            let template =
+                format!("{}{{spinner}} {{prefix}}  {{elapsed}}  {{wide_msg:.dim}}", "  ".repeat(depth));
+            bar.set_style(ProgressStyle::with_template(&template).expect("the template is well-formed"));
+            bar.set_prefix(untrusted(&entry.id).with_width(40).to_string());
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        let running = Running { begun: Instant::now(), bar, last_line_at: None };
+        self.running.insert((manifest.run_id.clone(), index), running);
     }
 
     fn ended(&mut self, depth: usize, manifest: &Manifest, index: usize) {
-        self.end_bar();
+        let running = self.running.remove(&(manifest.run_id.clone(), index));
+        let took = running.as_ref().map_or(0.0, |running| running.begun.elapsed().as_secs_f64());
+        if let Some(bar) = running.and_then(|running| running.bar) {
+            bar.finish_and_clear();
+        }
         let Some(entry) = manifest.commands.get(index.wrapping_sub(1)) else { return };
         let word = match entry.status {
             StageStatus::Succeeded => "ok",
             StageStatus::Failed => "FAILED",
             other => other.as_str(),
         };
-        let took = self.begun.get(depth).map_or(0.0, |begun| begun.elapsed().as_secs_f64());
         self.line(|err| {
             let color = style(word);
             let dim = anstyle::Style::new().dimmed();
@@ -129,11 +138,16 @@ impl Watch for Progress {
             }),
             Happened::StageStarted { .. } => self.begin(depth, manifest, index),
             Happened::StageFinished(_) => self.ended(depth, manifest, index),
-            Happened::Interrupted { signal } => self.line(|err| {
-                let _ = writeln!(err, "{signal}: waiting for the stage to end; once more to kill it");
-            }),
+            Happened::Interrupted { signal } if !self.interrupted => {
+                self.interrupted = true;
+                let several = self.running.len() > depth + 1;
+                self.line(|err| {
+                    let (stages, them) = if several { ("stages", "them") } else { ("stage", "it") };
+                    let _ =
+                        writeln!(err, "{signal}: waiting for the {stages} to end; once more to kill {them}");
+                });
+            }
             Happened::Finished(end) if depth == 0 => {
-                self.end_bar();
                 let guarded = end.guardrail_status.as_ref().is_some_and(|status| status.counts.total > 0);
                 self.line(|err| {
                     // That nobody asked for a guard and there is none is no news.
@@ -146,16 +160,20 @@ impl Watch for Progress {
         }
     }
 
-    fn printed(&mut self, _depth: usize, _index: usize, _stream: Stream, text: &str) {
-        let Some(bar) = &self.bar else { return };
-        if self.last_line_at.is_some_and(|at| at.elapsed() < PAUSE) {
+    fn printed(&mut self, _depth: usize, manifest: &Manifest, index: usize, _stream: Stream, text: &str) {
+        if self.mode == Mode::Plain {
+            return;
+        }
+        let running = self.running.get_mut(&(manifest.run_id.clone(), index));
+        let Some(Running { bar: Some(bar), last_line_at, .. }) = running else { return };
+        if last_line_at.is_some_and(|at| at.elapsed() < PAUSE) {
             return;
         }
         let tail = &text[text.ceil_char_boundary(text.len().saturating_sub(1024))..];
         let line = strip_escapes(last_line_of(tail));
         if !line.trim().is_empty() {
             bar.set_message(untrusted(&line).with_width(200).to_string());
-            self.last_line_at = Some(Instant::now());
+            *last_line_at = Some(Instant::now());
         }
     }
 

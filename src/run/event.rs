@@ -63,6 +63,9 @@ pub enum Happened {
     },
     #[serde(rename = "stage:finished")]
     StageFinished(Box<StageEnd>),
+    /// The stage could not begin, and stays as it is.
+    #[serde(rename = "stage:held")]
+    StageHeld { reason: String },
     #[serde(rename = "run:heartbeat")]
     Heartbeat,
     #[serde(rename = "run:interrupted")]
@@ -266,6 +269,7 @@ mod tests {
                 moved
             }),
             stage_end(),
+            text().prop_map(|reason| Happened::StageHeld { reason }),
             Just(Happened::Heartbeat),
             Just(Happened::Interrupted { signal: "SIGINT".into() }),
             ("[xyz]", text()).prop_map(|(key, value)| Happened::Sections {

@@ -5,6 +5,7 @@
 //! the document is a manifest of the reference, field for field.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -326,6 +327,12 @@ pub struct PlanRecord {
     pub partial: bool,
     /// The stage that was asked for alone.
     pub only: Option<String>,
+    /// How many commands could run at the same time when the run began; one if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<NonZeroU16>,
+    /// Whether what does not depend on a stage that failed went on all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_going: bool,
     /// Names of the variables whose values are masked.
     #[serde(default)]
     pub masked: Vec<String>,
@@ -473,6 +480,7 @@ impl Manifest {
                     privacy.totals.allowed_frames += end.frames.allowed_frames;
                 }
             }
+            Happened::StageHeld { reason } => self.stage(*index)?.summary = Some(reason.clone()),
             Happened::Heartbeat => self.heartbeat_at = Some(at),
             // Kept in the journal only.
             Happened::Interrupted { .. } | Happened::StageSpawned { .. } | Happened::Other => return Ok(()),

@@ -11,9 +11,11 @@ use serde_json::{Map, Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
-use super::interrupt::{Interrupt, Interrupts};
+use super::crew::Crew;
 use super::log::Lines;
-use super::{Ended, GRACE, Host, LEAK_IDLE, LEAK_LIMIT, Setup, Stream, heartbeat, sleep_until};
+use super::stages::Ended;
+use super::stop::{self, Cause, Orders, Stop};
+use super::{GRACE, Host, LEAK_IDLE, LEAK_LIMIT, Setup, Stream, World, sleep_until};
 use crate::output::mask::{MaskMode, Masker};
 use crate::output::tail::{ERROR_BYTES, HeadTail, Quote, SUMMARY_UNITS, Tail, summary_excerpt};
 use crate::output::text::{Chunk, Utf8Stitcher};
@@ -23,7 +25,7 @@ use crate::run::event::{Happened, StageEnd};
 use crate::run::manifest::{Handle, PrivacyDecision, PrivacyTotals};
 use crate::run::stamp::Stamp;
 use crate::run::status::StageStatus;
-use crate::sys::process;
+use crate::sys::process::{self, StageProcesses};
 
 /// The most that one event holds.
 const READ_BYTES: usize = 64 * 1024;
@@ -32,9 +34,34 @@ const READ_BYTES: usize = 64 * 1024;
 pub(super) async fn run(
     planned: &PlannedStage,
     action: &Action,
-    host: &mut dyn Host,
-    interrupts: &mut Interrupts,
+    host: World<'_, '_>,
+    mut orders: Orders,
+    crew: &Crew,
 ) -> Result<Ended> {
+    if orders.borrow_and_update().is_some() {
+        return Ok(Ended::Stopped);
+    }
+    let index = planned.index;
+    let (setup, begun, mut watched) = begin(planned, action, &mut **host.borrow_mut())?;
+    let clock = Instant::now();
+    let exit = match spawn(action, &setup) {
+        Ok(mut child) => {
+            let leader = child.id().unwrap_or_default();
+            let processes = StageProcesses { mark: process::mark(host.borrow().run_id(), index), leader };
+            crew.join(&processes);
+            let mut exit =
+                drive(&mut *child, &processes, index, &mut watched, host, &mut orders, crew).await?;
+            exit.leaked |= crew.has_left_something(&processes).await;
+            crew.leave(&processes);
+            Exit::Ended(exit)
+        }
+        Err(err) => Exit::NotStarted(spawn_error(&err, &setup)),
+    };
+    let duration_ms = clock.elapsed().as_millis() as u64;
+    finish(planned, action, exit, begun, duration_ms, watched, &mut **host.borrow_mut())
+}
+
+fn begin(planned: &PlannedStage, action: &Action, host: &mut dyn Host) -> Result<(Setup, Stamp, Watched)> {
     let index = planned.index;
     let setup = host.begin_command(planned)?;
     host.tell(Happened::StageStarted { log_path: Some(setup.log_path.clone()) }, index)?;
@@ -44,41 +71,18 @@ pub(super) async fn run(
     let persisted = session.is_some_and(|session| {
         session.id.is_some() && (session.persist.unwrap_or(true) || session.reuse.unwrap_or(true))
     });
-    let mut watched = Watched::new(index, host, setup.emit_streams);
-    let command = host.masked(&action.command);
+    let watched = Watched::new(index, host, setup.emit_streams);
     let mut lines = Vec::new();
     watched.told.lines.begin(
         &mut lines,
-        &command,
+        &host.masked(&action.command),
         &host.masked(&setup.cwd.display().to_string()),
         &host.masked(&session_id),
         persisted,
         begun,
     );
-    host.log(&lines)?;
-
-    let clock = Instant::now();
-    let before = process::reap_adopted(None);
-    let exit = match spawn(action, &setup) {
-        Ok(mut child) => {
-            let leader = child.id().unwrap_or_default();
-            let result = drive(&mut *child, leader, index, &mut watched, host, interrupts).await;
-            if result.is_err() {
-                // The evidence cannot be kept: nothing may go on unseen.
-                process::kill_run(host.run_id(), leader);
-            }
-            let mut exit = result?;
-            if process::reap_adopted(None) > before {
-                // What is only just ending is not left behind.
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                exit.leaked |= process::reap_adopted(None) > before;
-            }
-            Exit::Ended(exit)
-        }
-        Err(err) => Exit::NotStarted(spawn_error(&err, &setup)),
-    };
-    let duration_ms = clock.elapsed().as_millis() as u64;
-    finish(planned, action, exit, begun, duration_ms, watched, host, interrupts.seen())
+    host.log(index, &lines)?;
+    Ok((setup, begun, watched))
 }
 
 fn new_id() -> String {
@@ -119,54 +123,59 @@ enum Exit {
 struct Ending {
     status: ExitStatus,
     leaked: bool,
+    /// Why the command was told to end, if it was.
+    stop: Option<Stop>,
 }
 
 /// Reads both streams until the command has ended and its output is complete.
 async fn drive(
     child: &mut dyn ChildWrapper,
-    leader: u32,
+    processes: &StageProcesses,
     index: usize,
     watched: &mut Watched,
-    host: &mut dyn Host,
-    interrupts: &mut Interrupts,
+    host: World<'_, '_>,
+    orders: &mut Orders,
+    crew: &Crew,
 ) -> Result<Ending> {
+    let leader = processes.leader;
     let process_started = process::started(leader).unwrap_or_default();
-    host.tell(Happened::StageSpawned { pid: leader, process_started }, index)?;
+    host.borrow_mut().tell(Happened::StageSpawned { pid: leader, process_started }, index)?;
     let mut stdout = child.stdout().take();
     let mut stderr = child.stderr().take();
     let mut out_buffer = vec![0; READ_BYTES];
     let mut err_buffer = vec![0; READ_BYTES];
-    let mut heartbeat = heartbeat();
     let mut ending = None::<ExitStatus>;
+    let mut stop = None::<Stop>;
     // When the command is to be killed, and when its output is given up.
     let mut kill_at = None::<Instant>;
     let mut exited_at = None::<Instant>;
     let mut idle_until = None::<Instant>;
-    // After an interrupt, nothing that the command started may survive it.
+    // A stage that was told to end may leave nothing behind.
     let mut all_gone = false;
     let mut look = tokio::time::interval(Duration::from_millis(20));
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let pending = interrupts.first().is_some() && !all_gone;
+        let pending = stop.is_some() && !all_gone;
         if let Some(status) = ending
             && stdout.is_none()
             && stderr.is_none()
             && !pending
         {
-            return Ok(Ending { status, leaked: false });
+            return Ok(Ending { status, leaked: false, stop });
         }
-        let save_due = host.save_due();
         let give_up = idle_until.zip(exited_at).map(|(idle, exited)| idle.min(exited + LEAK_LIMIT));
         tokio::select! {
             read = read_some(&mut stdout, &mut out_buffer) => {
                 idle_until = idle_until.map(|_| Instant::now() + LEAK_IDLE);
-                if !watched.read(Stream::Stdout, &out_buffer[..read.unwrap_or(0)], host)? {
+                let bytes = &out_buffer[..read.unwrap_or(0)];
+                if !watched.read(Stream::Stdout, bytes, &mut **host.borrow_mut())? {
                     stdout = None;
                 }
             }
             read = read_some(&mut stderr, &mut err_buffer) => {
                 idle_until = idle_until.map(|_| Instant::now() + LEAK_IDLE);
-                if !watched.read(Stream::Stderr, &err_buffer[..read.unwrap_or(0)], host)? {
+                let bytes = &err_buffer[..read.unwrap_or(0)];
+                if !watched.read(Stream::Stderr, bytes, &mut **host.borrow_mut())? {
                     stderr = None;
                 }
             }
@@ -174,49 +183,41 @@ async fn drive(
                 ending = Some(status?);
                 exited_at = Some(Instant::now());
                 idle_until = Some(Instant::now() + LEAK_IDLE);
-                if let Some(interrupt) = interrupts.first() {
+                if let Some(stop) = &stop {
                     // What was started behind our back is asked too, now that nobody else can ask it.
-                    process::signal_strays(host.run_id(), leader, interrupt.signal());
+                    process::signal_strays(processes, stop.signal());
                 }
             }
             () = sleep_until(give_up), if !pending => {
-                return Ok(Ending { status: ending.expect("the grace begins with the end"), leaked: true });
+                let status = ending.expect("the grace begins with the end");
+                return Ok(Ending { status, leaked: true, stop });
             }
-            interrupt = interrupts.next() => {
-                if interrupt == Interrupt::Suspend {
-                    suspend(leader);
-                } else if kill_at.is_none() {
-                    host.tell(Happened::Interrupted { signal: interrupt.name().to_owned() }, index)?;
+            order = stop::next(orders) => {
+                // The failure of another stage does not make one a failure that has ended before.
+                if ending.is_none() || order.interrupted_by().is_some() {
                     // Only the group: a run within this one forwards the signal to its own stages.
-                    process::signal_group(leader, interrupt.signal());
+                    process::signal_group(leader, order.signal());
                     if ending.is_some() {
-                        process::signal_strays(host.run_id(), leader, interrupt.signal());
+                        process::signal_strays(processes, order.signal());
                     }
-                    kill_at = Some(Instant::now() + GRACE);
-                } else {
                     // Asked twice: no more patience.
-                    kill_at = Some(Instant::now());
+                    let patience = if order.at_once { Duration::ZERO } else { GRACE };
+                    let latest = Instant::now() + patience;
+                    kill_at = Some(kill_at.map_or(latest, |at| at.min(latest)));
+                    crew.stopping(processes);
+                    stop.get_or_insert(order);
                 }
             }
             _ = look.tick(), if pending && ending.is_some() => {
-                all_gone = !process::is_anyone_left(host.run_id());
+                all_gone = !crew.is_anyone_left(processes);
                 idle_until = Some(Instant::now() + Duration::from_millis(500));
             }
             () = sleep_until(kill_at), if !all_gone => {
-                process::kill_run(host.run_id(), leader);
+                crew.kill(processes);
                 kill_at = Some(Instant::now() + Duration::from_millis(100));
             }
-            _ = heartbeat.tick() => host.beat()?,
-            () = sleep_until(save_due) => host.save()?,
         }
     }
-}
-
-/// Stops with the stage, and goes on with it.
-fn suspend(leader: u32) {
-    process::signal_group(leader, rustix::process::Signal::STOP);
-    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
-    process::signal_group(leader, rustix::process::Signal::CONT);
 }
 
 /// Reads once from a stream that may be over; for ever if it is.
@@ -332,14 +333,13 @@ impl Told {
         if self.emit_streams {
             self.lines.stream(&mut self.buffer, stream, &chunk.text, at);
         }
-        host.log(&self.buffer)?;
+        host.log(self.index, &self.buffer)?;
         host.printed(self.index, stream, &chunk.text);
         Ok(())
     }
 }
 
 /// Tells how the command ended, and what follows for the run.
-#[expect(clippy::too_many_arguments, reason = "everything that is known about a stage")]
 fn finish(
     planned: &PlannedStage,
     action: &Action,
@@ -348,7 +348,6 @@ fn finish(
     duration_ms: u64,
     mut watched: Watched,
     host: &mut dyn Host,
-    cancelled: Option<String>,
 ) -> Result<Ended> {
     let index = planned.index;
     let id = &planned.stage.id;
@@ -356,18 +355,22 @@ fn finish(
     for stream in [Stream::Stdout, Stream::Stderr] {
         watched.read(stream, &[], host)?;
     }
-    let (exit_code, signal, leaked, not_started) = match exit {
-        Exit::Ended(Ending { status, leaked }) => match (status.code(), status.signal()) {
-            (Some(code), _) => (i64::from(code), None, leaked, None),
-            (None, Some(signal)) => (128, Some(process::signal_name(signal)), leaked, None),
-            (None, None) => (0, None, leaked, None),
+    let (leaked, cancelled) = match &exit {
+        Exit::Ended(Ending { leaked, stop, .. }) => (*leaked, stop.as_ref().map(|stop| stop.cause.clone())),
+        Exit::NotStarted(_) => (false, None),
+    };
+    let (exit_code, signal, not_started) = match exit {
+        Exit::Ended(Ending { status, .. }) => match (status.code(), status.signal()) {
+            (Some(code), _) => (i64::from(code), None, None),
+            (None, Some(signal)) => (128, Some(process::signal_name(signal)), None),
+            (None, None) => (0, None, None),
         },
-        Exit::NotStarted(reason) => (-1, None, false, Some(host.masked(&reason))),
+        Exit::NotStarted(reason) => (-1, None, Some(host.masked(&reason))),
     };
     if not_started.is_none() {
         let mut lines = Vec::new();
         watched.told.lines.end(&mut lines, exit_code, signal.as_deref(), duration_ms, host.now());
-        host.log(&lines)?;
+        host.log(index, &lines)?;
     }
     let failed = exit_code != 0 || cancelled.is_some();
     let status = match (failed, action.allow_failure && cancelled.is_none()) {
@@ -376,7 +379,7 @@ fn finish(
         (true, false) => StageStatus::Failed,
     };
     let computed =
-        summary(&watched, exit_code, signal.as_deref(), not_started.as_deref(), cancelled.as_deref());
+        summary(&watched, exit_code, signal.as_deref(), not_started.as_deref(), cancelled.as_ref());
     let summary = match &action.summary_hint {
         Some(hint) if cancelled.is_none() => host.masked(hint),
         _ => computed,
@@ -398,9 +401,7 @@ fn finish(
     };
     let title = host.masked(&planned.stage.title);
     let note = match (status, &not_started, &cancelled, &signal) {
-        (StageStatus::Failed, _, Some(signal), _) => {
-            Some(format!("Stage '{title}' was cancelled by {signal}."))
-        }
+        (StageStatus::Failed, _, Some(cause), _) => Some(format!("Stage '{title}' was cancelled {cause}.")),
         (StageStatus::Failed, Some(reason), ..) => {
             Some(format!("Stage '{title}' could not be run: {reason}."))
         }
@@ -446,6 +447,9 @@ fn finish(
         leaked,
     };
     host.tell(Happened::StageFinished(Box::new(end)), index)?;
+    if status == StageStatus::Failed && cancelled.is_some() {
+        return Ok(Ended::Stopped);
+    }
     Ok(match (status, not_started.is_some()) {
         (StageStatus::Failed, true) => Ended::Failed { detail: format!("stage:{id}:error") },
         (StageStatus::Failed, false) => Ended::Failed { detail: format!("stage:{id}:failed") },
@@ -458,12 +462,12 @@ fn summary(
     exit_code: i64,
     signal: Option<&str>,
     not_started: Option<&str>,
-    cancelled: Option<&str>,
+    cancelled: Option<&Cause>,
 ) -> String {
     let quote = |channel: &Channel, quote| summary_excerpt(&channel.tail.text(), SUMMARY_UNITS, quote);
     let cause = match (not_started, cancelled, signal) {
         (Some(reason), ..) => return reason.to_owned(),
-        (None, Some(signal), _) => format!("Cancelled by {signal}"),
+        (None, Some(cause), _) => format!("Cancelled {cause}"),
         (None, None, Some(signal)) => format!("Terminated with signal {signal}"),
         (None, None, None) if exit_code != 0 => format!("Exited with code {exit_code}"),
         _ => {

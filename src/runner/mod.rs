@@ -2,24 +2,32 @@
 //! neither disk nor git.
 
 mod command;
+mod crew;
 pub mod interrupt;
 pub mod log;
+mod schedule;
+mod stages;
+mod stop;
 
+use std::cell::RefCell;
 use std::ffi::OsString;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::output::mask::{MaskMode, Masker};
 use crate::pipeline::plan::{Plan, PlannedStage};
-use crate::pipeline::{Action, Stage};
-use crate::run::event::{Happened, StageEnd};
-use crate::run::liveness::HEARTBEAT_SECONDS;
+use crate::run::event::Happened;
 use crate::run::stamp::Stamp;
-use crate::run::status::{RunStatus, StageStatus};
-use interrupt::Interrupts;
+use crate::run::status::RunStatus;
+use crew::Crew;
+use interrupt::{Interrupt, Interrupts};
+use stop::Stop;
 
 /// Which of its two streams a command printed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +69,9 @@ pub trait Host {
     fn mask_mode(&self) -> MaskMode;
     /// Replaces secrets in a text that is no output, such as a command.
     fn masked(&self, text: &str) -> String;
-    /// Keeps lines of the running command in its log and in the journal.
-    fn log(&mut self, lines: &[u8]) -> Result<()>;
-    /// Shows what the running command printed to whoever watches.
+    /// Keeps lines of a stage's command in its log and in the journal.
+    fn log(&mut self, index: usize, lines: &[u8]) -> Result<()>;
+    /// Shows what a stage's command printed to whoever watches.
     fn printed(&mut self, index: usize, stream: Stream, text: &str);
     /// Keeps the note on a stage's failure. Returns its path as the manifest names it.
     fn keep_error(&mut self, index: usize, note: &Value) -> Result<String>;
@@ -85,6 +93,24 @@ pub struct Outcome {
     pub status: RunStatus,
     /// Why, in the words of `contract-core.md` §6.2.
     pub detail: Option<String>,
+    /// More lines for the run's summary.
+    pub notes: Vec<String>,
+}
+
+impl Outcome {
+    /// Returns an end without notes.
+    pub fn new(status: RunStatus, detail: Option<String>) -> Self {
+        Self { status, detail, notes: Vec::new() }
+    }
+}
+
+/// How much may happen at the same time, and what a failure means for the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many commands may run at the same time, those of child runs included.
+    pub jobs: NonZeroU16,
+    /// Whether what does not depend on a stage that failed goes on all the same.
+    pub keep_going: bool,
 }
 
 /// What a parent run keeps of its child.
@@ -104,115 +130,49 @@ pub const LEAK_LIMIT: Duration = Duration::from_secs(10);
 /// How long a stage has to end after a signal.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// Runs the stages of a plan that are wanted and not finished yet, in order, until one fails.
-pub async fn execute(plan: &Plan, host: &mut dyn Host, interrupts: &mut Interrupts) -> Result<Outcome> {
-    for planned in plan.running() {
-        if host.is_finished(planned.index) {
-            continue;
-        }
-        if let Some(signal) = interrupts.seen() {
-            return Ok(cancelled(&signal));
-        }
-        let end = match &planned.stage.action {
-            Action::Command(action) => command::run(planned, action, host, interrupts).await?,
-            Action::Subpipeline { optional, .. } => subpipeline(planned, *optional, host, interrupts).await?,
-        };
-        interrupts.catch_up().await;
-        if let Some(signal) = interrupts.seen() {
-            return Ok(cancelled(&signal));
-        }
-        if let Ended::Failed { detail } = end {
-            return Ok(Outcome { status: RunStatus::Failed, detail: Some(detail) });
-        }
-    }
-    Ok(Outcome { status: RunStatus::Succeeded, detail: None })
-}
+/// The host of a run, for its stages. It is borrowed for single calls and never while one waits, so
+/// that a run has one writer however many of its stages run.
+type World<'w, 'h> = &'w RefCell<&'h mut (dyn Host + 'h)>;
 
-fn cancelled(signal: &str) -> Outcome {
-    Outcome { status: RunStatus::Cancelled, detail: Some(format!("cancelled:{signal}")) }
-}
-
-/// How a stage ended, as far as the next one is concerned.
-enum Ended {
-    Fine,
-    Failed { detail: String },
-}
-
-async fn subpipeline(
-    planned: &PlannedStage,
-    optional: bool,
+/// Runs the stages of a plan that are wanted and not finished yet.
+pub async fn execute(
+    plan: &Plan,
     host: &mut dyn Host,
     interrupts: &mut Interrupts,
-) -> Result<Ended> {
-    let PlannedStage { index, stage, child } = planned;
-    host.tell(Happened::StageStarted { log_path: None }, *index)?;
-    let Some(plan) = child else {
-        // The plan allows a missing child only where it is optional.
-        let summary = "The pipeline does not exist; the stage is optional.".to_owned();
-        host.tell(stage_end(StageStatus::Skipped, summary, None), *index)?;
-        return Ok(Ended::Fine);
-    };
-    let mut child = host.begin_child(*index, plan)?;
+    limits: Limits,
+) -> Result<Outcome> {
+    let crew = Crew::new(limits);
+    // A signal may have come while the run was made ready.
+    let (orders, received) = watch::channel(interrupts.first().map(Stop::interrupt));
+    let world = RefCell::new(host);
     let outcome = {
-        let mut run = Box::pin(execute(plan, &mut *child, interrupts));
-        let mut heartbeat = heartbeat();
+        let mut run = pin!(stages::run(plan, &world, received, &crew));
         loop {
-            let save_due = host.save_due();
             tokio::select! {
-                outcome = &mut run => break outcome?,
-                _ = heartbeat.tick() => host.beat()?,
-                () = sleep_until(save_due) => host.save()?,
+                // A stage that has ended waits a moment, so that a signal before its end comes first.
+                biased;
+                interrupt = interrupts.next() => match interrupt {
+                    Interrupt::Suspend => crew.suspend(),
+                    interrupt => orders.send_modify(|stop| *stop = Some(match stop {
+                        Some(stop) => stop.once_more(),
+                        None => Stop::interrupt(interrupt),
+                    })),
+                },
+                outcome = &mut run => break outcome,
             }
         }
     };
-    let end = child.finish(outcome)?;
-    let finished =
-        Happened::ChildFinished { run_id: end.run_id.clone(), status: end.status, moved: end.moved };
-    host.tell(finished, *index)?;
-    let (status, note) = match end.status {
-        RunStatus::Succeeded => (StageStatus::Succeeded, None),
-        RunStatus::Failed if optional => (StageStatus::Skipped, None),
-        _ => (
-            StageStatus::Failed,
-            Some(format!("Sub-pipeline '{}' {}: run {}.", stage.title, end.status, end.run_id)),
-        ),
-    };
-    host.tell(stage_end(status, end.summary, note), *index)?;
-    Ok(match status {
-        StageStatus::Failed => Ended::Failed { detail: format!("subpipeline:{}:failed", pipeline_of(stage)) },
-        _ => Ended::Fine,
-    })
-}
-
-fn pipeline_of(stage: &Stage) -> &str {
-    match &stage.action {
-        Action::Subpipeline { pipeline, .. } => pipeline.as_str(),
-        Action::Command(_) => stage.id.as_str(),
+    match outcome {
+        Ok(mut outcome) => {
+            outcome.notes.extend(crew.unclaimed());
+            Ok(outcome)
+        }
+        // The evidence cannot be kept: nothing may go on unseen.
+        Err(err) => {
+            crew.kill_all();
+            Err(err)
+        }
     }
-}
-
-fn stage_end(status: StageStatus, summary: String, note: Option<String>) -> Happened {
-    Happened::StageFinished(Box::new(StageEnd {
-        status,
-        exit_code: None,
-        signal: None,
-        summary: Some(summary),
-        error_file: None,
-        note,
-        handle: None,
-        decisions: Vec::new(),
-        frames: Default::default(),
-        output_bytes: 0,
-        leaked: false,
-    }))
-}
-
-/// Ticks as often as a run beats. The first beat came with the start.
-fn heartbeat() -> tokio::time::Interval {
-    let period = Duration::from_secs(u64::from(HEARTBEAT_SECONDS));
-    let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    interval
 }
 
 /// Sleeps until a moment, or for ever.

@@ -8,7 +8,8 @@ use rustix::process::{Pid, Signal};
 use crate::run::manifest::Owner;
 use crate::run::stamp::Stamp;
 
-/// The variable that marks a process as part of runs: their ids, the outermost first, joined by `:`.
+/// The variable that marks a process as part of runs: the [`mark`]s of the stages that it belongs to,
+/// the outermost first, joined by `:`.
 pub const LINEAGE: &str = "GIT_ORCHESTRATE_LINEAGE";
 
 /// Returns who this process is.
@@ -55,32 +56,93 @@ pub fn signal_group(leader: u32, signal: Signal) {
     }
 }
 
-/// Sends a signal to the processes of `run` that are not in the group of `leader`: those that made
-/// groups of their own.
+/// Sends a signal to the processes of a stage that are not in the group of its leader: those that
+/// made groups of their own.
 ///
 /// The processes of runs within the run are left to the program that runs them: it forwards the
 /// signal, and twice would mean "no more patience".
-pub fn signal_strays(run: &str, leader: u32, signal: Signal) {
-    for pid in marked(|ids| ids.last() == Some(&run.as_bytes())) {
-        if group_of(pid) != Some(leader) {
+pub fn signal_strays(stage: &StageProcesses, signal: Signal) {
+    for pid in marked(|ids| ids.last() == Some(&stage.mark.as_bytes())) {
+        if group_of(pid) != Some(stage.leader) {
             self::signal(pid, signal);
         }
     }
 }
 
-/// Kills every process that belongs to `run`, wherever it hides: in the group of `leader`, marked by
-/// the environment that we gave it, or descended from us.
-pub fn kill_run(run: &str, leader: u32) {
-    signal_group(leader, Signal::KILL);
-    for pid in members(run).into_iter().chain(descendants()) {
-        signal(pid, Signal::KILL);
+/// What tells the processes of one stage from all others: the mark in their environment, and the
+/// session that its first process leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageProcesses {
+    /// As [`mark`] makes it.
+    pub mark: String,
+    pub leader: u32,
+}
+
+/// Returns the mark of a stage's processes in [`LINEAGE`].
+pub fn mark(run: &str, index: usize) -> String {
+    format!("{run}#{index}")
+}
+
+impl StageProcesses {
+    /// Whether a process says so by itself.
+    pub fn owns(&self, pid: u32) -> bool {
+        session_of(pid) == Some(self.leader) || is_marked(pid, |ids| ids.contains(&self.mark.as_bytes()))
+    }
+
+    /// Returns the processes of the stage that live: what it owns and what descends from that.
+    ///
+    /// `others` are the stages that run beside it. If `strangers` are wanted too, everything else is
+    /// among them that belongs to this process and to none of the others: who empties its
+    /// environment and forks twice into a session of its own can be told from them in no other way.
+    pub fn living(&self, others: &[Self], strangers: bool) -> Vec<u32> {
+        let table = table();
+        let mut own = self.family(&table);
+        if strangers {
+            let run = self.mark.rsplit_once('#').map_or(&*self.mark, |(run, _)| run);
+            own.extend(family(&table, vec![std::process::id()]).split_off(1));
+            own.extend(members(run));
+            own.sort_unstable();
+            own.dedup();
+            for other in others {
+                let theirs = other.family(&table);
+                own.retain(|pid| !theirs.contains(pid));
+            }
+        }
+        own
+    }
+
+    fn family(&self, table: &[(u32, u32)]) -> Vec<u32> {
+        family(table, table.iter().map(|(pid, _)| *pid).filter(|pid| self.owns(*pid)).collect())
+    }
+
+    /// Kills the stage with everything that [`Self::living`] finds.
+    pub fn kill(&self, others: &[Self], strangers: bool) {
+        signal_group(self.leader, Signal::KILL);
+        for pid in self.living(others, strangers) {
+            signal(pid, Signal::KILL);
+        }
     }
 }
 
-/// Whether a process of `run` is left, marked by its environment or descended from us.
-pub fn is_anyone_left(run: &str) -> bool {
-    reap_adopted(None);
-    !members(run).is_empty() || !descendants().is_empty()
+/// Returns every process but this one and those that have ended, each with its parent.
+fn table() -> Vec<(u32, u32)> {
+    let me = std::process::id();
+    pids()
+        .filter(|pid| *pid != me && !is_zombie(*pid))
+        .filter_map(|pid| Some((pid, stat_field(pid, 1)?.parse().ok()?)))
+        .collect()
+}
+
+/// Adds what descends from `found` to it.
+fn family(table: &[(u32, u32)], mut found: Vec<u32>) -> Vec<u32> {
+    let mut seen: std::collections::HashSet<u32> = found.iter().copied().collect();
+    let mut at = 0;
+    while let Some(parent) = found.get(at).copied() {
+        let children = table.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid);
+        found.extend(children.filter(|pid| seen.insert(*pid)));
+        at += 1;
+    }
+    found
 }
 
 /// Sends a signal to one process.
@@ -103,20 +165,8 @@ fn group_of(pid: u32) -> Option<u32> {
     stat_field(pid, 2)?.parse().ok()
 }
 
-/// Returns the processes that descend from this one, without those that have ended. None escapes by
-/// forking twice: see [`adopt_orphans`].
-fn descendants() -> Vec<u32> {
-    let parents: Vec<(u32, u32)> = pids()
-        .filter(|pid| !is_zombie(*pid))
-        .filter_map(|pid| Some((pid, stat_field(pid, 1)?.parse().ok()?)))
-        .collect();
-    let mut found = vec![std::process::id()];
-    let mut at = 0;
-    while let Some(parent) = found.get(at).copied() {
-        found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
-        at += 1;
-    }
-    found.split_off(1)
+fn session_of(pid: u32) -> Option<u32> {
+    stat_field(pid, 3)?.parse().ok()
 }
 
 fn pids() -> impl Iterator<Item = u32> {
@@ -133,7 +183,12 @@ fn stat_field(pid: u32, field: usize) -> Option<String> {
 
 /// Returns the processes, other than this one, whose environment says that they belong to `run`.
 pub fn members(run: &str) -> Vec<u32> {
-    marked(|ids| ids.contains(&run.as_bytes()))
+    marked(|ids| ids.iter().any(|id| run_of(id) == run.as_bytes()))
+}
+
+/// Returns the run that an entry of [`LINEAGE`] is about, without the stage.
+fn run_of(entry: &[u8]) -> &[u8] {
+    entry.rsplitn(2, |byte| *byte == b'#').last().unwrap_or(entry)
 }
 
 /// Returns the processes, other than this one, that are marked as part of runs which `wanted` takes.
@@ -154,19 +209,19 @@ fn is_marked(pid: u32, wanted: impl Fn(&[&[u8]]) -> bool) -> bool {
         .any(|value| wanted(&value.split(|byte| *byte == b':').collect::<Vec<_>>()))
 }
 
-/// Reaps adopted children that have ended. Leaves `except` to whoever waits for it. Returns how many
-/// others live on.
-pub fn reap_adopted(except: Option<u32>) -> usize {
-    let Ok(children) = fs::read_to_string("/proc/thread-self/children") else { return 0 };
-    let others = children.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok());
-    others
-        .filter(|pid| Some(*pid) != except)
-        .filter_map(|pid| Pid::from_raw(pid as i32))
+/// Reaps adopted children that have ended, and returns the others. Leaves `leaders` to whoever waits
+/// for them.
+pub fn adopted(leaders: &[u32]) -> Vec<u32> {
+    let Ok(children) = fs::read_to_string("/proc/thread-self/children") else { return Vec::new() };
+    let children = children.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok());
+    children
+        .filter(|pid| !leaders.contains(pid))
         .filter(|pid| {
-            let waited = rustix::process::waitpid(Some(*pid), rustix::process::WaitOptions::NOHANG);
+            let pid = Pid::from_raw(*pid as i32);
+            let waited = rustix::process::waitpid(pid, rustix::process::WaitOptions::NOHANG);
             matches!(waited, Ok(None))
         })
-        .count()
+        .collect()
 }
 
 /// Whether this process ignores a signal, as `nohup` makes it do.
@@ -220,7 +275,7 @@ mod tests {
         let run = format!("run-of-{}", std::process::id());
         let mut child = std::process::Command::new("sleep")
             .arg("60")
-            .env(LINEAGE, format!("outer-{run}:{run}"))
+            .env(LINEAGE, format!("outer-{run}#2:{run}#1"))
             .spawn()
             .unwrap();
         // The kernel shows the environment a moment after the program has begun.
@@ -230,10 +285,27 @@ mod tests {
         assert_eq!(members(&run), [child.id()]);
         let outer = format!("outer-{run}");
         assert_eq!(members(&outer), [child.id()]);
-        signal_strays(&outer, 0, Signal::KILL);
-        assert!(is_anyone_left(&run), "the inner run forwards signals to its own");
-        signal_strays(&run, 0, Signal::KILL);
+        let stage = |run: &str, index| StageProcesses { mark: mark(run, index), leader: u32::MAX };
+        assert!(stage(&outer, 2).owns(child.id()));
+        assert!(!stage(&outer, 1).owns(child.id()));
+        assert_eq!(stage(&run, 1).living(&[], false), [child.id()]);
+        assert_eq!(stage(&run, 11).living(&[], false), [] as [u32; 0]);
+        signal_strays(&stage(&outer, 2), Signal::KILL);
+        assert!(!members(&run).is_empty(), "the inner run forwards signals to its own");
+        signal_strays(&stage(&run, 1), Signal::KILL);
         child.wait().unwrap();
         assert_eq!(members(&run), [] as [u32; 0]);
+    }
+
+    #[test]
+    fn a_process_is_a_stranger_unless_it_belongs_to_another_stage() {
+        let mut child = std::process::Command::new("sleep").arg("60").env_clear().spawn().unwrap();
+        let here = StageProcesses { mark: mark("here", 1), leader: u32::MAX };
+        let other = StageProcesses { mark: mark("here", 2), leader: session_of(child.id()).unwrap() };
+        assert!(!here.living(&[], false).contains(&child.id()));
+        assert!(here.living(&[], true).contains(&child.id()));
+        assert!(!here.living(&[other], true).contains(&child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

@@ -16,6 +16,7 @@ mod layouts;
 mod list;
 mod logs;
 mod output;
+mod parallel;
 mod plan;
 mod processes;
 mod resume;

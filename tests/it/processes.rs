@@ -2,14 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Child;
 
 use crate::fixture::{Fixture, manifest};
-use crate::witness::{Gate, audit, audit_finished, ended, events, metrics, spawn, wait_for, wait_until};
-
-fn kill(signal: &str, pid: u32) {
-    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill").success());
-}
+use crate::witness::{
+    Gate, audit, audit_finished, ended, events, kill, metrics, spawn, wait_for, wait_until,
+};
 
 /// Whether a process runs: one that ended and that nobody has waited for does not.
 fn is_alive(pid: &str) -> bool {

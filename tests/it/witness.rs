@@ -20,6 +20,11 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Sends a signal to a process.
+pub fn kill(signal: &str, pid: u32) {
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill").success());
+}
+
 /// Waits for a file and returns what it holds.
 pub fn wait_for(path: &Path) -> String {
     let mut text = String::new();

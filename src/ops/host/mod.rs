@@ -3,6 +3,7 @@
 mod queued;
 mod shared;
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use crate::run::manifest::{Manifest, Owner};
 use crate::run::stamp::Stamp;
 use crate::run::status::RunStatus;
 use crate::run::{metrics, summary};
-use crate::runner::{ChildEnd, Host, Outcome, Setup, Stream};
+use crate::runner::{ChildEnd, Host, Limits, Outcome, Setup, Stream};
 use crate::store::lease::{Asked, Lease};
 use crate::store::pointers::pretty;
 use crate::store::recorder::{RecordError, Recorder};
@@ -40,11 +41,12 @@ pub struct RunHost {
     shared: Rc<Shared>,
     plan: Plan,
     recorder: Recorder,
-    /// The log of the running command.
-    log: Option<Appender>,
+    /// The logs of the commands that run, by stage.
+    logs: HashMap<usize, Appender>,
     depth: usize,
+    limits: Limits,
     approval_policy: Option<String>,
-    /// What marks the processes of this run: the runs that it is a part of, and itself.
+    /// What marks the processes that began this run: the stages of other runs that it is a part of.
     lineage: String,
 }
 
@@ -63,29 +65,33 @@ impl<'a> Origin<'a> {
     }
 }
 
-fn lineage_of(outer: &str, run: &str) -> String {
-    match outer {
-        "" => run.to_owned(),
-        outer => format!("{outer}:{run}"),
-    }
-}
-
 impl RunHost {
     /// Makes a run that is queued: everything is on disk that must be before it starts.
     pub fn create(
         shared: Rc<Shared>,
         plan: Plan,
         origin: Origin<'_>,
+        limits: Limits,
         approval_policy: Option<String>,
     ) -> Result<Self> {
         let Origin { run, parent, depth, lineage } = origin;
-        let lineage = lineage_of(lineage, run.as_str());
+        let lineage = lineage.to_owned();
         let git = shared.keys()?;
         let at = shared.clock.now();
         let token = random_hex::<32>().context("no randomness")?;
         let paths = shared.layout.run(&shared.task, &run);
-        let manifest =
-            queued::manifest(&shared, &plan, &run, &paths, git, parent, approval_policy.clone(), &token, at);
+        let manifest = queued::manifest(
+            &shared,
+            &plan,
+            &run,
+            &paths,
+            git,
+            parent,
+            limits,
+            approval_policy.clone(),
+            &token,
+            at,
+        );
         let stored = || -> Result<Recorder> {
             let cli = paths.dir.parent().expect("a run has a folder above it");
             fs::create_dir_all_durably(cli)?;
@@ -100,14 +106,14 @@ impl RunHost {
             Ok(Recorder::create(&shared.layout, paths.clone(), manifest, &token, lease, at)?)
         };
         let recorder = stored().context("the run cannot be stored, so it does not start")?;
-        Ok(Self { shared, plan, recorder, log: None, depth, approval_policy, lineage })
+        Ok(Self { shared, plan, recorder, logs: HashMap::new(), depth, limits, approval_policy, lineage })
     }
 
     /// Goes on with a run that was interrupted.
-    pub fn reopen(shared: Rc<Shared>, plan: Plan, recorder: Recorder) -> Self {
+    pub fn reopen(shared: Rc<Shared>, plan: Plan, recorder: Recorder, limits: Limits) -> Self {
         let approval_policy = recorder.manifest().approval_policy.clone();
-        let lineage = lineage_of(&shared.lineage, recorder.manifest().run_id.as_str());
-        Self { shared, plan, recorder, log: None, depth: 0, approval_policy, lineage }
+        let lineage = shared.lineage.clone();
+        Self { shared, plan, recorder, logs: HashMap::new(), depth: 0, limits, approval_policy, lineage }
     }
 
     /// Returns who works on the run: this process.
@@ -165,8 +171,9 @@ impl RunHost {
             shared: Rc::clone(&self.shared),
             plan,
             recorder,
-            log: None,
+            logs: HashMap::new(),
             depth: self.depth + 1,
+            limits: self.limits,
             approval_policy: None,
             lineage: String::new(),
         };
@@ -181,7 +188,8 @@ impl RunHost {
         let manifest = self.manifest();
         let guardrails =
             guardrail::coverage(&manifest.commands, manifest.guardrails_required.unwrap_or(true), self.now());
-        let mut notes: Vec<_> = guardrails.recommendation.clone().into_iter().collect();
+        let mut notes: Vec<_> = outcome.notes;
+        notes.extend(guardrails.recommendation.clone());
         notes.push(guardrails.summary.clone());
         if let Some(only) = manifest.plan.as_ref().and_then(|plan| plan.only.as_ref()) {
             notes.push(format!("Partial run: only stage '{only}' was asked for, and only it is proven."));
@@ -301,14 +309,14 @@ impl Host for RunHost {
         let at = self.now();
         tracing::debug!(run = self.run_id(), index, ?event, "told");
         if let Happened::StageFinished(_) = &event
-            && let Some(log) = self.log.as_ref().filter(|log| !log.is_in_place())
+            && let Some(log) = self.logs.get(&index).filter(|log| !log.is_in_place())
         {
             // The stage has no verdict then, and runs again.
             return Err(RecordError::Displaced(log.path().display().to_string()).into());
         }
         self.recorder.record(event.clone(), at, index)?;
         if let Happened::StageFinished(end) = &event {
-            self.log = None;
+            self.logs.remove(&index);
             if let Err(err) = self.keep_decisions(end) {
                 // The manifest holds the decisions too.
                 self.shared.warn("the decisions of the masking were not written", err);
@@ -340,7 +348,7 @@ impl Host for RunHost {
             ("CODEX_ORCHESTRATOR_PIPELINE_ID", OsString::from(self.pipeline_id())),
             ("CODEX_ORCHESTRATOR_MANIFEST_PATH", paths.manifest.clone().into()),
             ("CODEX_ORCHESTRATOR_RUN_DIR", paths.dir.clone().into()),
-            (process::LINEAGE, OsString::from(&self.lineage)),
+            (process::LINEAGE, OsString::from(self.lineage_of_stage(*index))),
         ] {
             env.push((name.into(), value));
         }
@@ -354,7 +362,7 @@ impl Host for RunHost {
             log_path: layout.relative(&log_path),
             emit_streams: *emit_streams,
         };
-        self.log = Some(Appender::open(&log_path)?);
+        self.logs.insert(*index, Appender::open(&log_path)?);
         Ok(setup)
     }
 
@@ -370,16 +378,17 @@ impl Host for RunHost {
         self.shared.masked(text)
     }
 
-    fn log(&mut self, lines: &[u8]) -> Result<()> {
+    fn log(&mut self, index: usize, lines: &[u8]) -> Result<()> {
         self.recorder.log(lines)?;
-        if let Some(log) = &mut self.log {
+        if let Some(log) = self.logs.get_mut(&index) {
             log.append(lines)?;
         }
         Ok(())
     }
 
     fn printed(&mut self, index: usize, stream: Stream, text: &str) {
-        self.shared.watch.borrow_mut().printed(self.depth, index, stream, text);
+        let manifest = self.recorder.manifest();
+        self.shared.watch.borrow_mut().printed(self.depth, manifest, index, stream, text);
     }
 
     fn keep_error(&mut self, index: usize, note: &Value) -> Result<String> {
@@ -422,8 +431,9 @@ impl Host for RunHost {
             manifest: self.shared.layout.relative(&paths.manifest),
         };
         self.tell(link, index)?;
-        let origin = Origin { run, parent: Some(&parent), depth: self.depth + 1, lineage: &self.lineage };
-        let mut child = RunHost::create(Rc::clone(&self.shared), plan.clone(), origin, policy)?;
+        let lineage = self.lineage_of_stage(index);
+        let origin = Origin { run, parent: Some(&parent), depth: self.depth + 1, lineage: &lineage };
+        let mut child = RunHost::create(Rc::clone(&self.shared), plan.clone(), origin, self.limits, policy)?;
         let owner = child.owner();
         child.tell(Happened::Started { owner }, 0)?;
         Ok(Box::new(child))
@@ -443,6 +453,12 @@ impl Host for RunHost {
 }
 
 impl RunHost {
+    fn lineage_of_stage(&self, index: usize) -> String {
+        let outer = &self.lineage;
+        let mark = process::mark(self.run_id(), index);
+        if outer.is_empty() { mark } else { format!("{outer}:{mark}") }
+    }
+
     fn keep_decisions(&self, end: &crate::run::event::StageEnd) -> Result<()> {
         if end.decisions.is_empty() {
             return Ok(());

@@ -13,6 +13,7 @@ use crate::run::liveness::{HEARTBEAT_SECONDS, STALE_SECONDS};
 use crate::run::manifest::{Manifest, PlanRecord, Privacy, PrivacyTotals, Scheduler, StageEntry};
 use crate::run::stamp::Stamp;
 use crate::run::status::{RunStatus, StageStatus};
+use crate::runner::Limits;
 use crate::store::layout::RunPaths;
 use crate::sys::digest::sha256_hex;
 
@@ -24,6 +25,7 @@ pub(super) fn manifest(
     paths: &RunPaths,
     git: GitKeys,
     parent: Option<&str>,
+    limits: Limits,
     approval_policy: Option<String>,
     token: &str,
     at: Stamp,
@@ -100,6 +102,8 @@ pub(super) fn manifest(
                 .target
                 .filter(|_| plan.only_target)
                 .and_then(|at| Some(plan.stages.get(at)?.stage.id.to_string())),
+            jobs: Some(limits.jobs).filter(|jobs| jobs.get() > 1),
+            keep_going: limits.keep_going,
             masked: shared.masking.secrets.names().to_vec(),
             notes: instructions.notes,
         }),

@@ -30,7 +30,7 @@ pub trait Watch {
     /// An event was kept. `depth` is 0 for the run that was asked for, 1 for its children.
     fn event(&mut self, depth: usize, manifest: &Manifest, event: &Happened, index: usize);
     /// A stage printed something.
-    fn printed(&mut self, depth: usize, index: usize, stream: Stream, text: &str);
+    fn printed(&mut self, depth: usize, manifest: &Manifest, index: usize, stream: Stream, text: &str);
     /// Something is wrong that does not stop the run.
     fn warn(&mut self, text: &str);
 }

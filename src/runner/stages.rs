@@ -1,0 +1,254 @@
+//! The stages of one pipeline: each begins when it can, and what one of them does is heard by all.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
+
+use super::crew::Crew;
+use super::schedule::Schedule;
+use super::stop::{self, Orders, Stop};
+use super::{Host, Outcome, World, command};
+use crate::pipeline::plan::{Plan, PlannedStage};
+use crate::pipeline::{Action, Stage};
+use crate::run::event::{Happened, StageEnd};
+use crate::run::liveness::HEARTBEAT_SECONDS;
+use crate::run::status::{RunStatus, StageStatus};
+
+/// How a stage ended, as far as the others are concerned.
+pub(super) enum Ended {
+    Fine,
+    Failed {
+        detail: String,
+    },
+    /// It was told to end, or not to begin at all.
+    Stopped,
+}
+
+/// Runs the stages of a plan that are wanted and not finished yet. `orders` is where others say that
+/// they are to end.
+pub(super) async fn run(
+    plan: &Plan,
+    host: World<'_, '_>,
+    mut orders: Orders,
+    crew: &Crew,
+) -> Result<Outcome> {
+    let wanted: Vec<_> = plan.running().collect();
+    let jobs = plan.jobs.map_or(crew.limits.jobs, |own| own.min(crew.limits.jobs));
+    let is_finished = |index| host.borrow().is_finished(index);
+    let mut schedule = Schedule::new(wanted.iter().copied(), is_finished, usize::from(jobs.get()));
+    let (tell, told) = watch::channel(orders.borrow_and_update().clone());
+    let mut running = FuturesUnordered::new();
+    // The stages that run, in the order in which they began.
+    let mut open: Vec<usize> = Vec::new();
+    let mut failed = None::<String>;
+    let mut upkeep = pin!(upkeep(host));
+    loop {
+        while told.borrow().is_none()
+            && let Some(at) = schedule.begin()
+        {
+            let planned = wanted[at];
+            let orders = told.clone();
+            open.push(at);
+            running.push(async move { (at, stage(planned, host, orders, crew).await) });
+        }
+        if running.is_empty() {
+            break;
+        }
+        tokio::select! {
+            biased;
+            Some((at, ended)) = running.next() => {
+                // A signal that came before the stage ended is heard before anything follows from that.
+                tokio::task::yield_now().await;
+                let heard = orders.has_changed().unwrap_or(false);
+                if heard && let Some(stop) = orders.borrow_and_update().clone() {
+                    pass_on(stop, &tell, &wanted, &open, host)?;
+                }
+                open.retain(|other| *other != at);
+                let ended = ended?;
+                schedule.end(at, matches!(ended, Ended::Fine));
+                if let Ended::Failed { detail } = ended {
+                    failed.get_or_insert(detail);
+                    if !crew.limits.keep_going {
+                        tell.send_if_modified(|stop| {
+                            let first = stop.is_none();
+                            stop.get_or_insert_with(|| Stop::failure(wanted[at].stage.id.as_str()));
+                            first
+                        });
+                    }
+                }
+            }
+            stop = stop::next(&mut orders) => pass_on(stop, &tell, &wanted, &open, host)?,
+            result = &mut upkeep => result?,
+        }
+    }
+    if let Some(stop) = orders.borrow().as_ref() {
+        return Ok(Outcome::new(RunStatus::Cancelled, Some(stop.detail())));
+    }
+    if failed.is_some() {
+        for (at, need) in schedule.held() {
+            let reason = format!("Waits for stage '{}', which did not end well.", wanted[need].stage.id);
+            host.borrow_mut().tell(Happened::StageHeld { reason }, wanted[at].index)?;
+        }
+    }
+    Ok(match failed {
+        Some(detail) => Outcome::new(RunStatus::Failed, Some(detail)),
+        None => Outcome::new(RunStatus::Succeeded, None),
+    })
+}
+
+/// Passes an order of others on to the stages that run.
+fn pass_on(
+    stop: Stop,
+    tell: &watch::Sender<Option<Stop>>,
+    wanted: &[&PlannedStage],
+    open: &[usize],
+    host: World<'_, '_>,
+) -> Result<()> {
+    // A child run says it for its own stages.
+    let is_command = |at: &&usize| matches!(wanted[**at].stage.action, Action::Command(_));
+    if let Some(signal) = stop.interrupted_by().filter(|_| !stop.at_once)
+        && let Some(at) = open.iter().find(is_command)
+    {
+        let event = Happened::Interrupted { signal: signal.to_owned() };
+        host.borrow_mut().tell(event, wanted[*at].index)?;
+    }
+    tell.send_replace(Some(stop));
+    Ok(())
+}
+
+async fn stage(
+    planned: &PlannedStage,
+    host: World<'_, '_>,
+    mut orders: Orders,
+    crew: &Crew,
+) -> Result<Ended> {
+    match &planned.stage.action {
+        Action::Command(action) => {
+            // Only commands take room: a child run that had some while its own stages waited for
+            // more could wait for ever.
+            let _room = tokio::select! {
+                biased;
+                room = crew.room.acquire() => room,
+                _ = stop::next(&mut orders) => return Ok(Ended::Stopped),
+            };
+            command::run(planned, action, host, orders, crew).await
+        }
+        Action::Subpipeline { optional, .. } => subpipeline(planned, *optional, host, orders, crew).await,
+    }
+}
+
+async fn subpipeline(
+    planned: &PlannedStage,
+    optional: bool,
+    host: World<'_, '_>,
+    orders: Orders,
+    crew: &Crew,
+) -> Result<Ended> {
+    let PlannedStage { index, stage, child } = planned;
+    host.borrow_mut().tell(Happened::StageStarted { log_path: None }, *index)?;
+    let Some(plan) = child else {
+        // The plan allows a missing child only where it is optional.
+        let summary = "The pipeline does not exist; the stage is optional.".to_owned();
+        host.borrow_mut().tell(stage_end(StageStatus::Skipped, summary, None), *index)?;
+        return Ok(Ended::Fine);
+    };
+    let mut child = host.borrow_mut().begin_child(*index, plan)?;
+    let outcome = {
+        let own: &mut dyn Host = &mut *child;
+        let world = RefCell::new(own);
+        Box::pin(run(plan, &world, orders.clone(), crew)).await?
+    };
+    let end = child.finish(outcome)?;
+    let finished =
+        Happened::ChildFinished { run_id: end.run_id.clone(), status: end.status, moved: end.moved };
+    host.borrow_mut().tell(finished, *index)?;
+    let cancelled = orders.borrow().clone().filter(|_| end.status == RunStatus::Cancelled);
+    let (status, note) = match (end.status, &cancelled) {
+        (RunStatus::Succeeded, _) => (StageStatus::Succeeded, None),
+        (RunStatus::Failed, _) if optional => (StageStatus::Skipped, None),
+        (_, Some(Stop { cause, .. })) if orders_of_failure(&cancelled) => (
+            StageStatus::Failed,
+            Some(format!("Sub-pipeline '{}' was cancelled {cause}: run {}.", stage.title, end.run_id)),
+        ),
+        _ => (
+            StageStatus::Failed,
+            Some(format!("Sub-pipeline '{}' {}: run {}.", stage.title, end.status, end.run_id)),
+        ),
+    };
+    host.borrow_mut().tell(stage_end(status, end.summary, note), *index)?;
+    Ok(match (status, cancelled) {
+        (StageStatus::Failed, Some(_)) => Ended::Stopped,
+        (StageStatus::Failed, None) => {
+            Ended::Failed { detail: format!("subpipeline:{}:failed", pipeline_of(stage)) }
+        }
+        _ => Ended::Fine,
+    })
+}
+
+fn orders_of_failure(stop: &Option<Stop>) -> bool {
+    stop.as_ref().is_some_and(|stop| stop.interrupted_by().is_none())
+}
+
+fn pipeline_of(stage: &Stage) -> &str {
+    match &stage.action {
+        Action::Subpipeline { pipeline, .. } => pipeline.as_str(),
+        Action::Command(_) => stage.id.as_str(),
+    }
+}
+
+fn stage_end(status: StageStatus, summary: String, note: Option<String>) -> Happened {
+    Happened::StageFinished(Box::new(StageEnd {
+        status,
+        exit_code: None,
+        signal: None,
+        summary: Some(summary),
+        error_file: None,
+        note,
+        handle: None,
+        decisions: Vec::new(),
+        frames: Default::default(),
+        output_bytes: 0,
+        leaked: false,
+    }))
+}
+
+/// Says every few seconds that the run is alive, and keeps its manifest file from falling behind.
+async fn upkeep(host: World<'_, '_>) -> Result<()> {
+    let period = Duration::from_secs(u64::from(HEARTBEAT_SECONDS));
+    // The first beat came with the start.
+    let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = heartbeat.tick() => host.borrow_mut().beat()?,
+            () = save_is_due(host) => host.borrow_mut().save()?,
+        }
+    }
+}
+
+/// Waits until the host wants to save. When that is changes with every event that any stage tells, so
+/// it is asked anew each time that something happens.
+async fn save_is_due(host: World<'_, '_>) {
+    let mut timer = None::<(Instant, Pin<Box<tokio::time::Sleep>>)>;
+    poll_fn(|context| {
+        let Some(due) = host.borrow().save_due() else {
+            timer = None;
+            return Poll::Pending;
+        };
+        if timer.as_ref().is_none_or(|(at, _)| *at != due) {
+            timer = Some((due, Box::pin(tokio::time::sleep_until(due.into()))));
+        }
+        match &mut timer {
+            Some((_, sleep)) => sleep.as_mut().poll(context),
+            None => Poll::Pending,
+        }
+    })
+    .await;
+}
