@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use crate::git::GitError;
+use crate::guardrail::docs::mirror::MirrorError;
 use crate::id::InvalidId;
 use crate::ops::{Kind, Refusal};
 use crate::output::untrusted::untrusted;
@@ -13,6 +14,7 @@ use crate::store::catalog::{NotFound, ReadError};
 use crate::store::journal::JournalError;
 use crate::store::layout::UnsafePath;
 use crate::store::recorder::RecordError;
+use crate::sys::beneath::BeneathError;
 use crate::sys::fs::PathError;
 
 /// A request that was not carried out.
@@ -91,6 +93,7 @@ impl Failure {
         }
         if matches!(self.find(), Some(UnsafePath::Link(_)))
             || matches!(self.find(), Some(GitError::NotOwned { .. }))
+            || matches!(self.find(), Some(BeneathError::Link(_)))
         {
             return 3;
         }
@@ -99,6 +102,7 @@ impl Failure {
             || self.0.is::<io::Error>()
             || self.find::<RecordError>().is_some()
             || self.find::<PathError>().is_some()
+            || matches!(self.find(), Some(BeneathError::Path(_)))
             || matches!(self.find(), Some(UnsafePath::NoFolder(_)))
         {
             return 4;
@@ -112,6 +116,14 @@ impl Failure {
         }
         if let Some(err) = self.find::<PlanError>() {
             return err.hint();
+        }
+        if let Some(err) = self.find::<MirrorError>() {
+            return Some(err.hint());
+        }
+        if let Some(BeneathError::Link(_)) = self.find() {
+            return Some(
+                "put the file itself there: a repository could make a link lead anywhere".to_owned(),
+            );
         }
         if self.find::<InvalidId>().is_some() {
             return Some("ids are names of one folder, such as `0901-issue-validation`".to_owned());

@@ -1,5 +1,6 @@
 //! The command line: flags of each request, dispatch, failures and exit codes.
 
+mod docs;
 mod failure;
 mod list;
 mod logs;
@@ -44,6 +45,7 @@ enum Request {
     Status(status::StatusArgs),
     List(list::ListArgs),
     Logs(logs::LogsArgs),
+    Docs(docs::DocsArgs),
 }
 
 /// What the codes mean; README repeats it, and a test compares.
@@ -191,6 +193,7 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Status(args) => status::run(&ctx, args),
         Request::List(args) => list::run(&ctx, args),
         Request::Logs(args) => logs::run(&ctx, args),
+        Request::Docs(args) => docs::run(&ctx, args),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Coverage of a run by guard stages, and the advice that follows (`contract-core.md` §10.7).
 
+pub mod docs;
+
 use crate::run::manifest::{GuardrailCounts, GuardrailStatus, StageEntry};
 use crate::run::stamp::Stamp;
 use crate::run::status::StageStatus;

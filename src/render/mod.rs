@@ -1,5 +1,6 @@
 //! The look of each answer, as text and as JSON, and of the narration while something runs.
 
+pub mod docs;
 pub mod list;
 pub mod logs;
 pub mod plan;

@@ -303,7 +303,7 @@ impl Lock {
 }
 
 /// Crashes and errors on demand, in debug builds only.
-mod fault {
+pub(super) mod fault {
     /// Counts one step that changes the disk. `GIT_ORCHESTRATE_CRASH_AT=7` kills the process before
     /// its seventh step, `GIT_ORCHESTRATE_FAIL_AT=7` makes the step fail as on a full disk, and
     /// `GIT_ORCHESTRATE_FAIL_FROM=7` all steps from there.

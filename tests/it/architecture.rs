@@ -61,6 +61,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("annotate_snippets", &["pipeline/config_error.rs"]),
     ("indicatif", &["render/progress.rs"]),
     ("tabwriter", &["render"]),
+    ("pulldown_cmark", &["guardrail/docs/markdown.rs"]),
+    ("unicode_properties", &["guardrail/docs/slug.rs"]),
+    ("toml", &["guardrail/docs/known.rs"]),
+    ("percent_encoding", &["guardrail/docs/paths.rs"]),
     ("anstream", &["render", "cli"]),
     ("tracing_subscriber", &["cli"]),
 ];

@@ -10,6 +10,7 @@ mod concurrency;
 mod config;
 mod crash;
 mod docs;
+mod docs_sync;
 mod faults;
 mod files;
 mod layouts;

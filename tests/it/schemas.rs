@@ -34,6 +34,7 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("plan", "The answer of plan --format json", of::<render::plan::Document>()),
         ("status", "The answer of status --format json", of::<render::status::Document<'static>>()),
         ("list", "The answer of list --format json", of::<render::list::Document>()),
+        ("docs-sync", "The answer of docs sync --format json", of::<render::docs::Document>()),
     ]
     .into_iter()
     .map(|(name, title, schema)| {

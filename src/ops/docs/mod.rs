@@ -1,0 +1,3 @@
+//! What is done with a project's documents.
+
+pub mod sync;
