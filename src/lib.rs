@@ -20,6 +20,7 @@
 //! - [`runner`]: drives a plan; all it learns comes out as events
 //! - [`git`]: the repository
 //! - [`store`]: `.runs/` and `out/`
+//! - [`net`]: whoever is told about a run
 //!
 //! **What a user asks for, and what they see**:
 //! - [`ops`]: one file per request
@@ -37,6 +38,7 @@ pub mod sys;
 pub mod runner;
 pub mod git;
 pub mod store;
+pub mod net;
 pub mod ops;
 pub mod render;
 pub mod cli;

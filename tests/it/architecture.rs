@@ -66,6 +66,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("toml", &["guardrail/docs/known.rs"]),
     ("percent_encoding", &["guardrail/docs/paths.rs"]),
     ("anstream", &["render", "cli"]),
+    ("ureq", &["net"]),
+    ("opentelemetry", &["net/trace.rs"]),
+    ("opentelemetry_otlp", &["net/trace.rs"]),
     ("tracing_subscriber", &["cli"]),
 ];
 
