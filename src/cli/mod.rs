@@ -1,6 +1,7 @@
 //! The command line: flags of each request, dispatch, failures and exit codes.
 
 mod docs;
+mod exec;
 mod failure;
 mod list;
 mod logs;
@@ -46,6 +47,7 @@ enum Request {
     List(list::ListArgs),
     Logs(logs::LogsArgs),
     Docs(docs::DocsArgs),
+    Exec(exec::ExecArgs),
 }
 
 /// What the codes mean; README repeats it, and a test compares.
@@ -167,7 +169,7 @@ fn called() -> (&'static str, &'static str) {
 
 /// Runs the program and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(exec::joined(std::env::args_os())) {
         Ok(cli) => cli,
         Err(err) => {
             // Help and version are answers; everything else is a usage error.
@@ -194,6 +196,7 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::List(args) => list::run(&ctx, args),
         Request::Logs(args) => logs::run(&ctx, args),
         Request::Docs(args) => docs::run(&ctx, args),
+        Request::Exec(args) => exec::run(&ctx, args),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a user asks for: one file per request. Nothing here prints.
 
 pub mod docs;
+pub mod exec;
 pub mod host;
 pub mod instructions;
 pub mod list;

@@ -83,6 +83,7 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
             Kind::Usage,
             format!("run `{}` executed no pipeline that could go on", found.run),
         )
+        .hint("`git orchestrate exec -- COMMAND` makes a new run of a command")
         .into());
     }
     if let Err(refusal) = check_token(&found, manifest, options.token.as_deref()) {

@@ -40,6 +40,9 @@ pub enum Source {
     User,
     /// This program.
     Default,
+    /// Whoever called `exec`, with words of a command line.
+    #[schemars(skip)]
+    CommandLine,
 }
 
 /// One entry of a pipeline.

@@ -134,6 +134,7 @@ impl Answer for Planned<'_> {
         let source = match plan.source {
             Source::User => "user",
             Source::Default => "default",
+            Source::CommandLine => "command line",
         };
         writeln!(
             out,

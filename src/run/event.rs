@@ -73,6 +73,13 @@ pub enum Happened {
     /// Another program added sections to the manifest.
     #[serde(rename = "run:sections")]
     Sections { sections: Map<String, Value> },
+    /// What the tools of the run came to, where it counts them.
+    #[serde(rename = "run:measured")]
+    Measured {
+        tfgrpo: Value,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tool_runs: Vec<Value>,
+    },
     #[serde(rename = "run:finished")]
     Finished(Box<RunEnd>),
     /// What follows a run is on disk: its summary and its metrics.
@@ -274,6 +281,10 @@ mod tests {
             Just(Happened::Interrupted { signal: "SIGINT".into() }),
             ("[xyz]", text()).prop_map(|(key, value)| Happened::Sections {
                 sections: [(key, json!({"text": value}))].into_iter().collect(),
+            }),
+            (0..9_u32).prop_map(|size| Happened::Measured {
+                tfgrpo: json!({"group_size": size}),
+                tool_runs: (0..size % 2).map(|id| json!({"id": id})).collect(),
             }),
             (status(), proptest::collection::vec(text(), 0..3), proptest::option::of(any::<bool>()))
                 .prop_map(|(status, notes, moved)| {

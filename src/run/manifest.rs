@@ -489,6 +489,12 @@ impl Manifest {
                     self.other.insert(key.clone(), value.clone());
                 }
             }
+            Happened::Measured { tfgrpo, tool_runs } => {
+                self.tfgrpo = Some(tfgrpo.clone());
+                if !tool_runs.is_empty() {
+                    self.other.insert("toolRuns".to_owned(), Value::Array(tool_runs.clone()));
+                }
+            }
             Happened::Finished(end) => {
                 self.status = self.status.to(end.status)?;
                 self.status_detail = end.status_detail.clone();

@@ -72,6 +72,8 @@ pub fn line(manifest: &Manifest, at: Stamp) -> MetricsLine {
     let duration =
         manifest.completed_at.zip(manifest.started_at).map(|(end, start)| end.seconds_since(start));
     let count = |status| manifest.commands.iter().filter(|entry| entry.status == status).count();
+    let group = |key: &str| manifest.tfgrpo.as_ref()?.get(key);
+    let tools = |key: &str| manifest.tfgrpo.as_ref()?.get("tool_metrics")?.get(key);
     let learning = |pointer: &str| Some(manifest.learning.as_ref()?.pointer(pointer)?.as_str()?.to_owned());
     MetricsLine {
         run_id: manifest.run_id.to_string(),
@@ -115,14 +117,14 @@ pub fn line(manifest: &Manifest, at: Stamp) -> MetricsLine {
             .cloned()
             .collect(),
         handle_count: manifest.handles.as_ref().map_or(0, Vec::len),
-        tfgrpo_epoch: None,
-        tfgrpo_group_id: None,
-        tfgrpo_group_size: None,
-        tool_calls: 0,
-        token_total: 0,
-        cost_usd: 0.0,
-        latency_ms: 0.0,
-        tool_stats: Vec::new(),
+        tfgrpo_epoch: group("epoch").and_then(Value::as_i64),
+        tfgrpo_group_id: group("group_id").and_then(Value::as_str).map(str::to_owned),
+        tfgrpo_group_size: group("group_size").and_then(Value::as_i64),
+        tool_calls: tools("tool_calls").and_then(Value::as_u64).unwrap_or(0),
+        token_total: tools("token_total").and_then(Value::as_u64).unwrap_or(0),
+        cost_usd: tools("cost_usd").and_then(Value::as_f64).unwrap_or(0.0),
+        latency_ms: tools("latency_ms").and_then(Value::as_f64).unwrap_or(0.0),
+        tool_stats: tools("per_tool").and_then(Value::as_array).cloned().unwrap_or_default(),
         learning_validation_status: learning("/validation/status"),
         learning_snapshot_status: learning("/snapshot/status"),
         learning_scenario_status: learning("/scenario/status"),

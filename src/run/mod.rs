@@ -5,6 +5,7 @@ pub mod status;
 pub mod git_keys;
 pub mod manifest;
 pub mod event;
+pub mod exec;
 pub mod liveness;
 pub mod summary;
 pub mod metrics;

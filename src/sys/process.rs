@@ -258,6 +258,11 @@ pub fn signal_name(number: i32) -> String {
         .map_or_else(|| format!("signal {number}"), |(_, name)| (*name).to_owned())
 }
 
+/// Returns the number of a signal that [`signal_name`] named.
+pub fn signal_number(name: &str) -> Option<i32> {
+    (1..=64).find(|number| signal_name(*number) == name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 
 #[macro_use]
 mod fixture;
+mod listener;
 mod witness;
 
 mod architecture;
@@ -11,6 +12,7 @@ mod config;
 mod crash;
 mod docs;
 mod docs_sync;
+mod exec;
 mod faults;
 mod files;
 mod layouts;
@@ -26,3 +28,4 @@ mod schemas;
 mod start;
 mod status;
 mod subpipeline;
+mod telling;

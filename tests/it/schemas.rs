@@ -31,6 +31,7 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("run-summary", "run-summary.json, and one item of runs.json", of::<RunSummary>()),
         ("metrics-line", "One line of metrics.json", of::<MetricsLine>()),
         ("start", "The answer of start and resume --format json", of::<render::start::Document>()),
+        ("exec", "The answer of exec --json, and its run-summary.json", of::<render::exec::Document>()),
         ("plan", "The answer of plan --format json", of::<render::plan::Document>()),
         ("status", "The answer of status --format json", of::<render::status::Document<'static>>()),
         ("list", "The answer of list --format json", of::<render::list::Document>()),
@@ -179,13 +180,15 @@ fn what_a_run_leaves_fits_the_schemas() {
     fits(&repo.orchestrate("resume latest --format json").json(), "start");
     repo.orchestrate("resume latest --token wrong");
     fits(&repo.orchestrate("plan --format json").json(), "plan");
+    fits(&repo.orchestrate("exec --json -- echo hi").json(), "exec");
     fits(&repo.orchestrate("status --format json").json(), "status");
     repo.write(".runs/0101/cli/damaged/manifest.json", "{");
     fits(&repo.orchestrate("list --format json").json(), "list");
     fs::remove_dir_all(repo.path(".runs/0101/cli/damaged")).unwrap();
     for run in repo.runs("0101") {
         fits(&json_of(&run.join("manifest.json")), "manifest");
-        fits(&json_of(&run.join("run-summary.json")), "run-summary");
+        let summary = json_of(&run.join("run-summary.json"));
+        fits(&summary, if summary["type"] == "run:summary" { "exec" } else { "run-summary" });
         for line in lines_of(&run.join("runner.ndjson")) {
             let kind = line["type"].as_str().unwrap();
             if ["run:", "stage:", "child:"].iter().any(|prefix| kind.starts_with(prefix)) {

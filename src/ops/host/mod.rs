@@ -1,7 +1,9 @@
 //! The world of one run: the runner's events on their way to `.runs/`, and what follows from them.
 
+mod adhoc;
 mod queued;
 mod shared;
+mod traced;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -14,6 +16,7 @@ use serde_json::{Value, json};
 use super::{Kind, Refusal};
 use crate::guardrail;
 use crate::id::RunId;
+use crate::net::trace::TRACEPARENT;
 use crate::output::mask::{MaskMode, Masker};
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::pipeline::{Action, Stage};
@@ -130,7 +133,13 @@ impl RunHost {
     pub fn end(mut self, outcome: Outcome) -> Result<Manifest> {
         let end = self.run_end(outcome);
         self.tell(Happened::Finished(Box::new(end)), 0)?;
-        self.record_end(false)
+        let (shared, depth) = (Rc::clone(&self.shared), self.depth);
+        let manifest = self.record_end(false)?;
+        if depth == 0 {
+            // The run is over and nobody holds it any more: what follows may take its time.
+            traced::send(&shared, &manifest);
+        }
+        Ok(manifest)
     }
 
     /// Writes what follows from a verdict that is already in the journal. Failures here are
@@ -314,6 +323,7 @@ impl Host for RunHost {
             // The stage has no verdict then, and runs again.
             return Err(RecordError::Displaced(log.path().display().to_string()).into());
         }
+        let event = self.in_words_of_a_command(event);
         self.recorder.record(event.clone(), at, index)?;
         if let Happened::StageFinished(end) = &event {
             self.logs.remove(&index);
@@ -352,6 +362,9 @@ impl Host for RunHost {
         ] {
             env.push((name.into(), value));
         }
+        if let Some(parent) = self.traceparent(*index, attempt) {
+            env.push((TRACEPARENT.into(), parent.into()));
+        }
         env.extend(action.env.iter().map(|(name, value)| (name.into(), value.into())));
         let setup = Setup {
             env,
@@ -379,6 +392,7 @@ impl Host for RunHost {
     }
 
     fn log(&mut self, index: usize, lines: &[u8]) -> Result<()> {
+        self.shared.watch.borrow_mut().logged(self.depth, lines);
         self.recorder.log(lines)?;
         if let Some(log) = self.logs.get_mut(&index) {
             log.append(lines)?;

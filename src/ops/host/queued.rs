@@ -6,8 +6,8 @@ use super::shared::Shared;
 use crate::id::RunId;
 use crate::ops::instructions;
 use crate::output::mask::MaskMode;
-use crate::pipeline::Action;
 use crate::pipeline::plan::{Plan, PlannedStage};
+use crate::pipeline::{Action, Source};
 use crate::run::git_keys::GitKeys;
 use crate::run::liveness::{HEARTBEAT_SECONDS, STALE_SECONDS};
 use crate::run::manifest::{Manifest, PlanRecord, Privacy, PrivacyTotals, Scheduler, StageEntry};
@@ -33,11 +33,13 @@ pub(super) fn manifest(
     let instructions = instructions::load(&shared.layout);
     let capability = plan.tags.first().map_or("general", String::as_str);
     let entry = |planned: &PlannedStage| entry(shared, planned);
+    // Nobody planned an ad hoc command: no control plane, no scheduler.
+    let planned = plan.source != Source::CommandLine;
     let mode = if shared.masking.mode == MaskMode::Enforce { "enforce" } else { "shadow" };
     Manifest {
         version: 1,
         task_id: shared.task.clone(),
-        task_slug: Some(shared.task_slug.clone()),
+        task_slug: planned.then(|| shared.task_slug.clone()),
         run_id: run.clone(),
         parent_run_id: parent.map(|parent| shared.masked(parent)),
         pipeline_id: plan.pipeline.to_string(),
@@ -74,17 +76,19 @@ pub(super) fn manifest(
             "approvals": [],
         })),
         tfgrpo: None,
-        control_plane: Some(json!({
-            "schema_id": "codex.control-plane.run-request",
-            "schema_version": "2.0.0",
-            "request_id": run,
-            "validation": {"mode": shared.control_plane_mode, "status": "passed", "timestamp": at, "errors": []},
-            "enforcement": {
-                "enabled": shared.control_plane_mode == "enforce",
-                "activated_at": (shared.control_plane_mode == "enforce").then_some(at),
-            },
-        })),
-        scheduler: Some(Scheduler::single(&shared.task, capability, at)),
+        control_plane: planned.then(|| {
+            json!({
+                "schema_id": "codex.control-plane.run-request",
+                "schema_version": "2.0.0",
+                "request_id": run,
+                "validation": {"mode": shared.control_plane_mode, "status": "passed", "timestamp": at, "errors": []},
+                "enforcement": {
+                    "enabled": shared.control_plane_mode == "enforce",
+                    "activated_at": (shared.control_plane_mode == "enforce").then_some(at),
+                },
+            })
+        }),
+        scheduler: planned.then(|| Scheduler::single(&shared.task, capability, at)),
         guardrail_status: None,
         handles: Some(Vec::new()),
         privacy: Some(Privacy {

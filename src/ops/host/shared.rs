@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::git::{Repo, is_local_variable};
 use crate::id::{RunId, TaskId};
+use crate::net::trace::Tracing;
 use crate::ops::Context;
 use crate::output::mask::MaskMode;
 use crate::output::secrets::Secrets;
@@ -29,6 +30,8 @@ use crate::sys::{fs, process};
 pub trait Watch {
     /// An event was kept. `depth` is 0 for the run that was asked for, 1 for its children.
     fn event(&mut self, depth: usize, manifest: &Manifest, event: &Happened, index: usize);
+    /// Lines of a command were kept: how it began, what it printed, how it ended.
+    fn logged(&mut self, _depth: usize, _lines: &[u8]) {}
     /// A stage printed something.
     fn printed(&mut self, depth: usize, manifest: &Manifest, index: usize, stream: Stream, text: &str);
     /// Something is wrong that does not stop the run.
@@ -51,6 +54,8 @@ pub struct Shared {
     pub(super) masking: Masking,
     pub(super) control_plane_mode: &'static str,
     pub(super) watch: SharedWatch,
+    /// Where the spans of the runs go, if anybody wants them.
+    pub(super) tracing: Option<Tracing>,
 }
 
 impl Shared {
@@ -67,6 +72,10 @@ impl Shared {
         }
         let mode = |mode: &str, old: &str| ctx.env.get(mode).or_else(|| ctx.env.get(old));
         let masking = Masking::new(&ctx.env, Some(plan));
+        let tracing = Tracing::wanted(&ctx.env, None).unwrap_or_else(|why| {
+            watch.borrow_mut().warn(&why);
+            None
+        });
         Ok(Self {
             task_slug: masking.masked(&slug_of(&ctx.layout.root, &task, &watch)),
             layout: ctx.layout.clone(),
@@ -82,10 +91,17 @@ impl Shared {
             },
             task,
             watch,
+            tracing,
         })
     }
 
-    pub(super) fn masked(&self, text: &str) -> String {
+    /// Sends the spans of the runs somewhere, whatever the environment says about it.
+    pub fn trace_to(&mut self, tracing: Option<Tracing>) {
+        self.tracing = tracing;
+    }
+
+    /// Returns a text without its secrets.
+    pub fn masked(&self, text: &str) -> String {
         self.masking.masked(text)
     }
 

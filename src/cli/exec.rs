@@ -1,0 +1,91 @@
+//! `git orchestrate exec`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use super::failure::Failure;
+use crate::id::TaskId;
+use crate::net::target::{Target, Targets};
+use crate::ops::exec::{ExecOptions, exec};
+use crate::ops::{Context, Kind, Refusal};
+use crate::render::exec::{Mode, Show, ended};
+
+/// Run one command and record its evidence, as if it were a stage
+///
+/// Exits as the command does. What it prints is JSON, unless both stdout and stderr are a terminal.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "git orchestrate exec [OPTIONS] -- <COMMAND>...")]
+pub struct ExecArgs {
+    /// The command and its arguments
+    #[arg(required = true, value_name = "COMMAND")]
+    words: Vec<OsString>,
+    /// Answer with one JSON document, `pretty` or `compact`
+    #[arg(long, value_name = "LOOK", num_args = 0..=1, require_equals = true, default_missing_value = "pretty")]
+    json: Option<Look>,
+    /// Answer with a JSON object per event and line
+    #[arg(long, conflicts_with = "json")]
+    jsonl: bool,
+    /// Post the summary to these URLs when it is on disk; instead of CODEX_ORCHESTRATOR_NOTIFY
+    #[arg(long, value_name = "URL,…")]
+    notify: Vec<Targets>,
+    /// Send OpenTelemetry spans to this collector, whatever the environment says
+    #[arg(long, value_name = "URL")]
+    otel_endpoint: Option<Target>,
+    /// Folder to run in; by default the current one
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// Task the run belongs to
+    #[arg(long, env = "MCP_RUNNER_TASK_ID", default_value = "0101", value_name = "ID")]
+    task: TaskId,
+}
+
+/// How the JSON document looks
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Look {
+    Pretty,
+    Compact,
+}
+
+pub fn run(ctx: &Context, args: ExecArgs) -> Result<ExitCode, Failure> {
+    let ExecArgs { words, json, jsonl, notify, otel_endpoint, cwd, task } = args;
+    let mode = match json {
+        Some(look) => Mode::Json { pretty: matches!(look, Look::Pretty) },
+        None if jsonl => Mode::JsonLines,
+        None => Mode::of_terminal(),
+    };
+    let words = words.into_iter().map(text).collect::<Result<_, _>>()?;
+    let options = ExecOptions { task, words, cwd, notify, collector: otel_endpoint };
+    let outcome = exec(ctx, options, Box::new(Show(mode)))?;
+    ended(mode, &outcome.summary)?;
+    Ok(ExitCode::from(outcome.exit_code()))
+}
+
+fn text(word: OsString) -> Result<String, Refusal> {
+    word.into_string().map_err(|word| {
+        Refusal::new(Kind::Usage, format!("the argument `{}` is no UTF-8", word.display()))
+            .hint("evidence is text: put such a name into a script, and run that")
+    })
+}
+
+/// Joins `--json compact` into one argument. Its value may also be left out, which clap cannot tell from
+/// a command that follows.
+pub fn joined(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::new();
+    let mut over = false;
+    for arg in args {
+        let is_exec = joined.get(1).is_some_and(|request| request == "exec");
+        over |= arg == "--";
+        let is_look = arg == "compact" || arg == "pretty";
+        match joined.last_mut() {
+            Some(last) if is_exec && !over && is_look && last == "--json" => {
+                last.push("=");
+                last.push(arg);
+            }
+            _ => joined.push(arg),
+        }
+    }
+    joined
+}

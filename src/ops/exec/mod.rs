@@ -1,0 +1,223 @@
+//! `exec`: run a command that no pipeline declares, with the evidence of a stage.
+
+mod collect;
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use anyhow::Result;
+
+use super::host::{Origin, RunHost, Shared};
+use super::start::{Pace, with_interrupts};
+use super::{Context, Kind, Refusal};
+use crate::id::TaskId;
+use crate::net::notify;
+use crate::net::target::{Target, Targets};
+use crate::net::trace::Tracing;
+use crate::output::tail::{ERROR_BYTES, HeadTail};
+use crate::pipeline::plan::{Plan, PlannedStage};
+use crate::pipeline::{Action, Command, Hints, Source, Stage};
+use crate::run::event::Happened;
+use crate::run::exec::{GroupNames, Line, Metrics, SummaryLine, Undelivered, shell_text};
+use crate::run::manifest::Manifest;
+use crate::run::status::RunStatus;
+use crate::runner::interrupt::Interrupt;
+use crate::runner::{self, Host, Outcome, Stream};
+use crate::sys::env::Env;
+use crate::sys::process;
+use collect::Collector;
+
+/// The variable that names whom to tell where no flag does.
+pub const NOTIFY_VARIABLE: &str = "CODEX_ORCHESTRATOR_NOTIFY";
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct ExecOptions {
+    pub task: TaskId,
+    /// The command and its arguments.
+    pub words: Vec<String>,
+    /// The folder to run in, relative to the current one, which is the default.
+    pub cwd: Option<PathBuf>,
+    /// Whom to tell; by default those that the environment names.
+    pub notify: Vec<Targets>,
+    /// Who collects spans; by default whom the environment names.
+    pub collector: Option<Target>,
+}
+
+/// A command that ended.
+#[derive(Debug)]
+pub struct ExecOutcome {
+    pub manifest: Manifest,
+    pub summary: SummaryLine,
+    /// The signal that cancelled the run.
+    pub interrupt: Option<Interrupt>,
+}
+
+impl ExecOutcome {
+    /// Returns the exit code of the command as a shell has it: 128 and more if a signal ended it.
+    pub fn exit_code(&self) -> u8 {
+        let result = &self.summary.payload.result;
+        let signal = result.signal.as_deref().and_then(process::signal_number);
+        match self.manifest.status {
+            RunStatus::Succeeded => 0,
+            RunStatus::Cancelled => 128 + self.interrupt.map_or(2, |asked| asked.signal().as_raw()) as u8,
+            _ => match (signal, result.exit_code) {
+                (Some(number), _) => 128_u8.saturating_add(number as u8),
+                (None, Some(code @ 1..=255)) => code as u8,
+                _ => 1,
+            },
+        }
+    }
+}
+
+/// Whoever follows a command as it goes on.
+pub trait Follow {
+    /// The command is about to start.
+    fn begins(&mut self, _shell: &str) {}
+    /// Something happened, in the words of `exec --jsonl`.
+    fn line(&mut self, _line: &Line<serde_json::Value>) {}
+    /// Whether [`Follow::line`] wants to know.
+    fn wants_lines(&self) -> bool {
+        false
+    }
+    /// The command printed something.
+    fn printed(&mut self, _stream: Stream, _text: &str) {}
+    /// Something is wrong that does not stop the run.
+    fn warn(&mut self, text: &str);
+}
+
+/// Runs a command. Everybody who wants to know is told when its evidence is on disk.
+pub fn exec(ctx: &Context, options: ExecOptions, follow: Box<dyn Follow>) -> Result<ExecOutcome> {
+    let targets = targets(&ctx.env, options.notify)?;
+    let cwd = folder(ctx, options.cwd)?;
+    let shell = shell_text(options.words.iter().map(String::as_str));
+    let plan = plan(&shell, cwd);
+    ctx.layout.check(&options.task)?;
+    let collector = Rc::new(RefCell::new(Collector::new(follow)));
+    let mut shared = Shared::new(ctx, options.task, &plan, collector.clone())?;
+    if let Some(endpoint) = &options.collector {
+        shared.trace_to(Tracing::wanted(&ctx.env, Some(endpoint)).unwrap_or_default());
+    }
+    let shared = Rc::new(shared);
+    let limits = Pace::default().limits(&plan);
+    let names = group_names(&ctx.env);
+    let mut ended = with_interrupts(async |interrupts| {
+        let origin = Origin::asked(&shared, None)?;
+        let mut host = RunHost::create(Rc::clone(&shared), plan.clone(), origin, limits, None)?;
+        let owner = host.owner();
+        host.tell(Happened::Started { owner }, 0)?;
+        collector.borrow_mut().begins(&shared.masked(&shell));
+        let mut outcome = runner::execute(&plan, &mut host, interrupts, limits).await?;
+        if outcome.status == RunStatus::Failed {
+            outcome = Outcome { detail: Some("exec-failed".to_owned()), ..outcome };
+        }
+        let seen = collector.borrow().seen(host.manifest());
+        let metrics =
+            Metrics::of_command(&seen.outputs.stdout, seen.result.duration_ms, &seen.result.status, names);
+        let tool_run = serde_json::to_value(&seen.tool_run).expect("a tool run has string keys");
+        let words = options.words.iter().map(|word| bounded(&shared.masked(word))).collect();
+        let shown = targets.0.iter().map(|target| shared.masked(&target.shown())).collect();
+        let (manifest, summary) = host.end_adhoc(outcome, metrics.section(), tool_run, |manifest| {
+            seen.summary(manifest, words, metrics, shown, ctx.clock.now())
+        })?;
+        Ok(ExecOutcome { manifest, summary, interrupt: interrupts.first() })
+    })?;
+    tell(ctx, &shared, &targets, &mut ended);
+    Ok(ended)
+}
+
+/// Tells everybody. The run is over and on disk: nothing that happens here changes it.
+fn tell(ctx: &Context, shared: &Shared, targets: &Targets, ended: &mut ExecOutcome) {
+    std::thread::scope(|scope| {
+        let body = serde_json::to_vec(&ended.summary).expect("a summary has string keys");
+        let notified = (!targets.0.is_empty()).then(|| scope.spawn(|| notify::notify(&targets.0, body)));
+        // While they are told, not after it.
+        shared.send_spans(&ended.manifest);
+        let Some(sent) = notified.and_then(|notified| notified.join().ok()) else { return };
+        let notifications = &mut ended.summary.payload.notifications;
+        notifications.delivered = sent.delivered.iter().map(|target| shared.masked(target)).collect();
+        for (target, why) in sent.failures {
+            let (target, error) = (shared.masked(&target), shared.masked(&why));
+            shared.tell_warning(&format!("`{target}` was not notified: {error}"));
+            notifications.failures.push(Undelivered { target, error });
+        }
+    });
+    if !targets.0.is_empty() {
+        let paths = ctx.layout.run(&ended.manifest.task_id, &ended.manifest.run_id);
+        shared.keep_summary(&paths.summary, &ended.summary);
+    }
+}
+
+fn targets(env: &Env, asked: Vec<Targets>) -> Result<Targets> {
+    if !asked.is_empty() {
+        return Ok(Targets::joined(asked));
+    }
+    let variable = env.get(NOTIFY_VARIABLE).unwrap_or_default();
+    let targets = variable.parse::<Targets>().map_err(|err| {
+        Refusal::new(Kind::Usage, format!("`{NOTIFY_VARIABLE}` names nobody who can be told: {err}"))
+            .hint("it is a list of http or https URLs, separated by commas")
+    })?;
+    Ok(Targets::joined([targets]))
+}
+
+/// Returns the folder to run in. It is checked here, where nothing is written yet.
+fn folder(ctx: &Context, asked: Option<PathBuf>) -> Result<String> {
+    let cwd = asked.map_or_else(|| ctx.env.cwd().to_owned(), |asked| ctx.env.cwd().join(asked));
+    if !cwd.is_dir() {
+        return Err(
+            Refusal::new(Kind::Usage, format!("there is no folder `{}` to run in", cwd.display())).into()
+        );
+    }
+    cwd.into_os_string().into_string().map_err(|cwd| {
+        let message = format!("the name of the folder `{}` is no UTF-8", cwd.display());
+        Refusal::new(Kind::Usage, message)
+            .hint("evidence is text: call it from a folder whose name is, too")
+            .into()
+    })
+}
+
+fn plan(shell: &str, cwd: String) -> Plan {
+    let stage = Stage {
+        id: "exec".parse().expect("a word is an id"),
+        title: format!("Execute {}", bounded(shell)),
+        needs: Vec::new(),
+        action: Action::Command(Command {
+            command: shell.to_owned(),
+            cwd: Some(cwd),
+            env: Default::default(),
+            allow_failure: false,
+            summary_hint: None,
+            session: None,
+        }),
+        hints: Hints::default(),
+    };
+    Plan {
+        pipeline: "exec".parse().expect("a word is an id"),
+        title: "CLI Exec Command".to_owned(),
+        description: None,
+        tags: Vec::new(),
+        source: Source::CommandLine,
+        guardrails_required: false,
+        jobs: None,
+        stages: vec![PlannedStage { index: 1, stage, child: None }],
+        target: None,
+        only_target: false,
+    }
+}
+
+/// Returns a text that is short enough to stand in several places.
+fn bounded(text: &str) -> String {
+    HeadTail::of(text, ERROR_BYTES).text()
+}
+
+/// Returns the group that the environment names. What makes no sense there counts as not set: nothing
+/// depends on it here.
+fn group_names(env: &Env) -> GroupNames {
+    let number = |name: &str| env.get(name)?.trim().parse().ok().filter(|number| *number > 0);
+    GroupNames {
+        epoch: number("TFGRPO_EPOCH"),
+        group_size: number("TFGRPO_GROUP_SIZE"),
+        group_id: env.get("TFGRPO_GROUP_ID").map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned),
+    }
+}
