@@ -1,10 +1,12 @@
 //! The command line: flags of each request, dispatch, failures and exit codes.
 
+mod completions;
 mod docs;
 mod exec;
 mod failure;
 mod list;
 mod logs;
+mod man;
 mod plan;
 mod resume;
 mod start;
@@ -30,7 +32,7 @@ use failure::Failure;
 
 /// Run a project's pipelines in a git worktree and keep evidence of what ran on which tree
 #[derive(Debug, Parser)]
-#[command(name = called().0, bin_name = called().1, version, propagate_version = true)]
+#[command(name = called().0, bin_name = called().1, version = VERSION, propagate_version = true)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 #[command(after_help = EXIT_CODES)]
 struct Cli {
@@ -48,7 +50,21 @@ enum Request {
     Logs(logs::LogsArgs),
     Docs(docs::DocsArgs),
     Exec(exec::ExecArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
+    #[command(hide = true)]
+    CompleteWords(completions::CompleteWordsArgs),
 }
+
+/// What this program is, the commit it was built from and what it can do: `build.rs` knows.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("GIT_ORCHESTRATE_COMMIT"),
+    "; ",
+    env!("GIT_ORCHESTRATE_FEATURES"),
+    ")"
+);
 
 /// What the codes mean; README repeats it, and a test compares.
 pub const EXIT_CODES: &str = "\
@@ -187,6 +203,13 @@ pub fn main() -> ExitCode {
 fn dispatch(request: Request) -> Result<ExitCode, Failure> {
     let env = Env::read().map_err(|err| anyhow::Error::new(err).context("cannot read the current folder"))?;
     trace(&env);
+    // These are about the program and about no repository.
+    let request = match request {
+        Request::Completions(args) => return completions::run(args),
+        Request::CompleteWords(args) => return completions::words(env, args),
+        Request::Man(args) => return man::run(&env, args),
+        request => request,
+    };
     let ctx = Context::open(env, Clock::System)?;
     match request {
         Request::Start(args) => start::run(&ctx, args),
@@ -197,6 +220,9 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Logs(args) => logs::run(&ctx, args),
         Request::Docs(args) => docs::run(&ctx, args),
         Request::Exec(args) => exec::run(&ctx, args),
+        Request::Completions(_) | Request::CompleteWords(_) | Request::Man(_) => {
+            unreachable!("answered above, without a repository")
+        }
     }
 }
 

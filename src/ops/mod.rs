@@ -1,5 +1,6 @@
 //! What a user asks for: one file per request. Nothing here prints.
 
+pub mod candidates;
 pub mod docs;
 pub mod exec;
 pub mod host;

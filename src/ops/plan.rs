@@ -23,16 +23,18 @@ pub struct PlanOptions {
 /// Returns the plan. Writes nothing.
 pub fn plan(ctx: &Context, options: &PlanOptions) -> Result<Plan> {
     let config = load(ctx)?;
-    let read = |name: &str| {
-        let path = ctx.layout.root.join(name);
-        let bytes = fs::read_if_there(&path).ok().flatten()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    };
+    let read = |name: &str| read(ctx, name);
     let builtins = |id: &PipelineId| builtin::find(id, &read);
     let pipeline = plan::choose(&config, &builtins, options.pipeline.as_ref())?;
     let variable = ctx.env.get(plan::TARGET_VARIABLE).filter(|_| options.target_of_environment);
     let target = Target::named(options.target.as_deref(), variable);
     Ok(Plan::new(&config, &builtins, pipeline, target.as_ref())?)
+}
+
+/// Returns the text of a file of the project, by its path relative to the root, if there is one.
+pub fn read(ctx: &Context, name: &str) -> Option<String> {
+    let bytes = fs::read_if_there(&ctx.layout.root.join(name)).ok().flatten()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Returns what the project declares; nothing if it has no configuration.
