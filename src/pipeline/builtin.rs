@@ -42,7 +42,9 @@ pub struct UnknownKind;
 impl UnknownKind {
     /// Returns what to do about it.
     pub fn hint(&self) -> String {
-        format!("say it in `codex.orchestrator.json`, for example:\n{MINIMAL_CONFIG}")
+        format!(
+            "`git orchestrate init` writes a configuration to start from; or say it in `codex.orchestrator.json`, for example:\n{MINIMAL_CONFIG}"
+        )
     }
 }
 
@@ -56,7 +58,7 @@ pub enum ProjectKind {
     /// `go.mod`.
     Go,
     /// `pyproject.toml`, `setup.py`, `setup.cfg` or `tox.ini`.
-    Python { launcher: &'static str, linter: Option<&'static str>, pytest: bool },
+    Python { launcher: &'static str, linter: Option<&'static str>, tester: &'static str },
     /// A makefile, with the target for each of the three.
     Make { build: Option<&'static str>, lint: Option<&'static str>, test: Option<&'static str> },
 }
@@ -102,11 +104,55 @@ pub fn diagnostics(read: &dyn Fn(&str) -> Option<String>) -> Result<Pipeline, Un
 
 /// Returns what the project is built with; `read` as for [`find`].
 pub fn detect(read: &dyn Fn(&str) -> Option<String>) -> Option<ProjectKind> {
-    node(read)
-        .or_else(|| cargo(read))
-        .or_else(|| read("go.mod").map(|_| ProjectKind::Go))
-        .or_else(|| python(read))
-        .or_else(|| make(read))
+    detect_all(read).next()
+}
+
+/// Returns everything that the project is built with, in our order; `read` as for [`find`].
+pub fn detect_all<'r>(read: &'r dyn Fn(&str) -> Option<String>) -> impl Iterator<Item = ProjectKind> + 'r {
+    type Way = fn(&dyn Fn(&str) -> Option<String>) -> Option<ProjectKind>;
+    let ways: [Way; 5] = [node, cargo, |read| read("go.mod").map(|_| ProjectKind::Go), python, make];
+    ways.into_iter().filter_map(move |way| way(read))
+}
+
+/// The words for kinds of projects.
+pub const KINDS: &[&str] = &["npm", "cargo", "go", "python", "make"];
+
+impl ProjectKind {
+    /// Returns the word for it, one of [`KINDS`].
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Node { .. } => "npm",
+            Self::Cargo { .. } => "cargo",
+            Self::Go => "go",
+            Self::Python { .. } => "python",
+            Self::Make { .. } => "make",
+        }
+    }
+
+    /// Returns what tells that a project is of this kind.
+    pub fn told_by(&self) -> &'static str {
+        match self {
+            Self::Node { .. } => "package.json",
+            Self::Cargo { .. } => "Cargo.toml",
+            Self::Go => "go.mod",
+            Self::Python { .. } => "Python project files",
+            Self::Make { .. } => "a makefile",
+        }
+    }
+
+    /// Whether the project says that folders below it belong to it.
+    pub fn is_workspace(&self, read: &dyn Fn(&str) -> Option<String>) -> bool {
+        let says = |path: &str, word: &str| read(path).is_some_and(|text| text.contains(word));
+        match self {
+            Self::Node { .. } => {
+                says("package.json", "\"workspaces\"") || read("pnpm-workspace.yaml").is_some()
+            }
+            Self::Cargo { .. } => says("Cargo.toml", "[workspace]"),
+            Self::Go => read("go.work").is_some(),
+            Self::Python { .. } => says("pyproject.toml", "[tool.uv.workspace]"),
+            Self::Make { .. } => true,
+        }
+    }
 }
 
 fn stage(id: &str, command: String) -> Stage {
@@ -126,7 +172,8 @@ fn stage(id: &str, command: String) -> Stage {
     }
 }
 
-fn commands(kind: &ProjectKind) -> Vec<(&'static str, String)> {
+/// Returns the stages of one kind: ids and commands.
+pub fn commands(kind: &ProjectKind) -> Vec<(&'static str, String)> {
     let own = |command: &str| Some(command.to_owned());
     let (build, lint, test) = match kind {
         ProjectKind::Node { manager, build, lint, test } => {
@@ -142,10 +189,10 @@ fn commands(kind: &ProjectKind) -> Vec<(&'static str, String)> {
             own("cargo test --workspace"),
         ),
         ProjectKind::Go => (own("go build ./..."), own("go vet ./..."), own("go test ./...")),
-        ProjectKind::Python { launcher, linter, pytest } => (
+        ProjectKind::Python { launcher, linter, tester } => (
             own(PYTHON_PARSES),
             linter.map(|linter| format!("{launcher}python3 -m {linter}")),
-            Some(format!("{launcher}python3 -m {}", if *pytest { "pytest" } else { "unittest" })),
+            Some(format!("{launcher}python3 -m {tester}")),
         ),
         ProjectKind::Make { build, lint, test } => {
             let make = |target: &Option<&str>| target.map(|target| format!("make {target}"));
@@ -217,7 +264,7 @@ fn python(read: &dyn Fn(&str) -> Option<String>) -> Option<ProjectKind> {
     let [project, _, setup, tox] = files.map(Option::unwrap_or_default);
     let exists = |path: &str| read(path).is_some();
     let launcher = match () {
-        () if exists("uv.lock") => "uv run ",
+        () if exists("uv.lock") || project.contains("[tool.uv]") => "uv run ",
         () if exists("poetry.lock") => "poetry run ",
         () => "",
     };
@@ -230,7 +277,13 @@ fn python(read: &dyn Fn(&str) -> Option<String>) -> Option<ProjectKind> {
     };
     let pytest = [&project, &setup, &tox].iter().any(|text| text.contains("pytest"))
         || ["pytest.ini", "conftest.py", "tests/conftest.py"].into_iter().any(exists);
-    Some(ProjectKind::Python { launcher, linter, pytest })
+    let tester = match () {
+        // tox knows the environments in which the project wants to be tested.
+        () if tox.contains("[testenv") || project.contains("[tool.tox]") => "tox run",
+        () if pytest => "pytest",
+        () => "unittest",
+    };
+    Some(ProjectKind::Python { launcher, linter, tester })
 }
 
 fn make(read: &dyn Fn(&str) -> Option<String>) -> Option<ProjectKind> {
@@ -254,7 +307,8 @@ fn make_targets(text: &str) -> Vec<&str> {
         .collect()
 }
 
-fn spec_guard(read: &dyn Fn(&str) -> Option<String>) -> Option<&'static str> {
+/// Returns the command of the project's guard, if it has one.
+pub fn spec_guard(read: &dyn Fn(&str) -> Option<String>) -> Option<&'static str> {
     if read("scripts/spec-guard.mjs").is_some() {
         Some("node scripts/spec-guard.mjs --dry-run")
     } else if read("scripts/spec-guard.sh").is_some() {
@@ -351,6 +405,11 @@ mod tests {
             ["lint: uv run python3 -m ruff check .", "test: uv run python3 -m pytest"]
         );
         assert_eq!(lines(&[("setup.py", "")])[1..], ["test: python3 -m unittest"]);
+        assert_eq!(lines(&[("tox.ini", "[testenv]\ncommands = pytest")])[1..], ["test: python3 -m tox run"]);
+        assert_eq!(
+            lines(&[("pyproject.toml", "[tool.uv]\n[dependency-groups]\ndev = [\"pytest\"]")])[1..],
+            ["test: uv run python3 -m pytest"]
+        );
     }
 
     #[test]

@@ -13,7 +13,74 @@ use serde_json::Value;
 pub fn schema() -> Value {
     let mut schema = schemars::schema_for!(ConfigFile).to_value();
     forbid_null(&mut schema);
+    explain(&mut schema);
     schema
+}
+
+/// What a key may look like, as JSON: editors offer it. A key has the same examples wherever it stands.
+const EXAMPLES: &[(&str, &[&str])] = &[
+    ("$schema", &[r#""./codex.orchestrator.schema.json""#]),
+    (
+        "pipelines",
+        &[
+            r#"[{"id": "diagnostics", "stages": [{"kind": "command", "id": "test", "command": "make test"}]}]"#,
+        ],
+    ),
+    ("defaultPipeline", &[r#""diagnostics""#]),
+    ("id", &[r#""diagnostics""#, r#""build""#, r#""lint""#, r#""test""#]),
+    ("title", &[r#""Unit tests""#]),
+    ("description", &[r#""What has to pass before a change is looked at.""#]),
+    ("tags", &[r#"["diagnostics"]"#]),
+    ("guardrailsRequired", &["false"]),
+    ("stages", &[r#"[{"kind": "command", "id": "test", "command": "make test"}]"#]),
+    ("command", &[r#""make test""#, r#""cargo test --workspace""#, r#""npm run test""#]),
+    ("cwd", &[r#""web""#]),
+    ("env", &[r#"{"RUST_BACKTRACE": "1"}"#]),
+    ("allowFailure", &["true"]),
+    ("jobs", &["4"]),
+    ("needs", &[r#"["build"]"#]),
+    ("summaryHint", &[r#""All checks of the style guide""#]),
+    ("session", &[r#"{"id": "web", "reuse": true}"#]),
+    ("plan", &[r#"{"aliases": ["unit"], "defaultTarget": true}"#]),
+    ("pipeline", &[r#""diagnostics""#]),
+    ("optional", &["true"]),
+    ("reuse", &["true"]),
+    ("persist", &["true"]),
+    ("runnable", &["false"]),
+    ("aliases", &[r#"["unit"]"#]),
+    ("defaultTarget", &["true"]),
+    ("default", &["true"]),
+    ("primary", &["true"]),
+    ("requiresCloud", &["true"]),
+    ("requires_cloud", &["true"]),
+    ("executionMode", &[r#""mcp""#]),
+    ("execution_mode", &[r#""mcp""#]),
+    ("mode", &[r#""mcp""#]),
+];
+
+/// Adds examples to every key, and says what `kind` is for.
+fn explain(schema: &mut Value) {
+    let Value::Object(object) = schema else {
+        if let Value::Array(list) = schema {
+            list.iter_mut().for_each(explain);
+        }
+        return;
+    };
+    for (key, property) in object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        let Value::Object(property) = property else { continue };
+        if key == "kind" {
+            let meaning = "What the stage does; it decides which other keys there are.";
+            property.insert("description".to_owned(), meaning.into());
+            if let Some(word) = property.get("const").cloned() {
+                property.insert("examples".to_owned(), vec![word].into());
+            }
+        }
+        if let Some((_, examples)) = EXAMPLES.iter().find(|(name, _)| name == key) {
+            let examples = examples.iter().filter_map(|text| serde_json::from_str::<Value>(text).ok());
+            property.insert("examples".to_owned(), Value::Array(examples.collect()));
+        }
+    }
+    object.values_mut().for_each(explain);
 }
 
 /// Turns "may be `null`" into "may be left out", which is all that an [`Option`] below means.
@@ -200,4 +267,34 @@ struct PlanHints {
     execution_mode_2: Option<String>,
     /// Another spelling of `executionMode`.
     mode: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unexplained(schema: &Value, found: &mut Vec<String>) {
+        let properties = schema["properties"].as_object().into_iter().flatten();
+        for (key, property) in properties {
+            let examples = property["examples"].as_array().map_or(0, Vec::len);
+            if property["description"].as_str().is_none_or(str::is_empty) || examples == 0 {
+                found.push(key.clone());
+            }
+        }
+        match schema {
+            Value::Array(list) => list.iter().for_each(|item| unexplained(item, found)),
+            Value::Object(object) => object.values().for_each(|item| unexplained(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_key_has_a_description_and_an_example() {
+        let mut found = Vec::new();
+        unexplained(&schema(), &mut found);
+        assert_eq!(found, [] as [String; 0], "a doc comment above, or an entry in EXAMPLES, is missing");
+        for text in EXAMPLES.iter().flat_map(|(_, examples)| *examples) {
+            serde_json::from_str::<Value>(text).expect("examples are JSON");
+        }
+    }
 }

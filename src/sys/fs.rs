@@ -88,6 +88,28 @@ pub fn write_new(path: &Path, contents: &[u8], mode: u32) -> Result<(), PathErro
     file.sync_data().at(path)
 }
 
+/// Creates a file with all of its contents at once, unless something of that name is there already; then
+/// nothing is changed, and the answer is false.
+pub fn create_whole(path: &Path, contents: &[u8]) -> Result<bool, PathError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    fault::step("create").at(path)?;
+    let mut temp = tempfile::Builder::new()
+        .prefix(".tmp-")
+        .permissions(fs::Permissions::from_mode(0o644))
+        .tempfile_in(dir)
+        .at(path)?;
+    fault::step("write").at(path)?;
+    temp.write_all(contents).at(path)?;
+    fault::step("sync").at(path)?;
+    temp.as_file().sync_data().at(path)?;
+    fault::step("rename").at(path)?;
+    match temp.persist_noclobber(path) {
+        Ok(_) => Ok(true),
+        Err(err) if err.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(err) => Err(err.error).at(path),
+    }
+}
+
 /// Makes the entries of a folder survive a power cut.
 pub fn sync_dir(dir: &Path) -> Result<(), PathError> {
     fault::step("sync").at(dir)?;
