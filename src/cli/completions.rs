@@ -32,7 +32,7 @@ enum Shell {
     Bash,
     /// Keep it as `_git-orchestrate` in a folder of $fpath
     Zsh,
-    /// Keep it as ~/.config/fish/completions/git-orchestrate.fish
+    /// Keep it as ~/.config/fish/conf.d/git-orchestrate.fish
     Fish,
 }
 

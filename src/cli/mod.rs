@@ -2,8 +2,10 @@
 
 mod completions;
 mod docs;
+mod doctor;
 mod exec;
 mod failure;
+mod init;
 mod list;
 mod logs;
 mod man;
@@ -42,6 +44,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Request {
+    Init(init::InitArgs),
+    Doctor(doctor::DoctorArgs),
     Start(start::StartArgs),
     Plan(plan::PlanArgs),
     Resume(resume::ResumeArgs),
@@ -208,10 +212,13 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Completions(args) => return completions::run(args),
         Request::CompleteWords(args) => return completions::words(env, args),
         Request::Man(args) => return man::run(&env, args),
+        // What keeps us from opening the repository is what it is asked about.
+        Request::Doctor(args) => return doctor::run(env, args),
         request => request,
     };
     let ctx = Context::open(env, Clock::System)?;
     match request {
+        Request::Init(args) => init::run(&ctx, args),
         Request::Start(args) => start::run(&ctx, args),
         Request::Plan(args) => plan::run(&ctx, args),
         Request::Resume(args) => resume::run(&ctx, args),
@@ -220,7 +227,7 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Logs(args) => logs::run(&ctx, args),
         Request::Docs(args) => docs::run(&ctx, args),
         Request::Exec(args) => exec::run(&ctx, args),
-        Request::Completions(_) | Request::CompleteWords(_) | Request::Man(_) => {
+        Request::Completions(_) | Request::CompleteWords(_) | Request::Man(_) | Request::Doctor(_) => {
             unreachable!("answered above, without a repository")
         }
     }

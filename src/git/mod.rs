@@ -4,6 +4,7 @@
 mod error;
 mod exclude;
 mod keys;
+mod look;
 mod nested;
 mod program;
 mod resolve;
@@ -22,6 +23,7 @@ use gix::sec::{Permission, Trust};
 
 pub use error::GitError;
 pub use keys::{HeadState, Now};
+pub use look::program_version;
 pub use program::is_local_variable;
 pub use tree::TreeState;
 pub use worktrees::WorktreeInfo;
@@ -73,16 +75,30 @@ struct Overrides {
     work_tree: Option<OsString>,
 }
 
+impl Overrides {
+    fn of_environment() -> Self {
+        let named = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        Self { git_dir: named("GIT_DIR"), work_tree: named("GIT_WORK_TREE") }
+    }
+}
+
 impl Repo {
     /// Finds the repository that `from` belongs to, as git does: `GIT_DIR` and `GIT_WORK_TREE` of
     /// the environment come first.
     pub fn discover(from: &Path) -> Result<Self, GitError> {
-        let named = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let overrides = Overrides { git_dir: named("GIT_DIR"), work_tree: named("GIT_WORK_TREE") };
-        Self::discover_with(from, &overrides)
+        Self::discover_with(from, &Overrides::of_environment())
+    }
+
+    /// Like [`Repo::discover`], without keeping what it learns about the git program for the next time.
+    pub fn look(from: &Path) -> Result<Self, GitError> {
+        Self::discover_keeping(from, &Overrides::of_environment(), false)
     }
 
     fn discover_with(from: &Path, overrides: &Overrides) -> Result<Self, GitError> {
+        Self::discover_keeping(from, overrides, true)
+    }
+
+    fn discover_keeping(from: &Path, overrides: &Overrides, keep: bool) -> Result<Self, GitError> {
         let from = from.canonicalize().at(from)?;
         let not_here = || GitError::NotARepository { path: from.clone() };
         let (git_dir, found) = match &overrides.git_dir {
@@ -102,7 +118,7 @@ impl Repo {
                 (git_dir.canonicalize().at(&git_dir)?, work_tree)
             }
         };
-        let program = Facts::of_program(&common_dir_of(&git_dir).join("orchestrate/git-program"));
+        let program = Facts::of_program(&common_dir_of(&git_dir).join("orchestrate/git-program"), keep);
         let opened = open_in_process(&git_dir, &program);
         let work_tree = match (&overrides.work_tree, &opened) {
             (Some(work_tree), _) => from.join(work_tree),

@@ -133,8 +133,8 @@ pub(super) struct Facts {
 
 impl Facts {
     /// Returns the facts. Processes cost more than all else we ask, so the answers are kept in the
-    /// file `cache` for as long as the program stays the same.
-    pub fn of_program(cache: &Path) -> Self {
+    /// file `cache` for as long as the program stays the same, if we may `remember` them.
+    pub fn of_program(cache: &Path, remember: bool) -> Self {
         let Some(key) = identity() else { return Self::default() };
         if let Ok(text) = std::fs::read_to_string(cache)
             && let Some(rest) = text.strip_prefix(&key)
@@ -145,7 +145,7 @@ impl Facts {
             return Self { version, system_config: system_config.map(PathBuf::from) };
         }
         let facts = Self::ask();
-        if let Some(version) = &facts.version {
+        if let Some(version) = facts.version.as_ref().filter(|_| remember) {
             let path = facts.system_config.as_ref().and_then(|path| path.to_str()).unwrap_or("");
             // Without the file we ask again next time.
             let _ = keep(cache, &format!("{key}{version}\n{path}\n"));

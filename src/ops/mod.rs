@@ -2,8 +2,10 @@
 
 pub mod candidates;
 pub mod docs;
+pub mod doctor;
 pub mod exec;
 pub mod host;
+pub mod init;
 pub mod instructions;
 pub mod list;
 pub mod logs;
@@ -15,10 +17,11 @@ pub mod verify;
 pub mod which;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::git::{Repo, WorktreeInfo};
+use crate::git::{GitError, Repo, WorktreeInfo};
 use crate::run::manifest::Manifest;
 use crate::store::layout::Layout;
 use crate::sys::clock::Clock;
@@ -35,12 +38,23 @@ pub struct Context {
 impl Context {
     /// Finds the repository that the current folder, or `CODEX_ORCHESTRATOR_ROOT`, belongs to.
     pub fn open(env: Env, clock: Clock) -> Result<Self> {
-        let from = env
-            .path("CODEX_ORCHESTRATOR_ROOT")
-            .map_or_else(|| env.cwd().to_owned(), |root| env.cwd().join(root));
-        let repo = Repo::discover(&from)?;
+        let repo = Repo::discover(&Self::from(&env))?;
+        Ok(Self::of(repo, env, clock))
+    }
+
+    /// Like [`Context::open`], and leaves no trace.
+    pub fn look(env: Env, clock: Clock) -> Result<Self, GitError> {
+        let repo = Repo::look(&Self::from(&env))?;
+        Ok(Self::of(repo, env, clock))
+    }
+
+    fn from(env: &Env) -> PathBuf {
+        env.path("CODEX_ORCHESTRATOR_ROOT").map_or_else(|| env.cwd().to_owned(), |root| env.cwd().join(root))
+    }
+
+    fn of(repo: Repo, env: Env, clock: Clock) -> Self {
         let layout = Layout::resolve(repo.work_tree(), &env);
-        Ok(Self { repo, layout, env, clock })
+        Self { repo, layout, env, clock }
     }
 
     /// Returns the roots of every worktree of the repository, ours first.

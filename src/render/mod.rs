@@ -2,6 +2,8 @@
 
 pub mod docs;
 pub mod exec;
+pub mod doctor;
+pub mod init;
 pub mod list;
 pub mod logs;
 pub mod plan;

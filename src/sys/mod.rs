@@ -6,3 +6,4 @@ pub mod digest;
 pub mod env;
 pub mod fs;
 pub mod process;
+pub mod room;

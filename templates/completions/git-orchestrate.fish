@@ -1,7 +1,7 @@
 # Completion of `git orchestrate`, `git-orchestrate` and `codex-orchestrator` for fish.
 #
-# Keep this file as ~/.config/fish/completions/git-orchestrate.fish: fish's completion of git looks there for
-# commands of this name. The program itself knows what can follow; this only asks it.
+# Keep this file as ~/.config/fish/conf.d/git-orchestrate.fish: the folder of completions is read too late for
+# `git orchestrate`. The program itself knows what can follow; this only asks it.
 
 function __git_orchestrate_candidates
     set -l typed (commandline -opc)
@@ -9,5 +9,15 @@ function __git_orchestrate_candidates
     git-orchestrate complete-words --index (count $typed) -- $typed "$current" 2>/dev/null
 end
 
+function __git_orchestrate_candidates_of_git
+    set -l typed (commandline -opc)
+    set -l at (contains -i -- orchestrate $typed)
+    or return
+    set -e typed[1..$at]
+    set -l current (commandline -ct)
+    git-orchestrate complete-words --index (math (count $typed) + 1) -- git-orchestrate $typed "$current" 2>/dev/null
+end
+
+complete -c git -f -n '__fish_git_using_command orchestrate 2>/dev/null' -a '(__git_orchestrate_candidates_of_git)'
 complete -c git-orchestrate -f -a '(__git_orchestrate_candidates)'
 complete -c codex-orchestrator -f -a '(__git_orchestrate_candidates)'

@@ -51,6 +51,8 @@ fn each_module_uses_only_those_above_it() {
 /// Dependencies that may be named in a few places only.
 const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
+    ("clap_complete", &["cli/completions.rs"]),
+    ("clap_mangen", &["cli/man.rs"]),
     ("gix", &["git"]),
     // The runtime is made where a run is started; everything async is the runner's.
     ("tokio", &["runner", "ops/start.rs"]),

@@ -36,6 +36,8 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("status", "The answer of status --format json", of::<render::status::Document<'static>>()),
         ("list", "The answer of list --format json", of::<render::list::Document>()),
         ("docs-sync", "The answer of docs sync --format json", of::<render::docs::Document>()),
+        ("init", "The answer of init --format json", of::<render::init::Document>()),
+        ("doctor", "The answer of doctor --format json", of::<render::doctor::Document>()),
     ]
     .into_iter()
     .map(|(name, title, schema)| {
@@ -181,6 +183,8 @@ fn what_a_run_leaves_fits_the_schemas() {
     repo.orchestrate("resume latest --token wrong");
     fits(&repo.orchestrate("plan --format json").json(), "plan");
     fits(&repo.orchestrate("exec --json -- echo hi").json(), "exec");
+    fits(&repo.orchestrate("init --print --format json").json(), "init");
+    fits(&repo.orchestrate("doctor --format json").json(), "doctor");
     fits(&repo.orchestrate("status --format json").json(), "status");
     repo.write(".runs/0101/cli/damaged/manifest.json", "{");
     fits(&repo.orchestrate("list --format json").json(), "list");
