@@ -46,7 +46,8 @@ pub fn look(ctx: &Context, checks: &mut Vec<Check>) {
         let excerpt = Some(flaw.error.render(false).trim_end().to_owned());
         checks.push(Check { excerpt, ..check.about(flaw.pipeline.as_str()) });
     }
-    checks.push(Check::ok("plan", format!("{}: {} stages", plan.pipeline.as_str(), plan.running().count())));
+    let names: Vec<_> = plan.running().map(|planned| planned.stage.id.as_str()).collect();
+    checks.push(Check::ok("plan", format!("{}: {}", plan.pipeline.as_str(), names.join(", "))));
     let before = checks.len();
     let mut is_first = true;
     stages(ctx, &plan, &mut is_first, checks);
