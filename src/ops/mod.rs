@@ -4,6 +4,7 @@ pub mod candidates;
 pub mod docs;
 pub mod doctor;
 pub mod exec;
+pub mod group;
 pub mod host;
 pub mod init;
 pub mod instructions;

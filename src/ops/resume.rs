@@ -12,7 +12,7 @@ use super::plan::{self, PlanOptions};
 use super::start::{Pace, RunOutcome, with_interrupts};
 use super::verify::{self, Sections, adopted};
 use super::which;
-use super::{Context, Kind, Refusal};
+use super::{Context, Kind, Refusal, group};
 use crate::id::{RunId, TaskId};
 use crate::pipeline::plan::Plan;
 use crate::run::event::{Happened, RunEvent};
@@ -105,9 +105,12 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
         .hint("`git orchestrate start` makes a new run")
         .into());
     }
-    let plan = plan::plan(ctx, &PlanOptions { pipeline, target, target_of_environment: false })
+    let mut plan = plan::plan(ctx, &PlanOptions { pipeline, target, target_of_environment: false })
         .context("cannot plan what is left of the run")?;
     verify_plan(&found, manifest, &plan)?;
+    // What began as a group goes on as one.
+    plan.group = manifest.plan.as_ref().is_some_and(|recorded| recorded.group);
+    group::check_pace(&plan, options.pace)?;
     let limits = pace(options.pace, manifest).limits(&plan);
     let shared = Rc::new(Shared::new(ctx, found.task.clone(), &plan, watch.clone())?);
     if only_record {

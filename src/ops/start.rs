@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
 
-use super::Context;
 use super::host::{Origin, RunHost, Shared, SharedWatch};
 use super::plan::PlanOptions;
+use super::{Context, group};
 use crate::id::{PipelineId, RunId, TaskId};
 use crate::pipeline::plan::Plan;
 use crate::run::event::Happened;
@@ -38,6 +38,9 @@ pub struct Pace {
 impl Pace {
     /// Returns the limits of a run of `plan`.
     pub(super) fn limits(self, plan: &Plan) -> Limits {
+        if plan.group {
+            return Limits { jobs: NonZeroU16::MIN, keep_going: false };
+        }
         Limits { jobs: self.jobs.or(plan.jobs).unwrap_or(NonZeroU16::MIN), keep_going: self.keep_going }
     }
 }
@@ -52,13 +55,16 @@ pub struct RunOutcome {
 
 /// Runs a pipeline. `watch` is told everything as it happens.
 pub fn start(ctx: &Context, options: StartOptions, watch: SharedWatch) -> Result<RunOutcome> {
-    let plan = super::plan::plan(
+    let mut plan = super::plan::plan(
         ctx,
         &PlanOptions { pipeline: options.pipeline, target: options.target, target_of_environment: true },
     )?;
+    let names = group::apply(&ctx.env, &mut plan, options.pace)?;
     let limits = options.pace.limits(&plan);
     ctx.layout.check(&options.task)?;
-    let shared = Rc::new(Shared::new(ctx, options.task, &plan, watch)?);
+    let mut shared = Shared::new(ctx, options.task, &plan, watch)?;
+    shared.name_group(names);
+    let shared = Rc::new(shared);
     with_interrupts(async |interrupts| {
         let parent = options.parent_run.as_ref().map(RunId::as_str);
         let origin = Origin::asked(&shared, parent)?;

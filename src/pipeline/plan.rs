@@ -33,6 +33,8 @@ pub struct Plan {
     pub target: Option<usize>,
     /// Whether the target alone runs, because someone asked for it.
     pub only_target: bool,
+    /// Whether the stages are the subtasks of a group: the target goes first.
+    pub group: bool,
 }
 
 /// One stage of a plan.
@@ -235,6 +237,7 @@ impl Plan {
             stages: planned,
             target,
             only_target: false,
+            group: false,
         })
     }
 
@@ -273,11 +276,20 @@ impl Plan {
     /// Returns the stages that will run, in order.
     pub fn running(&self) -> impl Iterator<Item = &PlannedStage> {
         let only = self.target.filter(|_| self.only_target);
-        self.stages
+        let first = self.target.filter(|_| self.group);
+        let rest = self
+            .stages
             .iter()
             .enumerate()
-            .filter(move |(at, _)| only.is_none_or(|only| only == *at))
-            .map(|(_, stage)| stage)
+            .filter(move |(at, _)| only.is_none_or(|only| only == *at) && first != Some(*at))
+            .map(|(_, stage)| stage);
+        first.and_then(|first| self.stages.get(first)).into_iter().chain(rest)
+    }
+
+    /// Returns what a group consists of: the stages that a plan may be about, in the order in which
+    /// they run.
+    pub fn subtasks(&self) -> impl Iterator<Item = &PlannedStage> {
+        self.running().filter(|planned| planned.stage.hints.runnable)
     }
 
     /// Returns the id of the target, as `target_id` records it.
@@ -285,7 +297,8 @@ impl Plan {
         self.stages.get(self.target?).map(|planned| self.item_id(&planned.stage))
     }
 
-    fn item_id(&self, stage: &Stage) -> String {
+    /// Returns the id of a stage in records: `<pipeline>:<stage>`.
+    pub fn item_id(&self, stage: &Stage) -> String {
         format!("{}:{}", self.pipeline, stage.id)
     }
 

@@ -167,6 +167,19 @@ pub struct Undelivered {
     pub error: String,
 }
 
+impl GroupNames {
+    /// Returns the section `tfgrpo` of a run that counts no tools (`contract-core.md` §6.9).
+    pub fn section(&self) -> Value {
+        serde_json::json!({
+            "epoch": self.epoch,
+            "group_id": self.group_id,
+            "group_size": self.group_size,
+            "tool_metrics": null,
+            "experiences": null,
+        })
+    }
+}
+
 impl Metrics {
     /// Returns what one command came to. `stdout` is the end of what it printed.
     pub fn of_command(stdout: &str, latency_ms: u64, status: &str, names: GroupNames) -> Self {
@@ -193,28 +206,23 @@ impl Metrics {
 
     /// Returns the section `tfgrpo` of the manifest (`contract-core.md` §6.9).
     pub fn section(&self) -> Value {
-        let names = self.tfgrpo.clone().unwrap_or_default();
-        serde_json::json!({
-            "epoch": names.epoch,
-            "group_id": names.group_id,
-            "group_size": names.group_size,
-            "tool_metrics": {
-                "tool_calls": self.tool_calls,
-                "token_total": self.token_total,
-                "cost_usd": self.cost_usd,
-                "latency_ms": self.latency_ms,
-                "per_tool": self.per_tool.iter().map(|tool| serde_json::json!({
-                    "tool": tool.tool,
-                    "tokens": tool.tokens,
-                    "cost_usd": tool.cost_usd,
-                    "latency_ms": tool.latency_ms,
-                    "attempts": tool.attempts,
-                    "status": tool.status,
-                    "sandbox_state": tool.sandbox_state,
-                })).collect::<Vec<_>>(),
-            },
-            "experiences": null,
-        })
+        let mut section = self.tfgrpo.clone().unwrap_or_default().section();
+        section["tool_metrics"] = serde_json::json!({
+            "tool_calls": self.tool_calls,
+            "token_total": self.token_total,
+            "cost_usd": self.cost_usd,
+            "latency_ms": self.latency_ms,
+            "per_tool": self.per_tool.iter().map(|tool| serde_json::json!({
+                "tool": tool.tool,
+                "tokens": tool.tokens,
+                "cost_usd": tool.cost_usd,
+                "latency_ms": tool.latency_ms,
+                "attempts": tool.attempts,
+                "status": tool.status,
+                "sandbox_state": tool.sandbox_state,
+            })).collect::<Vec<_>>(),
+        });
+        section
     }
 }
 

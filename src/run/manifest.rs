@@ -333,6 +333,9 @@ pub struct PlanRecord {
     /// Whether what does not depend on a stage that failed went on all the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_going: bool,
+    /// Whether the stages are the subtasks of a group: the target first, until one fails.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub group: bool,
     /// Names of the variables whose values are masked.
     #[serde(default)]
     pub masked: Vec<String>,

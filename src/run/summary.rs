@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::run::manifest::Manifest;
+use crate::run::manifest::{Manifest, StageEntry};
 use crate::run::stamp::Stamp;
 use crate::run::status::{RunStatus, StageStatus};
 
@@ -23,7 +23,16 @@ pub struct RunSummary {
     pub build: Build,
     pub test: Test,
     pub review: Review,
+    /// What the builder did for each subtask of a group, in the order in which they ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builds: Option<Vec<Build>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<Vec<Test>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviews: Option<Vec<Review>>,
     pub timestamp: Stamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduler: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,6 +41,41 @@ pub struct RunSummary {
     pub privacy: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_plane: Option<Value>,
+}
+
+/// A group of subtasks (`contract-core.md` §10.9).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Group {
+    pub enabled: bool,
+    /// How many subtasks there are.
+    pub size: usize,
+    /// How many of them ran.
+    pub processed: usize,
+    pub entries: Vec<GroupEntry>,
+}
+
+/// One subtask that ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupEntry {
+    /// The place in the order in which they ran, from 1.
+    pub index: usize,
+    pub subtask_id: String,
+    pub mode: String,
+    pub build_success: bool,
+    pub test_success: bool,
+    pub review_approved: bool,
+    /// `succeeded` or `failed`.
+    pub status: String,
+}
+
+/// A subtask of a group, as it was planned.
+#[derive(Clone, Debug)]
+pub struct Subtask {
+    pub id: String,
+    /// The stage, from 1.
+    pub index: usize,
+    pub mode: &'static str,
 }
 
 /// What the builder did.
@@ -88,10 +132,31 @@ pub struct Decision {
     pub feedback: Option<String>,
 }
 
-/// Returns the summary of a run that ended. `plan` is the planner's result, `mode` what it recorded.
-pub fn summarize(manifest: &Manifest, plan: Value, mode: &str, at: Stamp) -> RunSummary {
+/// Returns the summary of a run that ended. `plan` is the planner's result, `mode` what it recorded, and
+/// `subtasks` are those of a group, in the order in which they run.
+///
+/// The summary of a group is that of the last subtask that ran; whether it is good says the whole run.
+pub fn summarize(
+    manifest: &Manifest,
+    plan: Value,
+    mode: &str,
+    subtasks: Option<&[Subtask]>,
+    at: Stamp,
+) -> RunSummary {
     let success = manifest.status == RunStatus::Succeeded;
-    let subtask_id = manifest.plan_target_id.clone().unwrap_or_default();
+    let processed = subtasks.map(|subtasks| processed(manifest, subtasks));
+    let last = processed.as_ref().and_then(|processed| Some(processed.last()?.0));
+    let subtask_id = match last {
+        Some(last) => last.id.clone(),
+        None => manifest.plan_target_id.clone().unwrap_or_default(),
+    };
+    let is_cloud =
+        |processed: &Vec<(&Subtask, &StageEntry)>| processed.iter().any(|(of, _)| of.mode == "cloud");
+    let mode = match &processed {
+        Some(processed) if is_cloud(processed) => "cloud",
+        Some(_) => "mcp",
+        None => mode,
+    };
     let run_id = manifest.run_id.to_string();
     let executed = || manifest.commands.iter().filter(|entry| entry.started_at.is_some());
     let notes: Vec<_> = executed()
@@ -122,11 +187,8 @@ pub fn summarize(manifest: &Manifest, plan: Value, mode: &str, at: Stamp) -> Run
         build: Build {
             subtask_id: subtask_id.clone(),
             artifacts: vec![
-                Artifact {
-                    path: format!("{}/manifest.json", manifest.artifact_root),
-                    description: "Run manifest".to_owned(),
-                },
-                Artifact { path: manifest.log_path.clone(), description: "Journal (ndjson)".to_owned() },
+                artifact(format!("{}/manifest.json", manifest.artifact_root), "Run manifest"),
+                artifact(manifest.log_path.clone(), "Journal (ndjson)"),
             ],
             mode: mode.to_owned(),
             run_id: run_id.clone(),
@@ -141,7 +203,20 @@ pub fn summarize(manifest: &Manifest, plan: Value, mode: &str, at: Stamp) -> Run
             ),
             decision: Decision { approved: success, feedback: manifest.summary.clone() },
         },
+        builds: processed
+            .as_ref()
+            .map(|all| all.iter().map(|(of, entry)| build(manifest, of, entry)).collect()),
+        tests: processed
+            .as_ref()
+            .map(|all| all.iter().map(|(of, entry)| test(manifest, of, entry)).collect()),
+        reviews: processed.as_ref().map(|all| all.iter().map(|(_, entry)| review(entry)).collect()),
         timestamp: at,
+        group: processed.as_ref().zip(subtasks).map(|(processed, subtasks)| Group {
+            enabled: true,
+            size: subtasks.len(),
+            processed: processed.len(),
+            entries: (1..).zip(processed).map(|(index, (of, entry))| group_entry(index, of, entry)).collect(),
+        }),
         scheduler: manifest.scheduler.as_ref().map(|scheduler| {
             serde_json::json!({
                 "mode": scheduler.mode,
@@ -180,6 +255,72 @@ pub fn summarize(manifest: &Manifest, plan: Value, mode: &str, at: Stamp) -> Run
             })
         }),
         control_plane: manifest.control_plane.as_ref().map(camel_case),
+    }
+}
+
+/// Returns the subtasks that ran.
+fn processed<'a>(manifest: &'a Manifest, subtasks: &'a [Subtask]) -> Vec<(&'a Subtask, &'a StageEntry)> {
+    let entry = |of: &Subtask| manifest.commands.get(of.index.wrapping_sub(1));
+    let ran = subtasks.iter().filter_map(|of| Some((of, entry(of)?)));
+    ran.filter(|(_, entry)| entry.started_at.is_some()).collect()
+}
+
+/// Whether a subtask ended so that the next one may begin: a failure that is tolerated is none.
+fn is_fine(entry: &StageEntry) -> bool {
+    entry.status.is_finished()
+}
+
+fn artifact(path: String, description: &str) -> Artifact {
+    Artifact { path, description: description.to_owned() }
+}
+
+fn build(manifest: &Manifest, of: &Subtask, entry: &StageEntry) -> Build {
+    let said = entry.summary.as_deref().unwrap_or(entry.status.as_str());
+    let log = entry.log_path.clone().map(|log| artifact(log, "Log (ndjson)"));
+    let child = entry.sub_run_id.as_ref().and_then(|id| {
+        let child = manifest.child_runs.iter().find(|child| child.run_id == *id)?;
+        Some(artifact(child.manifest.clone(), "Run manifest"))
+    });
+    Build {
+        subtask_id: of.id.clone(),
+        artifacts: log.into_iter().chain(child).collect(),
+        mode: of.mode.to_owned(),
+        run_id: manifest.run_id.to_string(),
+        success: is_fine(entry),
+        notes: Some(format!("{}: {said}", entry.title)),
+    }
+}
+
+fn test(manifest: &Manifest, of: &Subtask, entry: &StageEntry) -> Test {
+    Test {
+        subtask_id: of.id.clone(),
+        success: is_fine(entry),
+        reports: vec![Report {
+            name: entry.id.clone(),
+            status: passed(entry.status == StageStatus::Succeeded),
+            details: entry.summary.clone(),
+        }],
+        run_id: manifest.run_id.to_string(),
+    }
+}
+
+fn review(entry: &StageEntry) -> Review {
+    Review {
+        summary: format!("{} {}.", entry.title, entry.status),
+        decision: Decision { approved: is_fine(entry), feedback: entry.summary.clone() },
+    }
+}
+
+fn group_entry(index: usize, of: &Subtask, entry: &StageEntry) -> GroupEntry {
+    let fine = is_fine(entry);
+    GroupEntry {
+        index,
+        subtask_id: of.id.clone(),
+        mode: of.mode.to_owned(),
+        build_success: fine,
+        test_success: fine,
+        review_approved: fine,
+        status: if fine { "succeeded" } else { "failed" }.to_owned(),
     }
 }
 

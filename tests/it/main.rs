@@ -17,6 +17,7 @@ mod exec;
 mod doctor;
 mod faults;
 mod files;
+mod group;
 mod init;
 mod layouts;
 mod list;

@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use super::host::{Origin, RunHost, Shared};
 use super::start::{Pace, with_interrupts};
-use super::{Context, Kind, Refusal};
+use super::{Context, Kind, Refusal, group};
 use crate::id::TaskId;
 use crate::net::notify;
 use crate::net::target::{Target, Targets};
@@ -19,7 +19,7 @@ use crate::output::tail::{ERROR_BYTES, HeadTail};
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::pipeline::{Action, Command, Hints, Source, Stage};
 use crate::run::event::Happened;
-use crate::run::exec::{GroupNames, Line, Metrics, SummaryLine, Undelivered, shell_text};
+use crate::run::exec::{Line, Metrics, SummaryLine, Undelivered, shell_text};
 use crate::run::manifest::Manifest;
 use crate::run::status::RunStatus;
 use crate::runner::interrupt::Interrupt;
@@ -101,7 +101,7 @@ pub fn exec(ctx: &Context, options: ExecOptions, follow: Box<dyn Follow>) -> Res
     }
     let shared = Rc::new(shared);
     let limits = Pace::default().limits(&plan);
-    let names = group_names(&ctx.env);
+    let names = group::names(&ctx.env);
     let mut ended = with_interrupts(async |interrupts| {
         let origin = Origin::asked(&shared, None)?;
         let mut host = RunHost::create(Rc::clone(&shared), plan.clone(), origin, limits, None)?;
@@ -203,21 +203,11 @@ fn plan(shell: &str, cwd: String) -> Plan {
         stages: vec![PlannedStage { index: 1, stage, child: None }],
         target: None,
         only_target: false,
+        group: false,
     }
 }
 
 /// Returns a text that is short enough to stand in several places.
 fn bounded(text: &str) -> String {
     HeadTail::of(text, ERROR_BYTES).text()
-}
-
-/// Returns the group that the environment names. What makes no sense there counts as not set: nothing
-/// depends on it here.
-fn group_names(env: &Env) -> GroupNames {
-    let number = |name: &str| env.get(name)?.trim().parse().ok().filter(|number| *number > 0);
-    GroupNames {
-        epoch: number("TFGRPO_EPOCH"),
-        group_size: number("TFGRPO_GROUP_SIZE"),
-        group_id: env.get("TFGRPO_GROUP_ID").map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned),
-    }
 }

@@ -24,6 +24,7 @@ use crate::run::event::{Happened, RunEnd};
 use crate::run::manifest::{Manifest, Owner};
 use crate::run::stamp::Stamp;
 use crate::run::status::RunStatus;
+use crate::run::summary::Subtask;
 use crate::run::{metrics, summary};
 use crate::runner::{ChildEnd, Host, Limits, Outcome, Setup, Stream};
 use crate::store::lease::{Asked, Lease};
@@ -90,6 +91,7 @@ impl RunHost {
             &paths,
             git,
             parent,
+            depth,
             limits,
             approval_policy.clone(),
             &token,
@@ -147,13 +149,17 @@ impl RunHost {
     /// process may have got through with some of it.
     pub fn record_end(mut self, maybe_recorded: bool) -> Result<Manifest> {
         let at = self.now();
-        let mode = match self.plan.target.and_then(|at| self.plan.stages.get(at)) {
-            Some(target) if target.stage.hints.requires_cloud => "cloud",
-            _ => "mcp",
+        let mode = |planned: &PlannedStage| if planned.stage.hints.requires_cloud { "cloud" } else { "mcp" };
+        let subtask = |planned: &PlannedStage| Subtask {
+            id: self.plan.item_id(&planned.stage),
+            index: planned.index,
+            mode: mode(planned),
         };
+        let subtasks = self.plan.group.then(|| self.plan.subtasks().map(subtask).collect::<Vec<_>>());
+        let mode = self.plan.target.and_then(|at| self.plan.stages.get(at)).map_or("mcp", mode);
         let mut plan = serde_json::to_value(self.plan.items()).expect("a plan has string keys");
         mask_strings(&mut plan, &self.shared);
-        let summary = summary::summarize(self.manifest(), plan, mode, at);
+        let summary = summary::summarize(self.manifest(), plan, mode, subtasks.as_deref(), at);
         let paths = self.recorder.paths().clone();
         let summary_path = match fs::write_atomically(&paths.summary, &pretty(&summary), Durability::Process)
         {
@@ -175,7 +181,8 @@ impl RunHost {
     /// that is missing.
     pub fn close_abandoned(&self, recorder: Recorder, outcome: Outcome) -> Result<()> {
         // What a child planned is not known any more; only its summary names it.
-        let plan = Plan { stages: Vec::new(), target: None, only_target: false, ..self.plan.clone() };
+        let plan =
+            Plan { stages: Vec::new(), target: None, only_target: false, group: false, ..self.plan.clone() };
         let child = Self {
             shared: Rc::clone(&self.shared),
             plan,

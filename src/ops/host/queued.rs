@@ -8,6 +8,7 @@ use crate::ops::instructions;
 use crate::output::mask::MaskMode;
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::pipeline::{Action, Source};
+use crate::run::exec::GroupNames;
 use crate::run::git_keys::GitKeys;
 use crate::run::liveness::{HEARTBEAT_SECONDS, STALE_SECONDS};
 use crate::run::manifest::{Manifest, PlanRecord, Privacy, PrivacyTotals, Scheduler, StageEntry};
@@ -25,6 +26,7 @@ pub(super) fn manifest(
     paths: &RunPaths,
     git: GitKeys,
     parent: Option<&str>,
+    depth: usize,
     limits: Limits,
     approval_policy: Option<String>,
     token: &str,
@@ -75,7 +77,7 @@ pub(super) fn manifest(
             "alerts": [],
             "approvals": [],
         })),
-        tfgrpo: None,
+        tfgrpo: shared.group.as_ref().filter(|_| depth == 0).map(GroupNames::section),
         control_plane: planned.then(|| {
             json!({
                 "schema_id": "codex.control-plane.run-request",
@@ -108,13 +110,19 @@ pub(super) fn manifest(
                 .and_then(|at| Some(plan.stages.get(at)?.stage.id.to_string())),
             jobs: Some(limits.jobs).filter(|jobs| jobs.get() > 1),
             keep_going: limits.keep_going,
+            group: plan.group,
             masked: shared.masking.secrets.names().to_vec(),
-            notes: instructions.notes,
+            notes: instructions.notes.into_iter().chain(note_of_group(plan)).collect(),
         }),
         attempts: None,
         journal: None,
         other: Default::default(),
     }
+}
+
+fn note_of_group(plan: &Plan) -> Option<String> {
+    let names = || plan.subtasks().map(|planned| planned.stage.id.as_str()).collect::<Vec<_>>().join(", ");
+    plan.group.then(|| format!("Group: {}, one after the other until one fails.", names()))
 }
 
 fn entry(shared: &Shared, planned: &PlannedStage) -> StageEntry {

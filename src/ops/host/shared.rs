@@ -17,6 +17,7 @@ use crate::output::secrets::Secrets;
 use crate::pipeline::Action;
 use crate::pipeline::plan::Plan;
 use crate::run::event::Happened;
+use crate::run::exec::GroupNames;
 use crate::run::git_keys::GitKeys;
 use crate::run::manifest::Manifest;
 use crate::runner::Stream;
@@ -54,6 +55,8 @@ pub struct Shared {
     pub(super) masking: Masking,
     pub(super) control_plane_mode: &'static str,
     pub(super) watch: SharedWatch,
+    /// The group that the run which was asked for belongs to.
+    pub(super) group: Option<GroupNames>,
     /// Where the spans of the runs go, if anybody wants them.
     pub(super) tracing: Option<Tracing>,
 }
@@ -91,8 +94,14 @@ impl Shared {
             },
             task,
             watch,
+            group: None,
             tracing,
         })
+    }
+
+    /// Names the group that the run which was asked for belongs to.
+    pub fn name_group(&mut self, names: Option<GroupNames>) {
+        self.group = names;
     }
 
     /// Sends the spans of the runs somewhere, whatever the environment says about it.
