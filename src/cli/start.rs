@@ -6,10 +6,14 @@ use super::failure::Failure;
 use super::{Format, PaceArgs, ProgressArgs};
 use crate::id::{PipelineId, RunId, TaskId};
 use crate::ops::Context;
-use crate::ops::start::{RunOutcome, StartOptions, start};
+use crate::ops::each::{EachOptions, each};
+use crate::ops::host::SharedWatch;
+use crate::ops::start::{RunOutcome, StartOptions, start, start_at};
+use crate::render::each::Each;
 use crate::render::printer;
 use crate::render::start::Finished;
 use crate::run::status::RunStatus;
+use crate::runner::interrupt::Interrupt;
 
 /// Run a pipeline and record its evidence
 #[derive(Debug, clap::Args)]
@@ -30,6 +34,13 @@ pub struct StartArgs {
     approval_policy: Option<String>,
     #[command(flatten)]
     pace: PaceArgs,
+    /// Run on a clean side worktree at this commit, with its own configuration
+    #[arg(long, value_name = "REV", conflicts_with = "each")]
+    commit: Option<String>,
+    /// Run on a clean side worktree at every commit of this range, oldest first; stop at the first
+    /// that fails
+    #[arg(long, value_name = "A..B", conflicts_with = "parent_run")]
+    each: Option<String>,
     /// How the answer looks
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -38,11 +49,49 @@ pub struct StartArgs {
 }
 
 pub fn run(ctx: &Context, args: StartArgs) -> Result<ExitCode, Failure> {
-    let StartArgs { pipeline, task, target, parent_run, approval_policy, pace, format, progress } = args;
+    let StartArgs {
+        pipeline,
+        task,
+        target,
+        parent_run,
+        approval_policy,
+        pace,
+        commit,
+        each,
+        format,
+        progress,
+    } = args;
     let options = StartOptions { task, pipeline, target, parent_run, approval_policy, pace: pace.into() };
-    let outcome = start(ctx, options, progress.watch(&ctx.env, format))?;
+    let watch = progress.watch(&ctx.env, format);
+    if let Some(range) = each {
+        return run_each(ctx, EachOptions { range, start: options }, watch, format);
+    }
+    let outcome = match commit {
+        Some(commit) => start_at(ctx, &commit, options, watch)?,
+        None => start(ctx, options, watch)?,
+    };
     printer::answer(&Finished { manifest: &outcome.manifest, word: "finished" }, format.into())?;
     Ok(exit_code(&outcome))
+}
+
+fn run_each(
+    ctx: &Context,
+    options: EachOptions,
+    watch: SharedWatch,
+    format: Format,
+) -> Result<ExitCode, Failure> {
+    let outcome = each(ctx, options, watch)?;
+    printer::answer(&Each(&outcome), format.into())?;
+    Ok(match outcome.interrupt {
+        Some(interrupt) => interrupted(interrupt),
+        None if outcome.commits.iter().all(|commit| commit.end.is_good()) => ExitCode::SUCCESS,
+        None => ExitCode::from(1),
+    })
+}
+
+/// Returns the code of a request that a signal ended.
+pub fn interrupted(interrupt: Interrupt) -> ExitCode {
+    ExitCode::from(128 + interrupt.signal().as_raw() as u8)
 }
 
 /// Returns the code of a run that ended.
@@ -50,8 +99,7 @@ pub fn exit_code(outcome: &RunOutcome) -> ExitCode {
     match outcome.manifest.status {
         RunStatus::Succeeded => ExitCode::SUCCESS,
         RunStatus::Cancelled => {
-            let signal = outcome.interrupt.map_or(2, |interrupt| interrupt.signal().as_raw());
-            ExitCode::from(128 + signal as u8)
+            outcome.interrupt.map_or(ExitCode::from(128 + 2), interrupted)
         }
         _ => ExitCode::from(1),
     }

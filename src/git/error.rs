@@ -55,6 +55,12 @@ pub enum GitError {
         /// The pattern as given.
         pattern: String,
     },
+    /// Every side worktree is taken.
+    #[error("all side worktrees in `{}` are in use", path.display())]
+    NoSlot {
+        /// The folder that holds them.
+        path: PathBuf,
+    },
     /// The git program failed.
     #[error("`git {command}` failed in `{}`: {stderr}", dir.display())]
     Program {

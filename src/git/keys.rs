@@ -30,8 +30,25 @@ pub struct Now {
 impl Repo {
     /// Returns all that a run is keyed to at its start.
     pub fn keys(&self) -> Result<GitKeys, GitError> {
-        let head = self.head()?;
-        let state = self.tree_state(&head)?;
+        let fresh = self.side.as_ref().and_then(|side| side.take_fresh());
+        let (head, state) = match fresh {
+            // It has just been checked out, so nobody needs to look what it is.
+            Some(head) => {
+                let tree = head.tree.clone().unwrap_or_default();
+                let state = TreeState {
+                    tree,
+                    dirty: false,
+                    dirty_submodules: Vec::new(),
+                    unreadable: Vec::new(),
+                };
+                (head, state)
+            }
+            None => {
+                let head = self.head()?;
+                let state = self.tree_state(&head)?;
+                (head, state)
+            }
+        };
         let (object_format, shallow, sparse) = self.format()?;
         Ok(GitKeys {
             commit: head.commit,
@@ -43,7 +60,8 @@ impl Repo {
             object_format,
             git_version: self.program.version.clone(),
             shallow,
-            sparse,
+            // A side worktree is whole, whatever the user's shows.
+            sparse: sparse && self.side.is_none(),
             dirty_submodules: state.dirty_submodules,
             unreadable: state.unreadable,
             tree_at_end: None,
@@ -126,11 +144,13 @@ impl Repo {
     fn worktree(&self) -> Worktree {
         let linked = self.is_linked();
         let base = self.main_work_tree().unwrap_or_else(|| self.common_dir.clone());
-        let name = linked.then(|| self.git_dir.file_name()).flatten();
+        let slot = self.slot();
+        let name = (linked && slot.is_none()).then(|| self.git_dir.file_name()).flatten();
         Worktree {
             path: relative(&self.work_tree, &base),
             name: name.map(|name| name.to_string_lossy().into_owned()),
             linked,
+            slot,
         }
     }
 }

@@ -3,11 +3,13 @@
 
 mod error;
 mod exclude;
+mod history;
 mod keys;
 mod look;
 mod nested;
 mod program;
 mod resolve;
+mod slot;
 mod tree;
 mod worktrees;
 
@@ -22,9 +24,11 @@ use gix::discover::upwards;
 use gix::sec::{Permission, Trust};
 
 pub use error::GitError;
+pub use history::Commit;
 pub use keys::{HeadState, Now};
 pub use look::program_version;
 pub use program::is_local_variable;
+pub use slot::Slot;
 pub use tree::TreeState;
 pub use worktrees::WorktreeInfo;
 
@@ -56,6 +60,8 @@ pub struct Repo {
     common_dir: PathBuf,
     /// Patterns of untracked files that are in no tree, beside those that git knows.
     left_out: Vec<String>,
+    /// What there is to know if this is a side worktree of ours.
+    side: Option<std::sync::Arc<slot::Side>>,
 }
 
 impl std::fmt::Debug for Repo {
@@ -171,6 +177,7 @@ impl Repo {
                 git_dir,
                 common_dir,
                 left_out: Vec::new(),
+                side: None,
             });
         };
         repo.set_workdir(work_tree.clone()).map_err(|error| GitError::unsupported(&git_dir, error))?;
@@ -185,6 +192,7 @@ impl Repo {
             git_dir,
             common_dir,
             left_out: Vec::new(),
+            side: None,
         })
     }
 

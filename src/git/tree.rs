@@ -108,7 +108,10 @@ impl Repo {
             return Err(Fail::NeedsGit);
         }
         let index = self.index(repo)?;
-        let walked = walk::walk(self, repo, &index, capabilities)?;
+        let mut walked = walk::walk(self, repo, &index, capabilities)?;
+        if let Some(side) = &self.side {
+            side.saw(std::mem::take(&mut walked.leftovers));
+        }
         let changes = content::resolve(self, repo, &index, walked.changes, capabilities, filters)?;
         let mut unreadable = walked.unreadable;
         unreadable.extend(changes.unreadable);

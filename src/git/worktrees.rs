@@ -55,7 +55,7 @@ impl Repo {
         Ok(found)
     }
 
-    /// Whether this work tree was made by `git worktree add`.
+    /// Whether this is another work tree than the main one.
     pub(super) fn is_linked(&self) -> bool {
         self.git_dir != self.common_dir
     }

@@ -1,6 +1,7 @@
 //! Instruction files of the repository: hashed and recorded (`contract-core.md` §8.6).
 
-use crate::store::layout::Layout;
+use std::path::Path;
+
 use crate::sys::digest::sha256_hex;
 use crate::sys::fs;
 
@@ -17,11 +18,11 @@ pub struct Instructions {
 }
 
 /// Reads the instruction files.
-pub fn load(layout: &Layout) -> Instructions {
+pub fn load(root: &Path) -> Instructions {
     let mut instructions = Instructions::default();
     let mut bodies = Vec::new();
     for name in CANDIDATES {
-        let Ok(Some(bytes)) = fs::read_if_there(&layout.root.join(name)) else { continue };
+        let Ok(Some(bytes)) = fs::read_if_there(&root.join(name)) else { continue };
         let text = String::from_utf8_lossy(&bytes);
         if text.trim().is_empty() {
             continue;

@@ -3,6 +3,7 @@
 pub mod candidates;
 pub mod docs;
 pub mod doctor;
+pub mod each;
 pub mod exec;
 pub mod group;
 pub mod host;
@@ -12,6 +13,7 @@ pub mod list;
 pub mod logs;
 pub mod plan;
 pub mod resume;
+pub mod side;
 pub mod start;
 pub mod status;
 pub mod verify;
@@ -32,6 +34,8 @@ use crate::sys::env::Env;
 pub struct Context {
     pub repo: Repo,
     pub layout: Layout,
+    /// Where what runs is: the root of the layout, unless a side worktree stands in for it.
+    pub root: PathBuf,
     pub env: Env,
     pub clock: Clock,
 }
@@ -55,7 +59,7 @@ impl Context {
 
     fn of(repo: Repo, env: Env, clock: Clock) -> Self {
         let layout = Layout::resolve(repo.work_tree(), &env);
-        Self { repo, layout, env, clock }
+        Self { repo, root: layout.root.clone(), layout, env, clock }
     }
 
     /// Returns the roots of every worktree of the repository, ours first.
@@ -74,6 +78,10 @@ impl Context {
     /// where the run lies, and `worktrees` are those of the repository.
     pub fn home_of(&self, found: &Layout, manifest: &Manifest, worktrees: &[WorktreeInfo]) -> Layout {
         let Some(ran) = manifest.git.as_ref().map(|git| &git.worktree) else { return found.clone() };
+        if ran.slot.is_some() {
+            // It ran in a side worktree of ours, for the worktree that keeps the run.
+            return found.clone();
+        }
         // By git's name of it: a worktree may have been moved since.
         let home = worktrees
             .iter()

@@ -33,13 +33,13 @@ pub fn plan(ctx: &Context, options: &PlanOptions) -> Result<Plan> {
 
 /// Returns the text of a file of the project, by its path relative to the root, if there is one.
 pub fn read(ctx: &Context, name: &str) -> Option<String> {
-    let bytes = fs::read_if_there(&ctx.layout.root.join(name)).ok().flatten()?;
+    let bytes = fs::read_if_there(&ctx.root.join(name)).ok().flatten()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Returns what the project declares; nothing if it has no configuration.
 pub fn load(ctx: &Context) -> Result<Config> {
-    let path = ctx.layout.root.join(FILE_NAME);
+    let path = ctx.root.join(FILE_NAME);
     let Some(bytes) = fs::read_if_there(&path).context("cannot read the configuration")? else {
         return Ok(Config::default());
     };

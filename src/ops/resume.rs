@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use rustix::process::Signal;
 
 use super::host::{Masking, RunHost, Shared, SharedWatch};
 use super::plan::{self, PlanOptions};
 use super::start::{Pace, RunOutcome, with_interrupts};
 use super::verify::{self, Sections, adopted};
+use super::side::{self, Side};
 use super::which;
 use super::{Context, Kind, Refusal, group};
 use crate::id::{RunId, TaskId};
@@ -105,14 +104,16 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
         .hint("`git orchestrate start` makes a new run")
         .into());
     }
-    let mut plan = plan::plan(ctx, &PlanOptions { pipeline, target, target_of_environment: false })
+    let mut side = side_of(ctx, &found, manifest, &watch)?;
+    let there = side.as_ref().map_or(ctx, |(_, there)| there);
+    let mut plan = plan::plan(there, &PlanOptions { pipeline, target, target_of_environment: false })
         .context("cannot plan what is left of the run")?;
     verify_plan(&found, manifest, &plan)?;
     // What began as a group goes on as one.
     plan.group = manifest.plan.as_ref().is_some_and(|recorded| recorded.group);
     group::check_pace(&plan, options.pace)?;
     let limits = pace(options.pace, manifest).limits(&plan);
-    let shared = Rc::new(Shared::new(ctx, found.task.clone(), &plan, watch.clone())?);
+    let shared = Rc::new(Shared::new(there, found.task.clone(), &plan, watch.clone())?);
     if only_record {
         let recorder = adopt(&found, state.manifest, foreign, lease)?;
         let manifest = RunHost::reopen(shared, plan, recorder, limits).record_end(true)?;
@@ -125,6 +126,9 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     };
     refuse_if_a_child_is_alive(ctx, &found, manifest)?;
     end_orphans(&found, manifest, &watch)?;
+    if let Some((side, _)) = &mut side {
+        side.used_by(found.run.as_str())?;
+    }
     with_interrupts(async |interrupts| {
         let recorder = adopt(&found, state.manifest, foreign, lease)?;
         // A run that died early may lack them, and so may one of the reference.
@@ -149,6 +153,30 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
 fn pace(asked: Pace, manifest: &Manifest) -> Pace {
     let Some(recorded) = &manifest.plan else { return asked };
     Pace { jobs: asked.jobs.or(recorded.jobs), keep_going: asked.keep_going || recorded.keep_going }
+}
+
+/// Returns the side worktree of a run that had one: as the run left it, or with its commit checked
+/// out anew if somebody else has used it since.
+fn side_of(
+    ctx: &Context,
+    found: &Found,
+    manifest: &Manifest,
+    watch: &SharedWatch,
+) -> Result<Option<(Side, Context)>> {
+    let Some(git) = manifest.git.as_ref().filter(|git| git.worktree.slot.is_some()) else { return Ok(None) };
+    if let Some(side) = Side::of_run(ctx, manifest, watch)? {
+        let there = side.as_left(ctx);
+        return Ok(Some((side, there)));
+    }
+    let commit = git.commit.as_deref().map(|commit| ctx.repo.commit(commit)).transpose()?.flatten();
+    let Some(commit) = commit else {
+        let id = git.commit.as_deref().unwrap_or("?");
+        let message = format!("run `{}` was about commit `{id}`, which is not here any more", found.run);
+        return Err(Refusal::new(Kind::Unsafe, message).into());
+    };
+    let mut side = Side::take(ctx, watch)?;
+    let there = side.at(ctx, &commit)?;
+    Ok(Some((side, there)))
 }
 
 fn elsewhere(found: &Found) -> Refusal {
@@ -298,24 +326,7 @@ fn end_orphans(found: &Found, manifest: &Manifest, watch: &SharedWatch) -> Resul
         orphans.dedup();
         orphans
     };
-    let mut left = orphans();
-    if left.is_empty() {
-        return Ok(());
-    }
-    watch.borrow_mut().warn(&format!("ending {} processes that the last owner of the run left", left.len()));
-    left.iter().for_each(|pid| process::signal(*pid, Signal::TERM));
-    let begin = Instant::now();
-    while !left.is_empty() {
-        if begin.elapsed() > Duration::from_secs(10) {
-            return Err(Refusal::new(Kind::Busy, format!("processes of run `{run}` do not end")).into());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-        left = orphans();
-        if begin.elapsed() > Duration::from_secs(2) {
-            left.iter().for_each(|pid| process::signal(*pid, Signal::KILL));
-        }
-    }
-    Ok(())
+    side::end(run, orphans, watch)
 }
 
 /// Returns the leaders of the groups of stages that had not ended, if they still are the processes

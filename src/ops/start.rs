@@ -7,11 +7,12 @@ use anyhow::{Context as _, Result};
 
 use super::host::{Origin, RunHost, Shared, SharedWatch};
 use super::plan::PlanOptions;
-use super::{Context, group};
+use super::side::Side;
+use super::{Context, Kind, Refusal, group};
 use crate::id::{PipelineId, RunId, TaskId};
 use crate::pipeline::plan::Plan;
 use crate::run::event::Happened;
-use crate::run::manifest::Manifest;
+use crate::run::manifest::{Manifest, Series};
 use crate::runner::interrupt::{Interrupt, Interrupts};
 use crate::runner::{self, Host, Limits};
 
@@ -55,27 +56,72 @@ pub struct RunOutcome {
 
 /// Runs a pipeline. `watch` is told everything as it happens.
 pub fn start(ctx: &Context, options: StartOptions, watch: SharedWatch) -> Result<RunOutcome> {
-    let mut plan = super::plan::plan(
-        ctx,
-        &PlanOptions { pipeline: options.pipeline, target: options.target, target_of_environment: true },
-    )?;
-    let names = group::apply(&ctx.env, &mut plan, options.pace)?;
-    let limits = options.pace.limits(&plan);
+    let plan = plan_of(ctx, &options)?;
     ctx.layout.check(&options.task)?;
-    let mut shared = Shared::new(ctx, options.task, &plan, watch)?;
-    shared.name_group(names);
-    let shared = Rc::new(shared);
     with_interrupts(async |interrupts| {
+        let run = Asked { plan, options: &options, series: None };
+        run.execute(ctx, watch, interrupts, |_| Ok(())).await
+    })
+}
+
+/// Runs a pipeline on a clean side worktree at a commit.
+pub fn start_at(
+    ctx: &Context,
+    revision: &str,
+    options: StartOptions,
+    watch: SharedWatch,
+) -> Result<RunOutcome> {
+    let no_commit = || Refusal::new(Kind::Usage, format!("`{}` names no commit", revision.escape_debug()));
+    let commit = ctx.repo.commit(revision)?.ok_or_else(no_commit)?;
+    ctx.layout.check(&options.task)?;
+    with_interrupts(async |interrupts| {
+        let mut side = Side::take(ctx, &watch)?;
+        let there = side.at(ctx, &commit)?;
+        let plan = plan_of(&there, &options)?;
+        let run = Asked { plan, options: &options, series: None };
+        run.execute(&there, watch, interrupts, |run| side.used_by(run)).await
+    })
+}
+
+/// Returns what a request would run in a context.
+pub(super) fn plan_of(ctx: &Context, options: &StartOptions) -> Result<Plan> {
+    let StartOptions { pipeline, target, .. } = options.clone();
+    super::plan::plan(ctx, &PlanOptions { pipeline, target, target_of_environment: true })
+}
+
+/// A run that was asked for, alone or with others.
+pub(super) struct Asked<'a> {
+    pub plan: Plan,
+    pub options: &'a StartOptions,
+    pub series: Option<Series>,
+}
+
+impl Asked<'_> {
+    /// Runs it to its end. `created` is told its id before anything starts.
+    pub async fn execute(
+        self,
+        ctx: &Context,
+        watch: SharedWatch,
+        interrupts: &mut Interrupts,
+        created: impl FnOnce(&str) -> Result<()>,
+    ) -> Result<RunOutcome> {
+        let Self { mut plan, options, series } = self;
+        let names = group::apply(&ctx.env, &mut plan, options.pace)?;
+        let mut shared = Shared::new(ctx, options.task.clone(), &plan, watch)?.in_series(series);
+        shared.name_group(names);
+        let shared = Rc::new(shared);
         let parent = options.parent_run.as_ref().map(RunId::as_str);
         let origin = Origin::asked(&shared, parent)?;
-        let mut host =
-            RunHost::create(Rc::clone(&shared), plan.clone(), origin, limits, options.approval_policy)?;
+        let policy = options.approval_policy.clone();
+        let limits = options.pace.limits(&plan);
+        let mut host = RunHost::create(Rc::clone(&shared), plan.clone(), origin, limits, policy)?;
+        created(host.manifest().run_id.as_str())?;
         let owner = host.owner();
         host.tell(Happened::Started { owner }, 0)?;
         let outcome = runner::execute(&plan, &mut host, interrupts, limits).await?;
         let manifest = host.end(outcome)?;
         Ok(RunOutcome { manifest, interrupt: interrupts.first() })
-    })
+    }
 }
 
 /// Calls `work` on a runtime of its own, with the signals that may end it.

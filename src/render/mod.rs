@@ -1,6 +1,7 @@
 //! The look of each answer, as text and as JSON, and of the narration while something runs.
 
 pub mod docs;
+pub mod each;
 pub mod exec;
 pub mod doctor;
 pub mod init;

@@ -57,6 +57,9 @@ pub struct Worktree {
     pub path: String,
     /// git's name of a linked worktree (its folder under `.git/worktrees`); null for the main one.
     pub name: Option<String>,
-    /// Whether it was made by `git worktree add`.
+    /// Whether it is another one than the main worktree.
     pub linked: bool,
+    /// The number of a side worktree of ours, in which a commit was checked out for this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u32>,
 }

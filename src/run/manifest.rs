@@ -112,6 +112,9 @@ pub struct Manifest {
     /// Extension: what was planned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanRecord>,
+    /// Extension: the runs that this one was asked for with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<Series>,
     /// Extension: each start and resume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Vec<Attempt>>,
@@ -342,6 +345,37 @@ pub struct PlanRecord {
     /// Notes of the start, such as about an unstamped instruction file.
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+/// The runs that one request made: one per commit. An extension section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Series {
+    pub kind: SeriesKind,
+    /// The range of commits, as it was asked for.
+    pub range: String,
+    /// Which of the runs this is, from 1.
+    pub number: usize,
+    /// How many commits the range holds.
+    pub commits: usize,
+}
+
+/// What asked for a series of runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SeriesKind {
+    /// `start --each`
+    Each,
+    Bisect,
+}
+
+impl SeriesKind {
+    /// Returns the word that stands in the manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Each => "each",
+            Self::Bisect => "bisect",
+        }
+    }
 }
 
 /// One start or resume. An extension section.

@@ -15,7 +15,7 @@ use super::super::nested;
 use super::Fail;
 use super::content::on_disk;
 use super::ignores::Ignores;
-use super::walk::{Change, Folder, Listing, Seen, Walk, Walked};
+use super::walk::{Change, Folder, Listing, Name, Seen, Walk, Walked};
 
 impl Walk<'_> {
     /// Holds the names of a folder against the index: notes what differs, and adds the folders to
@@ -87,6 +87,12 @@ impl Walk<'_> {
                 }
             }
             at += count;
+        }
+        if self.ours.side.is_some() && !nothing_tracked {
+            let foreign = |it: &&Name| !it.tracked || (depth > 0 && listing.name(it) == ".git");
+            for it in listing.names.iter().filter(foreign) {
+                seen.leftovers.push([folder.path.as_bytes(), listing.name(it)].concat().into());
+            }
         }
         if folder.ignored {
             return Ok(());
@@ -180,6 +186,9 @@ impl Walk<'_> {
         if is_folder {
             let top = on_disk(&self.ours.work_tree, path);
             if entry.mode == Mode::COMMIT {
+                if self.ours.side.is_some() && fs::read_dir(&top).is_ok_and(|mut inside| inside.next().is_some()) {
+                    seen.leftovers.push([path.as_bytes(), b"/"].concat().into());
+                }
                 match nested::head(&top, entry.id.kind()) {
                     Some(id) => {
                         seen.nested.push((path.to_owned(), true));

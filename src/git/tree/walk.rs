@@ -46,6 +46,9 @@ pub(super) struct Walked {
     pub nested: Vec<(BString, bool)>,
     /// What could not be read or stored.
     pub unreadable: Vec<BString>,
+    /// In a side worktree: what the index does not know, ignored or not. With a slash at the end it
+    /// is what is in a folder, and not the folder.
+    pub leftovers: Vec<BString>,
 }
 
 /// Walks the work tree.
@@ -161,6 +164,7 @@ impl Walk<'_> {
                 seen.changes.extend(part.changes);
                 seen.nested.extend(part.nested);
                 seen.unreadable.extend(part.unreadable);
+                seen.leftovers.extend(part.leftovers);
             }
             Ok(seen)
         })

@@ -348,7 +348,7 @@ impl Host for RunHost {
     }
 
     fn begin_command(&mut self, planned: &PlannedStage) -> Result<Setup> {
-        let Shared { layout, env, emit_streams, .. } = &*self.shared;
+        let Shared { layout, root, env, emit_streams, .. } = &*self.shared;
         let PlannedStage { index, stage: Stage { id, action, .. }, .. } = planned;
         let Action::Command(action) = action else { unreachable!("only commands are begun") };
         let paths = self.recorder.paths();
@@ -376,8 +376,8 @@ impl Host for RunHost {
         let setup = Setup {
             env,
             cwd: match &action.cwd {
-                Some(cwd) => layout.root.join(cwd),
-                None => layout.root.clone(),
+                Some(cwd) => root.join(cwd),
+                None => root.clone(),
             },
             log_path: layout.relative(&log_path),
             emit_streams: *emit_streams,

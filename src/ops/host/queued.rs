@@ -32,7 +32,7 @@ pub(super) fn manifest(
     token: &str,
     at: Stamp,
 ) -> Manifest {
-    let instructions = instructions::load(&shared.layout);
+    let instructions = instructions::load(&shared.root);
     let capability = plan.tags.first().map_or("general", String::as_str);
     let entry = |planned: &PlannedStage| entry(shared, planned);
     // Nobody planned an ad hoc command: no control plane, no scheduler.
@@ -114,6 +114,7 @@ pub(super) fn manifest(
             masked: shared.masking.secrets.names().to_vec(),
             notes: instructions.notes.into_iter().chain(note_of_group(plan)).collect(),
         }),
+        series: shared.series.clone(),
         attempts: None,
         journal: None,
         other: Default::default(),

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
@@ -19,7 +19,7 @@ use crate::pipeline::plan::Plan;
 use crate::run::event::Happened;
 use crate::run::exec::GroupNames;
 use crate::run::git_keys::GitKeys;
-use crate::run::manifest::Manifest;
+use crate::run::manifest::{Manifest, Series};
 use crate::runner::Stream;
 use crate::store::layout::Layout;
 use crate::sys::clock::Clock;
@@ -47,6 +47,8 @@ pub struct Shared {
     pub(super) task: TaskId,
     pub(super) task_slug: String,
     pub(super) layout: Layout,
+    /// Where the stages run.
+    pub(super) root: PathBuf,
     pub(super) repo: Repo,
     pub(super) clock: Clock,
     pub(super) env: Vec<(OsString, OsString)>,
@@ -59,6 +61,8 @@ pub struct Shared {
     pub(super) group: Option<GroupNames>,
     /// Where the spans of the runs go, if anybody wants them.
     pub(super) tracing: Option<Tracing>,
+    /// The runs that this one was asked for with.
+    pub(super) series: Option<Series>,
 }
 
 impl Shared {
@@ -82,9 +86,10 @@ impl Shared {
         Ok(Self {
             task_slug: masking.masked(&slug_of(&ctx.layout.root, &task, &watch)),
             layout: ctx.layout.clone(),
+            root: ctx.root.clone(),
             repo,
             clock: ctx.clock,
-            env: stage_env(&ctx.env, &ctx.layout, &task),
+            env: stage_env(ctx, &task),
             lineage: ctx.env.get(process::LINEAGE).unwrap_or_default().to_owned(),
             emit_streams: ctx.env.flag("CODEX_ORCHESTRATOR_EMIT_COMMAND_STREAMS"),
             masking,
@@ -96,12 +101,19 @@ impl Shared {
             watch,
             group: None,
             tracing,
+            series: None,
         })
     }
 
     /// Names the group that the run which was asked for belongs to.
     pub fn name_group(&mut self, names: Option<GroupNames>) {
         self.group = names;
+    }
+
+    /// Makes the run one of several that were asked for together.
+    pub fn in_series(mut self, series: Option<Series>) -> Self {
+        self.series = series.map(|series| Series { range: self.masked(&series.range), ..series });
+        self
     }
 
     /// Sends the spans of the runs somewhere, whatever the environment says about it.
@@ -206,15 +218,18 @@ fn slug_of(root: &Path, task: &TaskId, watch: &SharedWatch) -> String {
     }
 }
 
+const ROOT: &str = "CODEX_ORCHESTRATOR_ROOT";
+
 /// Returns the environment of every stage, but for what depends on the run (`contract-core.md` §3).
-fn stage_env(env: &Env, layout: &Layout, task: &TaskId) -> Vec<(OsString, OsString)> {
+fn stage_env(ctx: &Context, task: &TaskId) -> Vec<(OsString, OsString)> {
+    let Context { env, layout, root, .. } = ctx;
     let ours = [
         ("MCP_RUNNER_TASK_ID", OsString::from(task.as_str())),
         ("CODEX_ORCHESTRATOR_TASK_ID", OsString::from(task.as_str())),
         ("CODEX_ORCHESTRATOR_RUNS_DIR", layout.runs.clone().into()),
         ("CODEX_ORCHESTRATOR_OUT_DIR", layout.out.clone().into()),
-        ("CODEX_ORCHESTRATOR_REPO_ROOT", layout.root.clone().into()),
-        ("DESIGN_CONFIG_PATH", layout.root.join("design.config.yaml").into()),
+        ("CODEX_ORCHESTRATOR_REPO_ROOT", root.clone().into()),
+        ("DESIGN_CONFIG_PATH", root.join("design.config.yaml").into()),
     ];
     let inherited = env
         .vars()
@@ -223,5 +238,9 @@ fn stage_env(env: &Env, layout: &Layout, task: &TaskId) -> Vec<(OsString, OsStri
         // The target was meant for this run, not for runs that its stages start.
         .filter(|(name, _)| *name != crate::pipeline::plan::TARGET_VARIABLE)
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    inherited.chain(ours.into_iter().map(|(name, value)| (OsString::from(name), value))).collect()
+    // A stage in a side worktree must not be led back to the tree of the user.
+    let led_back = (*root != layout.root && env.path(ROOT).is_some())
+        .then(|| (OsString::from(ROOT), root.clone().into_os_string()));
+    let ours = ours.into_iter().map(|(name, value)| (OsString::from(name), value));
+    inherited.chain(ours).chain(led_back).collect()
 }

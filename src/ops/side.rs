@@ -1,0 +1,138 @@
+//! A clean side worktree at a commit, which stands in for the worktree of whoever asks.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+
+use super::host::SharedWatch;
+use super::{Context, Kind, Refusal};
+use crate::git::{Commit, Repo, Slot};
+use crate::run::manifest::Manifest;
+use crate::sys::process;
+
+/// A side worktree that is ours for now.
+pub struct Side {
+    slot: Slot,
+    /// The root of the project as seen from the top of the worktree.
+    inside: PathBuf,
+}
+
+impl Side {
+    /// Takes a side worktree that nobody uses.
+    pub fn take(ctx: &Context, watch: &SharedWatch) -> Result<Self> {
+        let inside = inside(ctx)?;
+        let slot = ctx.repo.take_slot().context("there is no side worktree to run in")?;
+        Self::begin(ctx, slot, inside, watch)
+    }
+
+    /// Takes the side worktree that a run used, as the run left it; nothing if somebody has it, or
+    /// had it since.
+    pub fn of_run(ctx: &Context, manifest: &Manifest, watch: &SharedWatch) -> Result<Option<Self>> {
+        let ran = manifest.git.as_ref().and_then(|git| git.worktree.slot);
+        let Some(slot) = ran.map(|slot| ctx.repo.try_take_slot(slot)).transpose()?.flatten() else {
+            return Ok(None);
+        };
+        if slot.last_run() != Some(manifest.run_id.as_str()) {
+            return Ok(None);
+        }
+        Ok(Some(Self::begin(ctx, slot, inside(ctx)?, watch)?))
+    }
+
+    fn begin(ctx: &Context, slot: Slot, inside: PathBuf, watch: &SharedWatch) -> Result<Self> {
+        if let Some(run) = slot.last_run() {
+            // Its process was killed, and what it had started goes on in our folder.
+            end(run, || process::members(run), watch)?;
+        }
+        warn_of_modules(ctx, &slot, watch);
+        Ok(Self { slot, inside })
+    }
+
+    /// Checks a commit out, and returns what `ctx` is there.
+    pub fn at(&mut self, ctx: &Context, commit: &Commit) -> Result<Context> {
+        let short = commit.id.get(..12).unwrap_or(&commit.id).to_owned();
+        let repo = self.slot.reposition(commit).with_context(|| format!("cannot check out `{short}`"))?;
+        Ok(self.context(ctx, repo))
+    }
+
+    /// Returns what `ctx` is in the side worktree as the last run left it.
+    pub fn as_left(&self, ctx: &Context) -> Context {
+        self.context(ctx, self.slot.as_left())
+    }
+
+    fn context(&self, ctx: &Context, repo: Repo) -> Context {
+        let root = repo.work_tree().join(&self.inside);
+        Context { repo, root, layout: ctx.layout.clone(), env: ctx.env.clone(), clock: ctx.clock }
+    }
+
+    /// Notes that a run is about to use the side worktree.
+    pub fn used_by(&mut self, run: &str) -> Result<()> {
+        Ok(self.slot.used_by(run)?)
+    }
+
+    /// Takes note of how a run left the side worktree, before the next commit is checked out.
+    pub fn used(&mut self, manifest: &Manifest, watch: &SharedWatch) {
+        let left = process::reap_adopted(None);
+        if left > 0 {
+            let text = format!("ending {left} processes that the run left in the side worktree");
+            watch.borrow_mut().warn(&text);
+            process::kill_run(manifest.run_id.as_str(), 0);
+        }
+        let still = manifest.git.as_ref().is_some_and(|git| git.moved == Some(false));
+        if left > 0 || !still {
+            self.slot.distrust();
+        }
+    }
+}
+
+/// Returns where the root is below the top of the worktree.
+fn inside(ctx: &Context) -> Result<PathBuf> {
+    let inside = ctx.layout.root.strip_prefix(ctx.repo.work_tree()).map(Path::to_owned);
+    inside.map_err(|_| {
+        let root = ctx.layout.root.display();
+        Refusal::new(
+            Kind::Usage,
+            format!("`{root}` is in no worktree, so there is no commit of it to check out"),
+        )
+        .hint("unset CODEX_ORCHESTRATOR_ROOT, or set it to a folder of the repository")
+        .into()
+    })
+}
+
+/// Node looks for modules in every folder above, and the side worktree is below the main one: what
+/// it finds there is of another commit.
+fn warn_of_modules(ctx: &Context, slot: &Slot, watch: &SharedWatch) {
+    let above = ctx.repo.common_dir().ancestors().map(|folder| folder.join("node_modules"));
+    if let Some(modules) = { above }.find(|folder| folder.is_dir()) {
+        let number = slot.number();
+        let text = format!(
+            "Node finds `{}` from side worktree {number} too: let a stage install what it needs",
+            modules.display()
+        );
+        watch.borrow_mut().warn(&text);
+    }
+}
+
+/// Ends processes that a dead run left behind: first they are asked, after 2 seconds they are killed.
+pub(super) fn end(run: &str, left: impl Fn() -> Vec<u32>, watch: &SharedWatch) -> Result<()> {
+    let mut pids = left();
+    if pids.is_empty() {
+        return Ok(());
+    }
+    let text = format!("ending {} processes that the last owner of the run left", pids.len());
+    watch.borrow_mut().warn(&text);
+    pids.iter().for_each(|pid| process::signal(*pid, Signal::TERM));
+    let begin = Instant::now();
+    while !pids.is_empty() {
+        if begin.elapsed() > Duration::from_secs(10) {
+            return Err(Refusal::new(Kind::Busy, format!("processes of run `{run}` do not end")).into());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        pids = left();
+        if begin.elapsed() > Duration::from_secs(2) {
+            pids.iter().for_each(|pid| process::signal(*pid, Signal::KILL));
+        }
+    }
+    Ok(())
+}
