@@ -131,7 +131,7 @@ struct PaceArgs {
     /// Run up to this many commands at the same time; by default the configuration's `jobs`, else 1
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroU16>,
-    /// After a failure, go on with what does not depend on it
+    /// After a failure, go on with what does not depend on it, and with the next commit of `--each`
     #[arg(long, short)]
     keep_going: bool,
 }

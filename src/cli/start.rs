@@ -37,8 +37,8 @@ pub struct StartArgs {
     /// Run on a clean side worktree at this commit, with its own configuration
     #[arg(long, value_name = "REV", conflicts_with = "each")]
     commit: Option<String>,
-    /// Run on a clean side worktree at every commit of this range, oldest first; stop at the first
-    /// that fails
+    /// Run on a clean side worktree at every commit of this range, oldest first; the first
+    /// that fails ends it, unless `--keep-going`
     #[arg(long, value_name = "A..B", conflicts_with = "parent_run")]
     each: Option<String>,
     /// How the answer looks
@@ -98,9 +98,7 @@ pub fn interrupted(interrupt: Interrupt) -> ExitCode {
 pub fn exit_code(outcome: &RunOutcome) -> ExitCode {
     match outcome.manifest.status {
         RunStatus::Succeeded => ExitCode::SUCCESS,
-        RunStatus::Cancelled => {
-            outcome.interrupt.map_or(ExitCode::from(128 + 2), interrupted)
-        }
+        RunStatus::Cancelled => outcome.interrupt.map_or(ExitCode::from(128 + 2), interrupted),
         _ => ExitCode::from(1),
     }
 }

@@ -35,12 +35,8 @@ impl Repo {
             // It has just been checked out, so nobody needs to look what it is.
             Some(head) => {
                 let tree = head.tree.clone().unwrap_or_default();
-                let state = TreeState {
-                    tree,
-                    dirty: false,
-                    dirty_submodules: Vec::new(),
-                    unreadable: Vec::new(),
-                };
+                let state =
+                    TreeState { tree, dirty: false, dirty_submodules: Vec::new(), unreadable: Vec::new() };
                 (head, state)
             }
             None => {

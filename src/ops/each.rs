@@ -16,8 +16,7 @@ use crate::runner::interrupt::Interrupt;
 pub struct EachOptions {
     /// A range such as `main..topic`.
     pub range: String,
-    /// Whether to go on after a commit that fails.
-    pub keep_going: bool,
+    /// With its `keep_going` a commit that fails does not end it.
     pub start: StartOptions,
 }
 
@@ -62,7 +61,7 @@ impl End {
 
 /// Runs a pipeline on every commit of a range, oldest first.
 pub fn each(ctx: &Context, options: EachOptions, watch: SharedWatch) -> Result<EachOutcome> {
-    let EachOptions { range, keep_going, start } = options;
+    let EachOptions { range, start } = options;
     let commits = commits(ctx, &range)?;
     ctx.layout.check(&start.task)?;
     let of = commits.len();
@@ -91,11 +90,11 @@ pub fn each(ctx: &Context, options: EachOptions, watch: SharedWatch) -> Result<E
                     let run = Asked { plan, options: &start, series: Some(series) };
                     let run = run.execute(&there, watch.clone(), interrupts, |run| side.used_by(run));
                     let manifest = run.await?.manifest;
-                    side.used(&manifest, &watch);
+                    side.used(&manifest, &watch)?;
                     End::Ran(Box::new(manifest))
                 }
             };
-            if end.is_cancelled() || (!end.is_good() && !keep_going) {
+            if end.is_cancelled() || (!end.is_good() && !start.pace.keep_going) {
                 break;
             }
         }

@@ -9,7 +9,6 @@ use super::host::{Masking, RunHost, Shared, SharedWatch};
 use super::plan::{self, PlanOptions};
 use super::start::{Pace, RunOutcome, with_interrupts};
 use super::verify::{self, Sections, adopted};
-use super::side::{self, Side};
 use super::which;
 use super::{Context, Kind, Refusal, group};
 use crate::id::{RunId, TaskId};

@@ -62,7 +62,8 @@ impl Side {
     }
 
     fn context(&self, ctx: &Context, repo: Repo) -> Context {
-        let root = repo.work_tree().join(&self.inside);
+        // Joined by its parts: an empty path would leave a slash at the end.
+        let root = self.inside.iter().fold(repo.work_tree().to_owned(), |root, part| root.join(part));
         Context { repo, root, layout: ctx.layout.clone(), env: ctx.env.clone(), clock: ctx.clock }
     }
 
@@ -72,17 +73,18 @@ impl Side {
     }
 
     /// Takes note of how a run left the side worktree, before the next commit is checked out.
-    pub fn used(&mut self, manifest: &Manifest, watch: &SharedWatch) {
-        let left = process::reap_adopted(None);
-        if left > 0 {
-            let text = format!("ending {left} processes that the run left in the side worktree");
-            watch.borrow_mut().warn(&text);
-            process::kill_run(manifest.run_id.as_str(), 0);
-        }
+    pub fn used(&mut self, manifest: &Manifest, watch: &SharedWatch) -> Result<()> {
         let still = manifest.git.as_ref().is_some_and(|git| git.moved == Some(false));
-        if left > 0 || !still {
+        if !still {
             self.slot.distrust();
         }
+        if process::adopted(&[]).is_empty() {
+            return Ok(());
+        }
+        // It would go on in the next commit's files.
+        self.slot.distrust();
+        let run = manifest.run_id.as_str();
+        end(run, || [process::members(run), process::adopted(&[])].concat(), watch)
     }
 }
 
@@ -120,7 +122,9 @@ pub(super) fn end(run: &str, left: impl Fn() -> Vec<u32>, watch: &SharedWatch) -
     if pids.is_empty() {
         return Ok(());
     }
-    let text = format!("ending {} processes that the last owner of the run left", pids.len());
+    pids.sort_unstable();
+    pids.dedup();
+    let text = format!("ending {} processes that run `{run}` left", pids.len());
     watch.borrow_mut().warn(&text);
     pids.iter().for_each(|pid| process::signal(*pid, Signal::TERM));
     let begin = Instant::now();

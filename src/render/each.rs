@@ -147,6 +147,7 @@ impl Answer for Each<'_> {
         if left > 0 {
             words.push(format!("{left} not run"));
         }
-        writeln!(out, "{} commits in {}: {}", commits.len(), untrusted(range), words.join(", "))
+        let noun = if commits.len() == 1 { "commit" } else { "commits" };
+        writeln!(out, "{} {noun} in {}: {}", commits.len(), untrusted(range), words.join(", "))
     }
 }

@@ -6,8 +6,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::printer::{Answer, span, style};
+use super::status::series;
 use crate::ops::list::Listed;
 use crate::output::untrusted::untrusted;
+use crate::run::manifest::Series;
 use crate::run::stamp::Stamp;
 use crate::run::status::RunStatus;
 
@@ -49,6 +51,10 @@ struct Run {
     tree: Option<String>,
     branch: Option<String>,
     dirty: Option<bool>,
+    /// The side worktree that it ran in, if it did.
+    slot: Option<u32>,
+    /// The runs that it was asked for with.
+    series: Option<Series>,
     manifest: String,
     /// The root of the worktree that ran; `manifest` is relative to it.
     root: String,
@@ -90,6 +96,8 @@ impl Answer for Runs<'_> {
                 tree: git.and_then(|git| git.tree.clone()),
                 branch: git.and_then(|git| git.branch.clone()),
                 dirty: git.map(|git| git.dirty),
+                slot: git.and_then(|git| git.worktree.slot),
+                series: manifest.series.clone(),
                 manifest: listed.found.layout.relative(&listed.found.paths.manifest),
                 root,
             }))
@@ -135,6 +143,10 @@ impl Answer for Runs<'_> {
                 }
                 None => "-".to_owned(),
             };
+            let slot = manifest.git.as_ref().and_then(|git| git.worktree.slot);
+            let mut worktree = worktree.to_string();
+            worktree.extend(slot.map(|slot| format!(", slot {slot}")));
+            worktree.extend(manifest.series.as_ref().map(|it| format!(", {}", series(it))));
             let age = manifest
                 .started_at
                 .map_or("?".to_owned(), |at| format!("{} ago", span(self.now.seconds_since(at))));

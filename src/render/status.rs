@@ -10,7 +10,7 @@ use super::printer::{Answer, span, style};
 use crate::ops::status::{Integrity, RunState};
 use crate::output::untrusted::untrusted;
 use crate::run::git_keys::GitKeys;
-use crate::run::manifest::{Approval, Attempt, ChildRun, StageEntry};
+use crate::run::manifest::{Approval, Attempt, ChildRun, Series, SeriesKind, StageEntry};
 use crate::run::stamp::Stamp;
 use crate::run::status::{RunStatus, StageStatus};
 
@@ -43,6 +43,8 @@ pub struct Document<'a> {
     task_id: &'a str,
     pipeline_id: &'a str,
     parent_run_id: Option<&'a str>,
+    /// The runs that this one was asked for with.
+    series: Option<&'a Series>,
     summary: Option<&'a str>,
     attempts: &'a [Attempt],
     /// The root that the paths are relative to.
@@ -82,6 +84,7 @@ impl<'a> Answer for Standing<'a> {
             task_id: manifest.task_id.as_str(),
             pipeline_id: &manifest.pipeline_id,
             parent_run_id: manifest.parent_run_id.as_deref(),
+            series: manifest.series.as_ref(),
             summary: manifest.summary.as_deref(),
             attempts: manifest.attempts.as_deref().unwrap_or_default(),
             root: found.layout.root.display().to_string(),
@@ -123,6 +126,9 @@ impl<'a> Answer for Standing<'a> {
         if let Some(git) = &manifest.git {
             writeln!(out, "Commit: {}", commit(git))?;
             writeln!(out, "Tree: {}", untrusted(git.tree.as_deref().unwrap_or("unknown")))?;
+        }
+        if let Some(series) = &manifest.series {
+            writeln!(out, "Series: {}", self::series(series))?;
         }
         if let Some(at) = manifest.started_at {
             writeln!(out, "Started: {at}")?;
@@ -171,6 +177,15 @@ impl<'a> Answer for Standing<'a> {
     }
 }
 
+/// Returns what a run was asked for with, as one line: `3 of 12 in main..topic`.
+pub fn series(series: &Series) -> String {
+    let Series { kind, range, number, commits } = series;
+    match kind {
+        SeriesKind::Each => format!("{number} of {commits} in {}", untrusted(range)),
+        SeriesKind::Bisect => format!("step {number} in {}", untrusted(range)),
+    }
+}
+
 /// Returns the commit of a run as one line: `9596dc9 on main, dirty`.
 pub fn commit(git: &GitKeys) -> String {
     let commit = git.commit.as_deref().map_or("no commit yet", |commit| commit.get(..12).unwrap_or(commit));
@@ -182,5 +197,6 @@ pub fn commit(git: &GitKeys) -> String {
         None => " (detached)".to_owned(),
     };
     let state = if git.dirty { ", dirty" } else { ", clean" };
-    format!("{}{branch}{state}", untrusted(commit))
+    let slot = git.worktree.slot.map(|slot| format!(", in side worktree {slot}")).unwrap_or_default();
+    format!("{}{branch}{state}{slot}", untrusted(commit))
 }

@@ -34,3 +34,4 @@ mod start;
 mod status;
 mod subpipeline;
 mod telling;
+mod trees;

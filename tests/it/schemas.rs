@@ -32,6 +32,7 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("metrics-line", "One line of metrics.json", of::<MetricsLine>()),
         ("start", "The answer of start and resume --format json", of::<render::start::Document>()),
         ("exec", "The answer of exec --json, and its run-summary.json", of::<render::exec::Document>()),
+        ("each", "The answer of start --each --format json", of::<render::each::Document>()),
         ("plan", "The answer of plan --format json", of::<render::plan::Document>()),
         ("status", "The answer of status --format json", of::<render::status::Document<'static>>()),
         ("list", "The answer of list --format json", of::<render::list::Document>()),
@@ -180,6 +181,7 @@ fn what_a_run_leaves_fits_the_schemas() {
         repo.see(repo.program().env("MY_TOKEN", "hunter2-very-secret").args(["start", "--format", "json"]));
     fits(&seen.json(), "start");
     fits(&repo.orchestrate("resume latest --format json").json(), "start");
+    fits(&repo.orchestrate("start --each HEAD~1..HEAD --format json").json(), "each");
     repo.orchestrate("resume latest --token wrong");
     fits(&repo.orchestrate("plan --format json").json(), "plan");
     fits(&repo.orchestrate("exec --json -- echo hi").json(), "exec");

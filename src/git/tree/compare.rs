@@ -186,7 +186,9 @@ impl Walk<'_> {
         if is_folder {
             let top = on_disk(&self.ours.work_tree, path);
             if entry.mode == Mode::COMMIT {
-                if self.ours.side.is_some() && fs::read_dir(&top).is_ok_and(|mut inside| inside.next().is_some()) {
+                if self.ours.side.is_some()
+                    && fs::read_dir(&top).is_ok_and(|mut inside| inside.next().is_some())
+                {
                     seen.leftovers.push([path.as_bytes(), b"/"].concat().into());
                 }
                 match nested::head(&top, entry.id.kind()) {
