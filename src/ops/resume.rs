@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::host::{Masking, RunHost, Shared, SharedWatch};
 use super::plan::{self, PlanOptions};
+use super::side::{self, Side};
 use super::start::{Pace, RunOutcome, with_interrupts};
 use super::verify::{self, Sections, adopted};
 use super::which;
