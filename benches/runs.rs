@@ -23,7 +23,7 @@ fn main() {
         ["print", bytes] => print(bytes.parse().expect("a number")),
         ["tree"] => tree(),
         wanted => {
-            let scenarios: [(&str, fn()); 8] = [
+            let scenarios: [(&str, fn()); 9] = [
                 ("version", version),
                 ("one", one_stage),
                 ("fifty", fifty_stages),
@@ -32,6 +32,7 @@ fn main() {
                 ("lines", short_lines),
                 ("key", tree_key),
                 ("list", many_runs),
+                ("metrics", many_metrics),
             ];
             for (name, scenario) in scenarios {
                 if wanted.is_empty() || wanted.contains(&name) {
@@ -146,6 +147,22 @@ fn many_runs() {
     pair(20, &list, &nothing, "under 50 ms");
     let status = Run::new("status latest, 10,000 runs", &repo.root, PROGRAM, &["status", "latest"]);
     pair(20, &status, &nothing, "under 50 ms");
+}
+
+fn many_metrics() {
+    let repo = Repo::new(20, 4);
+    Run::new("", &repo.root, PROGRAM, &["start", "--task", "many"]).time();
+    let path = repo.root.join(".runs/many/metrics.json");
+    let line = fs::read_to_string(&path).expect("a line");
+    let begin = line.find("\"run_id\":\"").expect("a run") + "\"run_id\":\"".len();
+    let end = begin + line[begin..].find('"').expect("its end");
+    let lines: String = (0..100_000)
+        .map(|at| format!("{}2026-01-01T00-00-00-000Z-{at:08x}{}", &line[..begin], &line[end..]))
+        .collect();
+    fs::write(&path, &lines).expect("many lines");
+    println!("({} bytes)", lines.len());
+    let metrics = Run::new("metrics, 100,000 lines", &repo.root, PROGRAM, &["metrics", "--task", "many"]);
+    pair(15, &metrics, &Run::new("true", &repo.root, "true", &[]), "under 300 ms");
 }
 
 /// What a run asks of the library twice: the tree of what would be executed.

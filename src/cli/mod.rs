@@ -9,6 +9,8 @@ mod init;
 mod list;
 mod logs;
 mod man;
+mod metrics;
+mod span;
 mod plan;
 mod resume;
 mod start;
@@ -58,6 +60,7 @@ enum Request {
     Man(man::ManArgs),
     #[command(hide = true)]
     CompleteWords(completions::CompleteWordsArgs),
+    Metrics(metrics::MetricsArgs),
 }
 
 /// What this program is, the commit it was built from and what it can do: `build.rs` knows.
@@ -230,6 +233,7 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Completions(_) | Request::CompleteWords(_) | Request::Man(_) | Request::Doctor(_) => {
             unreachable!("answered above, without a repository")
         }
+        Request::Metrics(args) => metrics::run(&ctx, args),
     }
 }
 

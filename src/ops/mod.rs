@@ -11,6 +11,7 @@ pub mod init;
 pub mod instructions;
 pub mod list;
 pub mod logs;
+pub mod metrics;
 pub mod plan;
 pub mod resume;
 pub mod side;

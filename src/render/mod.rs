@@ -7,6 +7,8 @@ pub mod doctor;
 pub mod init;
 pub mod list;
 pub mod logs;
+pub mod metrics;
+pub mod openmetrics;
 pub mod plan;
 pub mod printer;
 pub mod progress;

@@ -38,6 +38,19 @@ pub fn answer(answer: &impl Answer, format: Format) -> io::Result<()> {
     tolerate_closed(written.and_then(|()| out.flush()))
 }
 
+/// Prints a document in a format of its own on stdout.
+pub fn document(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes());
+    tolerate_closed(written.and_then(|()| out.flush()))
+}
+
+/// Whether charts may be drawn: somebody looks, and did not ask for plain text.
+pub fn charts() -> bool {
+    let plain = matches!(anstream::AutoStream::choice(&io::stdout()), anstream::ColorChoice::Never);
+    stdout_is_terminal() && !plain
+}
+
 /// Turns the error of a reader that went away into nothing.
 pub fn tolerate_closed(result: io::Result<()>) -> io::Result<()> {
     match result {

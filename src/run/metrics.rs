@@ -52,6 +52,22 @@ pub struct MetricsLine {
     pub learning_pattern_promoted: u64,
     pub learning_pattern_deprecated: u64,
     pub learning_throughput_candidates: u64,
+    /// Extension: the tree that was executed; null if it moved meanwhile.
+    #[serde(default)]
+    pub tree: Option<String>,
+    /// Extension: the stages that have an end.
+    #[serde(default)]
+    pub stages: Vec<StageFacts>,
+}
+
+/// How one stage of the run ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StageFacts {
+    pub id: String,
+    pub status: StageStatus,
+    pub duration_seconds: Option<f64>,
+    /// How often the run began it, resumes included.
+    pub attempts: usize,
 }
 
 /// One instance that worked on the run.
@@ -137,7 +153,31 @@ pub fn line(manifest: &Manifest, at: Stamp) -> MetricsLine {
         learning_pattern_promoted: 0,
         learning_pattern_deprecated: 0,
         learning_throughput_candidates: 0,
+        tree: manifest.git.as_ref().filter(|git| git.moved != Some(true)).and_then(|git| git.tree.clone()),
+        stages: stages(manifest),
     }
+}
+
+/// Returns what is known about the stages of a run that have an end.
+pub fn stages(manifest: &Manifest) -> Vec<StageFacts> {
+    let attempts = |index| {
+        let attempts = manifest.attempts.iter().flatten();
+        attempts.filter(|attempt| attempt.stages.contains(&index)).count().max(1)
+    };
+    let ended = manifest.commands.iter().filter(|entry| {
+        entry.started_at.is_some() && !matches!(entry.status, StageStatus::Pending | StageStatus::Running)
+    });
+    ended
+        .map(|entry| StageFacts {
+            id: entry.id.clone(),
+            status: entry.status,
+            duration_seconds: entry
+                .completed_at
+                .zip(entry.started_at)
+                .map(|(end, start)| end.seconds_since(start)),
+            attempts: attempts(entry.index),
+        })
+        .collect()
 }
 
 /// Sums over the lines of one task, enough to write every aggregate without reading the lines again.

@@ -9,3 +9,5 @@ pub mod exec;
 pub mod liveness;
 pub mod summary;
 pub mod metrics;
+pub mod tally;
+pub mod look_back;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,11 @@ impl Stamp {
     pub fn seconds_since(self, earlier: Self) -> f64 {
         // Clocks jump; a duration that a reader trusts does not.
         (self.as_millis() - earlier.as_millis()).max(0) as f64 / 1000.0
+    }
+
+    /// Returns the moment that long before; nothing if there was none.
+    pub fn earlier_by(self, span: SignedDuration) -> Option<Self> {
+        self.0.checked_sub(span).ok().map(Self)
     }
 
     /// Returns the time in the form that begins a run id: `2026-11-21T07-20-48-705Z`.

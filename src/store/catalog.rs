@@ -71,10 +71,16 @@ pub fn newest_first(layouts: &[Layout], task: Option<&TaskId>) -> impl Iterator<
     })
 }
 
-fn tasks(layout: &Layout, only: Option<&TaskId>) -> Vec<TaskId> {
+/// Returns the tasks that have a folder, or the one that is asked about.
+pub fn tasks(layout: &Layout, only: Option<&TaskId>) -> Vec<TaskId> {
     match only {
         Some(task) => vec![task.clone()],
-        None => names(&layout.runs).filter_map(|name| name.parse().ok()).collect(),
+        None => {
+            let named = names(&layout.runs).filter_map(|name| name.parse().ok());
+            let mut tasks: Vec<TaskId> = named.filter(|task| layout.task(task).is_dir()).collect();
+            tasks.sort();
+            tasks
+        }
     }
 }
 

@@ -19,7 +19,8 @@ struct Cache {
     totals: Totals,
 }
 
-fn file(layout: &Layout, task: &TaskId) -> PathBuf {
+/// Returns where the lines of a task stand.
+pub fn file(layout: &Layout, task: &TaskId) -> PathBuf {
     layout.task(task).join("metrics.json")
 }
 
@@ -49,7 +50,7 @@ pub fn record(
         Some(cache) if cache.bytes == lines.len() => cache.totals,
         _ => count(&path)?,
     };
-    for queued in queued(&pending(layout, task)) {
+    for queued in queued(layout, task) {
         for line in queued.lines {
             // A crash may have come between the line and the end of its queue.
             if !serde_json::from_slice(&line).is_ok_and(|key| stands_in(&path, &key).unwrap_or(false)) {
@@ -112,12 +113,17 @@ struct Queued {
     lines: Vec<Vec<u8>>,
 }
 
-fn queued(folder: &Path) -> Vec<Queued> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+/// Returns the files with queued lines, oldest run first.
+pub fn queued_files(layout: &Layout, task: &TaskId) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(pending(layout, task)) else { return Vec::new() };
     let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.retain(|path| path.extension().is_some_and(|ext| ext == "jsonl"));
     paths.sort();
     paths
+}
+
+fn queued(layout: &Layout, task: &TaskId) -> Vec<Queued> {
+    queued_files(layout, task)
         .into_iter()
         .filter_map(|path| {
             let text = std::fs::read(&path).ok()?;

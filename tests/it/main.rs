@@ -23,6 +23,7 @@ mod layouts;
 mod list;
 mod logs;
 mod man;
+mod metrics;
 mod output;
 mod parallel;
 mod plan;

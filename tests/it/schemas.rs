@@ -39,6 +39,8 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("docs-sync", "The answer of docs sync --format json", of::<render::docs::Document>()),
         ("init", "The answer of init --format json", of::<render::init::Document>()),
         ("doctor", "The answer of doctor --format json", of::<render::doctor::Document>()),
+        ("metrics", "The answer of metrics --format json", of::<render::metrics::Document>()),
+        ("metrics-summary", "metrics-summary.json of a task", of::<render::metrics::Summary>()),
     ]
     .into_iter()
     .map(|(name, title, schema)| {
@@ -202,6 +204,8 @@ fn what_a_run_leaves_fits_the_schemas() {
             }
         }
     }
+    fits(&repo.orchestrate("metrics --format json").json(), "metrics");
+    fits(&repo.json(".runs/0101/metrics-summary.json"), "metrics-summary");
     for line in lines_of(&repo.path(".runs/0101/metrics.json")) {
         fits(&line, "metrics-line");
     }

@@ -1,0 +1,149 @@
+//! Every line of a task's metrics, read once, in parallel, without holding the file.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use crate::id::TaskId;
+use crate::run::tally::Tally;
+use crate::store::layout::Layout;
+use crate::sys::fs::{At, PathError};
+
+/// The longest line that is read; a run that decided about every frame has one of megabytes.
+const LONGEST: usize = 16 * 1024 * 1024;
+/// A thread is worth it from so many bytes on.
+const WORTH: u64 = 2 * 1024 * 1024;
+const BUFFER: usize = 256 * 1024;
+
+/// Counts the lines of `metrics.json`, and those that wait in `metrics.pending`.
+pub fn read(layout: &Layout, task: &TaskId) -> Result<Tally, PathError> {
+    // Queued lines first: one that is appended meanwhile is then seen twice, and counts once.
+    let mut queued = Tally::new(task.as_str());
+    for path in super::metrics::queued_files(layout, task) {
+        match range(&path, 0, u64::MAX, &mut queued) {
+            Err(err) if err.source.kind() == std::io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    let mut tally = lines(&super::metrics::file(layout, task), task)?;
+    tally.absorb(queued);
+    Ok(tally)
+}
+
+fn lines(path: &Path, task: &TaskId) -> Result<Tally, PathError> {
+    let meta = match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() => meta,
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Tally::new(task.as_str())),
+        Ok(_) => return Err(std::io::Error::other("no file")).at(path),
+        Err(err) => return Err(err).at(path),
+    };
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let parts = (meta.len() / WORTH + 1).min(cores.min(8));
+    let part = meta.len().div_ceil(parts).max(1);
+    let count = |number: u64| {
+        let mut tally = Tally::new(task.as_str());
+        let end = if number + 1 == parts { u64::MAX } else { (number + 1) * part };
+        range(path, number * part, end, &mut tally)?;
+        Ok(tally)
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..parts).map(|number| scope.spawn(move || count(number))).collect();
+        let mut tally = count(0)?;
+        for other in others {
+            tally.absorb(other.join().expect("counting does not panic")?);
+        }
+        Ok(tally)
+    })
+}
+
+/// Counts the lines that begin at `begin` or later and before `end`.
+fn range(path: &Path, begin: u64, end: u64, tally: &mut Tally) -> Result<(), PathError> {
+    let mut file = File::open(path).at(path)?;
+    let mut at = begin;
+    if begin > 0 {
+        // Whether a line begins here depends on the byte before.
+        at -= 1;
+        file.seek(SeekFrom::Start(at)).at(path)?;
+    }
+    let mut reader = BufReader::with_capacity(BUFFER, file);
+    if begin > 0 {
+        at += next(&mut reader, |_, _| {}).at(path)?;
+    }
+    while at < end {
+        let read = next(&mut reader, |line, long| match long {
+            false => tally.line(line),
+            true => tally.skip(line, format!("the line is longer than {LONGEST} bytes")),
+        });
+        match read.at(path)? {
+            0 => break,
+            read => at += read,
+        }
+    }
+    Ok(())
+}
+
+/// Tells the next line, or its beginning if it is too long. Returns its length with the newline.
+fn next(reader: &mut BufReader<impl Read>, tell: impl FnOnce(&[u8], bool)) -> std::io::Result<u64> {
+    let (mut carry, mut length) = (Vec::new(), 0);
+    loop {
+        let buffer = reader.fill_buf()?;
+        let end = memchr::memchr(b'\n', buffer);
+        let (piece, used) = match end {
+            Some(end) => (&buffer[..end], end + 1),
+            None => (buffer, buffer.len()),
+        };
+        let is_last = end.is_some() || used == 0;
+        length += used as u64;
+        if is_last && carry.is_empty() {
+            // Most lines lie in the buffer as a whole.
+            tell(piece, false);
+            reader.consume(used);
+            return Ok(length);
+        }
+        let room = (LONGEST + 1).saturating_sub(carry.len());
+        carry.extend_from_slice(&piece[..piece.len().min(room)]);
+        reader.consume(used);
+        if is_last {
+            tell(&carry, carry.len() > LONGEST);
+            return Ok(length);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::look_back::LookBack;
+
+    #[test]
+    fn every_line_is_counted_once_wherever_the_file_is_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.json");
+        let text: String = (0..40)
+            .map(|n| {
+                format!("{{\"run_id\":\"{n}\",\"status\":\"succeeded\",\"pad\":\"{}\"}}\n", "x".repeat(n))
+            })
+            .collect();
+        std::fs::write(&path, text.trim_end()).unwrap();
+        for cut in 0..=text.len() as u64 {
+            let (mut first, mut second) = (Tally::new("t"), Tally::new("t"));
+            range(&path, 0, cut, &mut first).unwrap();
+            range(&path, cut, u64::MAX, &mut second).unwrap();
+            if cut == 0 {
+                assert_eq!(LookBack::of(&first, None).runs, 0);
+            }
+            first.absorb(second);
+            let report = LookBack::of(&first, None);
+            assert_eq!((report.runs, report.superseded, first.unreadable), (40, 0, 0), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_an_end_does_not_fill_the_memory() {
+        let mut reader = BufReader::with_capacity(1024, std::io::repeat(b'x').take(2 * LONGEST as u64));
+        let mut told = None;
+        let length = next(&mut reader, |line, long| told = Some((line.len(), long))).unwrap();
+        assert_eq!(told, Some((LONGEST + 1, true)));
+        assert_eq!(length, 2 * LONGEST as u64);
+    }
+}
