@@ -10,6 +10,7 @@ mod list;
 mod logs;
 mod man;
 mod metrics;
+mod migrate;
 mod span;
 mod plan;
 mod resume;
@@ -61,6 +62,7 @@ enum Request {
     #[command(hide = true)]
     CompleteWords(completions::CompleteWordsArgs),
     Metrics(metrics::MetricsArgs),
+    Migrate(migrate::MigrateArgs),
 }
 
 /// What this program is, the commit it was built from and what it can do: `build.rs` knows.
@@ -234,6 +236,7 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
             unreachable!("answered above, without a repository")
         }
         Request::Metrics(args) => metrics::run(&ctx, args),
+        Request::Migrate(args) => migrate::run(&ctx, args),
     }
 }
 

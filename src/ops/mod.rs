@@ -12,6 +12,7 @@ pub mod instructions;
 pub mod list;
 pub mod logs;
 pub mod metrics;
+pub mod migrate;
 pub mod plan;
 pub mod resume;
 pub mod side;

@@ -8,6 +8,7 @@ pub mod init;
 pub mod list;
 pub mod logs;
 pub mod metrics;
+pub mod migrate;
 pub mod openmetrics;
 pub mod plan;
 pub mod printer;

@@ -202,13 +202,16 @@ fn legacy(layout: &Layout, task: Option<&TaskId>, id: &RunId) -> Option<Found> {
     Some(Found { layout: layout.clone(), task: manifest.task_id, run: manifest.run_id, paths })
 }
 
+/// Returns what `.heartbeat` says.
+pub fn heartbeat(paths: &RunPaths) -> Option<Stamp> {
+    let text = std::fs::read_to_string(&paths.heartbeat).ok()?;
+    text.trim().parse::<jiff::Timestamp>().ok().map(Stamp::new)
+}
+
 /// Reads a run: the manifest, and what the journal adds to it. A manifest that cannot be read is
 /// rebuilt from the journal where that is possible.
 pub fn read(paths: &RunPaths) -> Result<State, ReadError> {
-    let heartbeat = std::fs::read_to_string(&paths.heartbeat)
-        .ok()
-        .and_then(|text| text.trim().parse::<jiff::Timestamp>().ok())
-        .map(Stamp::new);
+    let heartbeat = heartbeat(paths);
     let bytes = fs::read_if_there(&paths.manifest)?;
     let manifest = match &bytes {
         Some(bytes) => serde_json::from_slice::<Manifest>(bytes).map_err(|err| err.to_string()),

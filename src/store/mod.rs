@@ -5,6 +5,7 @@ pub mod journal;
 pub mod recorder;
 pub mod lease;
 pub mod pointers;
+pub mod legacy;
 pub mod metrics;
 pub mod metrics_lines;
 pub mod history;

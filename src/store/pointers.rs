@@ -26,7 +26,11 @@ pub fn write(
         "note": "The run lives in the folder named above.",
     });
     fs::write_atomically(&mcp.join("manifest.json"), &pretty(&pointer), Durability::Process)?;
+    local(layout, task, run, paths)
+}
 
+/// Writes the pointer of a run in `local-mcp`; leaves one that is there alone.
+pub fn local(layout: &Layout, task: &TaskId, run: &RunId, paths: &RunPaths) -> Result<(), PathError> {
     let local = layout.runs.join("local-mcp").join(run.as_str());
     fs::create_dir_all(&local)?;
     let target: PathBuf = ["..", "..", task.as_str(), "cli", run.as_str(), "manifest.json"].iter().collect();

@@ -159,6 +159,27 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), PathError> {
     }
 }
 
+/// Renames a file or folder to a name that must not be taken yet.
+pub fn rename_new(from: &Path, to: &Path) -> Result<(), PathError> {
+    fault::step("rename").at(from)?;
+    let taken = || io::Error::from_raw_os_error(rustix::io::Errno::EXIST.raw_os_error());
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(()),
+            // Not every file system can do this.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
+            Err(rustix::io::Errno::EXIST) => return Err(taken()).at(to),
+            Err(err) => return Err(err.into()).at(from),
+        }
+    }
+    if fs::symlink_metadata(to).is_ok() {
+        return Err(taken()).at(to);
+    }
+    fs::rename(from, to).at(from)
+}
+
 /// Removes a file; a missing one is fine.
 pub fn remove(path: &Path) -> Result<(), PathError> {
     fault::step("remove").at(path)?;

@@ -24,6 +24,7 @@ mod list;
 mod logs;
 mod man;
 mod metrics;
+mod migrate;
 mod output;
 mod parallel;
 mod plan;
