@@ -6,6 +6,7 @@ mod doctor;
 mod exec;
 mod failure;
 mod init;
+mod gc;
 mod list;
 mod logs;
 mod man;
@@ -63,6 +64,7 @@ enum Request {
     CompleteWords(completions::CompleteWordsArgs),
     Metrics(metrics::MetricsArgs),
     Migrate(migrate::MigrateArgs),
+    Gc(gc::GcArgs),
 }
 
 /// What this program is, the commit it was built from and what it can do: `build.rs` knows.
@@ -237,6 +239,7 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         }
         Request::Metrics(args) => metrics::run(&ctx, args),
         Request::Migrate(args) => migrate::run(&ctx, args),
+        Request::Gc(args) => gc::run(&ctx, args),
     }
 }
 

@@ -15,9 +15,46 @@ pub fn span(text: &str) -> Result<SignedDuration, String> {
     Ok(span)
 }
 
+/// Reads an amount of bytes such as `500M`, `2GiB` or `1048576`. As for git, `M` is `MiB`.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let such_as = || "no amount of bytes such as `500M` or `2GiB`".to_owned();
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let number: f64 = number.parse().map_err(|_| such_as())?;
+    let power = |letter: &str| ["", "k", "m", "g", "t"].iter().position(|known| *known == letter);
+    let unit = unit.trim().to_ascii_lowercase();
+    let (base, letter) = match (unit.strip_suffix("ib"), unit.strip_suffix('b')) {
+        (Some(letter), _) => (1024_f64, letter),
+        (None, Some(letter)) => (1000_f64, letter),
+        (None, None) => (1024_f64, unit.as_str()),
+    };
+    let bytes = number * base.powi(power(letter).ok_or_else(such_as)? as i32);
+    if bytes < u64::MAX as f64 { Ok(bytes as u64) } else { Err(such_as()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_are_read_as_people_type_them() {
+        let cases = [
+            ("0", 0),
+            ("17", 17),
+            ("1k", 1024),
+            ("2GiB", 2 << 30),
+            ("1.5 KiB", 1536),
+            ("3MB", 3_000_000),
+            ("5b", 5),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for text in ["", "much", "-1", "1 potato", "1.2.3", "GiB", "99999999999999999T"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn spans_are_read_as_people_type_them() {

@@ -9,6 +9,7 @@ pub mod group;
 pub mod host;
 pub mod init;
 pub mod instructions;
+pub mod gc;
 pub mod list;
 pub mod logs;
 pub mod metrics;

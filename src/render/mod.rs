@@ -5,6 +5,7 @@ pub mod each;
 pub mod exec;
 pub mod doctor;
 pub mod init;
+pub mod gc;
 pub mod list;
 pub mod logs;
 pub mod metrics;

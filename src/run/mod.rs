@@ -11,3 +11,4 @@ pub mod summary;
 pub mod metrics;
 pub mod tally;
 pub mod look_back;
+pub mod retention;

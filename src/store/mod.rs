@@ -6,6 +6,7 @@ pub mod recorder;
 pub mod lease;
 pub mod pointers;
 pub mod legacy;
+pub mod trash;
 pub mod metrics;
 pub mod metrics_lines;
 pub mod history;

@@ -180,6 +180,56 @@ pub fn rename_new(from: &Path, to: &Path) -> Result<(), PathError> {
     fs::rename(from, to).at(from)
 }
 
+/// Removes a folder with all that is in it; a missing one is fine. Links are removed and not followed,
+/// and nothing is touched if another file system is mounted in it.
+pub fn remove_tree(root: &Path) -> Result<(), PathError> {
+    walk(root, &mut |path, meta| {
+        // A folder that its owner may not write to could not be emptied.
+        if meta.is_dir() && meta.mode() & 0o700 != 0o700 {
+            fs::set_permissions(path, fs::Permissions::from_mode(meta.mode() | 0o700))?;
+        }
+        Ok(())
+    })?;
+    fault::step("remove").at(root)?;
+    match fs::remove_dir_all(root) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err).at(root),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the bytes of all files below a folder. Links are not followed.
+pub fn tree_size(root: &Path) -> Result<u64, PathError> {
+    let mut bytes = 0;
+    walk(root, &mut |_, meta| {
+        bytes += if meta.is_dir() { 0 } else { meta.len() };
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+/// Visits a folder and all that is in it, each folder before what it holds.
+fn walk(root: &Path, visit: &mut dyn FnMut(&Path, &fs::Metadata) -> io::Result<()>) -> Result<(), PathError> {
+    let mut waiting = vec![root.to_owned()];
+    let mut device = None;
+    while let Some(path) = waiting.pop() {
+        let meta = match fs::symlink_metadata(&path) {
+            Ok(meta) => meta,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
+            Err(err) => return Err(err).at(&path),
+        };
+        if *device.get_or_insert(meta.dev()) != meta.dev() {
+            return Err(io::Error::other("another file system is mounted here")).at(&path);
+        }
+        visit(&path, &meta).at(&path)?;
+        if meta.is_dir() {
+            for entry in fs::read_dir(&path).at(&path)? {
+                waiting.push(entry.at(&path)?.path());
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Removes a file; a missing one is fine.
 pub fn remove(path: &Path) -> Result<(), PathError> {
     fault::step("remove").at(path)?;

@@ -20,6 +20,7 @@ mod files;
 mod group;
 mod init;
 mod layouts;
+mod gc;
 mod list;
 mod logs;
 mod man;

@@ -39,6 +39,7 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("docs-sync", "The answer of docs sync --format json", of::<render::docs::Document>()),
         ("init", "The answer of init --format json", of::<render::init::Document>()),
         ("doctor", "The answer of doctor --format json", of::<render::doctor::Document>()),
+        ("gc", "The answer of gc --format json", of::<render::gc::Document>()),
         ("metrics", "The answer of metrics --format json", of::<render::metrics::Document>()),
         ("migrate", "The answer of migrate --format json", of::<render::migrate::Document>()),
         ("metrics-summary", "metrics-summary.json of a task", of::<render::metrics::Summary>()),
@@ -207,6 +208,7 @@ fn what_a_run_leaves_fits_the_schemas() {
     }
     repo.write(".runs/local-mcp/odd/manifest.json", "{\"status\": \"failed\"}");
     fits(&repo.orchestrate("migrate --format json").json(), "migrate");
+    fits(&repo.orchestrate("gc --dry-run --format json").json(), "gc");
     fits(&repo.orchestrate("metrics --format json").json(), "metrics");
     fits(&repo.json(".runs/0101/metrics-summary.json"), "metrics-summary");
     for line in lines_of(&repo.path(".runs/0101/metrics.json")) {

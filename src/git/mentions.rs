@@ -1,0 +1,62 @@
+//! Which texts of a kind the files and the notes of a repository hold.
+
+use std::path::Path;
+
+use super::program::Git;
+use super::{GitError, Repo};
+
+/// A text, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mention {
+    pub text: String,
+    /// A path, or the name of a ref and a path.
+    pub place: String,
+}
+
+impl Repo {
+    /// Returns every text that fits one of `patterns` (extended regular expressions) in the files of
+    /// a work tree that git does not ignore, but for those below the folders `but`.
+    pub fn mentions_in_files(
+        &self,
+        top: &Path,
+        patterns: &[String],
+        but: &[String],
+    ) -> Result<Vec<Mention>, GitError> {
+        let mut words = vec!["--untracked".to_owned()];
+        words.extend(patterns_as_words(patterns));
+        words.extend(["--".to_owned(), ".".to_owned()]);
+        words.extend(but.iter().map(|path| format!(":(exclude,literal){path}")));
+        grep(top, words)
+    }
+
+    /// Returns every text that fits one of `patterns` in the notes below `refs/notes/<name>`.
+    pub fn mentions_in_notes(&self, name: &str, patterns: &[String]) -> Result<Vec<Mention>, GitError> {
+        let list =
+            ["for-each-ref".to_owned(), "--format=%(refname)".to_owned(), format!("refs/notes/{name}")];
+        let refs = self.git().args(list).run()?;
+        let refs: Vec<_> = String::from_utf8_lossy(&refs).lines().map(str::to_owned).collect();
+        if refs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut words: Vec<_> = patterns_as_words(patterns).collect();
+        words.extend(refs);
+        words.push("--".to_owned());
+        grep(self.work_tree(), words)
+    }
+}
+
+fn patterns_as_words(patterns: &[String]) -> impl Iterator<Item = String> {
+    patterns.iter().flat_map(|pattern| ["-e".to_owned(), pattern.clone()])
+}
+
+fn grep(top: &Path, words: Vec<String>) -> Result<Vec<Mention>, GitError> {
+    let git = Git::new(top).args(["grep", "-I", "-z", "-o", "-E", "--full-name", "--no-color"]).args(words);
+    // 1 says that there is none.
+    let (_, stdout) = git.run_expecting(&[0, 1])?;
+    let lines = stdout.split(|byte| *byte == b'\n').filter_map(|line| {
+        let end = line.iter().position(|byte| *byte == 0)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Some(Mention { place: text(&line[..end]), text: text(&line[end + 1..]) })
+    });
+    Ok(lines.collect())
+}
