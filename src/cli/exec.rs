@@ -31,7 +31,7 @@ pub struct ExecArgs {
     /// Post the summary to these URLs when it is on disk; instead of CODEX_ORCHESTRATOR_NOTIFY
     #[arg(long, value_name = "URL,…")]
     notify: Vec<Targets>,
-    /// Send OpenTelemetry spans to this collector, whatever the environment says
+    /// Send OpenTelemetry spans to this collector, instead of the one that the environment names
     #[arg(long, value_name = "URL")]
     otel_endpoint: Option<Target>,
     /// Folder to run in; by default the current one
