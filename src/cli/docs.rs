@@ -6,6 +6,7 @@ use super::Format;
 use super::failure::Failure;
 use crate::guardrail::docs::mirror::TaskName;
 use crate::ops::Context;
+use crate::ops::docs::new::{NewOptions, new};
 use crate::ops::docs::sync::{SyncOptions, sync};
 use crate::render::printer;
 
@@ -19,6 +20,24 @@ pub struct DocsArgs {
 #[derive(Debug, clap::Subcommand)]
 enum DocsRequest {
     Sync(SyncArgs),
+    New(NewArgs),
+}
+
+/// Begin a task: its entry in `tasks/index.json`, its checklist, spec and mirrors
+#[derive(Debug, clap::Args)]
+struct NewArgs {
+    /// The new task: four digits, a dash and the slug
+    #[arg(long, env = "MCP_RUNNER_TASK_ID", value_name = "ID")]
+    task: TaskName,
+    /// What it is called
+    #[arg(long, value_name = "TEXT")]
+    title: String,
+    /// Check everything and say what would be written, without writing
+    #[arg(long)]
+    dry_run: bool,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 /// Mirror a task's checklist from `tasks/` to `.agent/task/` and `docs/TASKS.md`
@@ -36,8 +55,14 @@ struct SyncArgs {
 }
 
 pub fn run(ctx: &Context, args: DocsArgs) -> Result<ExitCode, Failure> {
-    let DocsRequest::Sync(SyncArgs { task, dry_run, format }) = args.request;
-    let synced = sync(ctx, &SyncOptions { task, dry_run })?;
+    let (synced, format) = match args.request {
+        DocsRequest::Sync(SyncArgs { task, dry_run, format }) => {
+            (sync(ctx, &SyncOptions { task, dry_run })?, format)
+        }
+        DocsRequest::New(NewArgs { task, title, dry_run, format }) => {
+            (new(ctx, &NewOptions { task, title, dry_run })?, format)
+        }
+    };
     printer::answer(&synced, format.into())?;
     Ok(ExitCode::SUCCESS)
 }

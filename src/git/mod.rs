@@ -4,6 +4,7 @@
 mod error;
 mod exclude;
 mod history;
+mod files;
 mod keys;
 mod look;
 mod mentions;

@@ -1,4 +1,4 @@
-//! The answer of `docs sync`.
+//! The answers of `docs sync` and `docs new`.
 
 use std::io::{self, Write};
 
@@ -83,6 +83,6 @@ impl Answer for Synced {
             )?;
         }
         let end = if self.dry_run { "nothing was written (dry run)" } else { "OK" };
-        writeln!(out, "docs:sync: {} — {end}", self.task)
+        writeln!(out, "{}: {} — {end}", self.request, self.task)
     }
 }

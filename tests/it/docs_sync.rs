@@ -277,3 +277,37 @@ fn a_subfolder_and_a_hook_change_nothing() {
     assert_eq!(seen.code, 0, "{seen}");
     assert!(mirrors(&repo)[1].is_some());
 }
+
+#[test]
+fn a_new_task_begins_with_documents_that_fit_together() {
+    let repo = Fixture::new("passing");
+    assert_seen!(repo.orchestrate("docs new --task 0102-export --title Export"), @"
+      created  tasks/index.json
+      created  tasks/tasks-0102-export.md
+      created  tasks/specs/0102-export.md
+      created  .agent/task/0102-export.md
+      created  docs/TASKS.md
+    docs:new: 0102-export — OK
+    [exit: 0]
+    ");
+    let made = repo.tree(".");
+    let spec = repo.read("tasks/specs/0102-export.md");
+    assert!(spec.starts_with("---\nid: 0102-export\n") && spec.contains("\n# Export\n"), "{spec}");
+    let synced = repo.orchestrate("docs sync --task 0102");
+    assert!(!synced.stdout.contains("updated") && synced.code == 0, "{synced}");
+    // What is there already stays as it is.
+    for (words, said) in [
+        ("docs new --task 0102-export --title Other", "is there already"),
+        ("docs new --task 0102-other --title Other", "has a task `0102` already"),
+        ("docs new --task 0103 --title Other", "has no slug"),
+    ] {
+        let seen = repo.orchestrate(words);
+        assert!(seen.code == 2 && seen.stderr.contains(said), "{words}: {seen}");
+    }
+    assert_eq!(repo.orchestrate("docs new --task 0103-more --title More --dry-run").code, 0);
+    assert_eq!(repo.tree("."), made);
+    assert_eq!(repo.orchestrate("docs new --task 0103-more --title More").code, 0);
+    let index = repo.json("tasks/index.json");
+    assert_eq!(index["items"][1], json!({"id": "0103", "slug": "more", "title": "More"}));
+    assert_eq!(repo.read("docs/TASKS.md").matches("docs-sync:begin").count(), 2);
+}

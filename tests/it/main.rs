@@ -19,6 +19,7 @@ mod faults;
 mod files;
 mod group;
 mod init;
+mod guard_docs;
 mod layouts;
 mod gc;
 mod list;

@@ -63,18 +63,21 @@ const ELSEWHERE: [&str; 12] = [
     "-r",
 ];
 
+/// So many words behind a name may be options of its command.
+const OPTIONS: usize = 32;
+
 /// Returns every mention in a document, and the byte where it begins.
 pub fn mentions(document: &Document<'_>) -> Vec<(usize, Mention)> {
     let mut found = Vec::new();
     let mut folder = None;
     let mut block = 0;
     let mut prompts = false;
-    for piece in &document.pieces {
+    for (at, piece) in document.pieces.iter().enumerate() {
         let line = &document.text[piece.range.clone()];
         if piece.block == 0 || piece.block != block {
             folder = None;
             block = piece.block;
-            prompts = piece.block > 0 && has_prompts(document, piece);
+            prompts = piece.block > 0 && has_prompts(document.text, &document.pieces[at..]);
         }
         let mut add = |at: usize, mention| found.push((piece.range.start + at, mention));
         let simple = match piece.kind {
@@ -91,7 +94,7 @@ pub fn mentions(document: &Document<'_>) -> Vec<(usize, Mention)> {
                 folder = to;
             }
         }
-        let where_at = |at: usize| went.iter().rfind(|(from, _)| *from <= at).and_then(|(_, to)| to.clone());
+        let where_at = |at: usize| went[went.partition_point(|(from, _)| *from <= at) - 1].1.clone();
         let phrases = SCRIPT.iter().map(|words| (*words, What::Script));
         for (words, what) in phrases.chain(START.iter().map(|words| (*words, What::Pipeline))) {
             for at in phrase(line, words) {
@@ -125,9 +128,9 @@ pub fn mentions(document: &Document<'_>) -> Vec<(usize, Mention)> {
 }
 
 /// Whether a block shows commands behind a prompt, so that all other lines are output.
-fn has_prompts(document: &Document<'_>, first: &Piece) -> bool {
-    let lines = document.pieces.iter().filter(|piece| piece.block == first.block);
-    lines.map(|piece| &document.text[piece.range.clone()]).any(|line| line.trim_start().starts_with("$ "))
+fn has_prompts(text: &str, pieces: &[Piece]) -> bool {
+    let lines = pieces.iter().take_while(|piece| piece.block == pieces[0].block);
+    lines.map(|piece| &text[piece.range.clone()]).any(|line| line.trim_start().starts_with("$ "))
 }
 
 /// Returns where a phrase stands as words of its own, with a blank behind it.
@@ -173,6 +176,7 @@ fn script_name(mut rest: &str) -> Option<(String, String)> {
         let mut options = after.split(['`', '&', '|', ';', '\n']).next().unwrap_or("").split_whitespace();
         let elsewhere = options
             .by_ref()
+            .take(OPTIONS)
             .take_while(|option| *option != "--")
             .any(|option| ELSEWHERE.iter().any(|it| is_option(option, it)));
         return (!elsewhere).then_some(name);

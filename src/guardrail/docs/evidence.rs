@@ -40,6 +40,7 @@ pub struct Evidence {
 pub fn fill(source: &str, from: usize, task: &str, proofs: &[Proof]) -> Evidence {
     let forms = [FORM.replace("<task-id>", task), FORM.to_owned()];
     let mut evidence = Evidence::default();
+    let mut lines = super::Lines::new(source);
     let mut copied = 0;
     for item in items(source).into_iter().filter(|item| item.ticked && item.range.start >= from) {
         let said = &source[item.range.clone()];
@@ -49,7 +50,7 @@ pub fn fill(source: &str, from: usize, task: &str, proofs: &[Proof]) -> Evidence
         if room.is_empty() && has_evidence {
             continue;
         }
-        let (line, _) = super::place(source, item.range.start);
+        let (line, _) = lines.place(item.range.start);
         let Some(proof) = proof_of(&codes, !room.is_empty(), proofs) else {
             if !room.is_empty() {
                 evidence.unproven.push(line);

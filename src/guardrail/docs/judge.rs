@@ -26,22 +26,6 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// Every rule.
-    pub const ALL: [Self; 12] = [
-        Self::Script,
-        Self::Pipeline,
-        Self::Path,
-        Self::MakeTarget,
-        Self::JustRecipe,
-        Self::CargoAlias,
-        Self::Link,
-        Self::Anchor,
-        Self::Unreadable,
-        Self::Package,
-        Self::TasksFile,
-        Self::TasksPolicy,
-    ];
-
     /// Returns the name of the rule in answers.
     pub fn id(self) -> &'static str {
         match self {
@@ -60,23 +44,21 @@ impl Rule {
         }
     }
 
-    /// Returns what the rule asks for, in a sentence.
-    pub fn meaning(self) -> &'static str {
+    /// Returns what is wrong, in a sentence about what a document says.
+    pub fn said_of(self, text: &str) -> String {
         match self {
-            Self::Script => "A script that a document names is in `package.json`.",
-            Self::Pipeline => "A pipeline that a document names is declared or built in.",
-            Self::Path => "A path of the repository between backticks exists.",
-            Self::MakeTarget => "A make target that a document names is in the makefile.",
-            Self::JustRecipe => "A just recipe that a document names is in the justfile.",
-            Self::CargoAlias => {
-                "A cargo command that a document names is cargo's own or an alias of the project."
-            }
-            Self::Link => "What a relative link points to exists.",
-            Self::Anchor => "The heading or id that a link points to exists.",
-            Self::Unreadable => "Every document can be read.",
-            Self::Package => "`package.json` is JSON.",
-            Self::TasksFile => "`docs/TASKS.md` is within the limit of the archive policy.",
-            Self::TasksPolicy => "The archive policy of `docs/TASKS.md` is valid.",
+            Self::Script => format!("`{text}`: package.json has no such script"),
+            Self::Pipeline => format!("`{text}`: there is no such pipeline"),
+            Self::Path => format!("`{text}` does not exist"),
+            Self::MakeTarget => format!("`{text}`: the makefile has no such target"),
+            Self::JustRecipe => format!("`{text}`: the justfile has no such recipe"),
+            Self::CargoAlias => format!("`{text}`: cargo has no such command, and the project no such alias"),
+            Self::Link => format!("the link `{text}` leads nowhere"),
+            Self::Anchor => format!("the link `{text}` names no heading"),
+            Self::Unreadable => format!("the document cannot be read: {text}"),
+            Self::Package => format!("package.json is no JSON: {text}"),
+            Self::TasksFile => format!("docs/TASKS.md is too long: {text}"),
+            Self::TasksPolicy => format!("the archive policy is not valid: {text}"),
         }
     }
 }

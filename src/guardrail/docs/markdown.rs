@@ -316,9 +316,11 @@ mod tests {
             for link in &document.links {
                 prop_assert!(text.is_char_boundary(link.at));
             }
+            let mut lines = super::super::Lines::new(&text);
             for reference in super::super::references(&document) {
-                let (line, column) = super::super::place(&text, reference.at);
-                prop_assert!(line >= 1 && column >= 1);
+                let before = &text[..reference.at];
+                let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+                prop_assert_eq!(lines.place(reference.at), (before.matches('\n').count() + 1, column));
             }
         }
     }

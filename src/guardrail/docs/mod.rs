@@ -10,11 +10,15 @@ pub mod known;
 pub mod markdown;
 pub mod mirror;
 pub mod paths;
+pub mod policy;
 pub mod slug;
 
 pub use judge::{Finding, Places, Rule, There, judge};
 pub use known::Known;
 pub use markdown::Document;
+
+/// How the guardrail is called in verdicts.
+pub const RULE: &str = "docs-check";
 
 use commands::Mention;
 use paths::Link;
@@ -58,10 +62,33 @@ pub fn references(document: &Document<'_>) -> Vec<Reference> {
     found
 }
 
-/// Returns the line and the column of a byte of `text`, both from 1; columns are characters.
-pub fn place(text: &str, at: usize) -> (usize, usize) {
-    let before = &text[..at];
-    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-    let start = before.rfind('\n').map_or(0, |at| at + 1);
-    (line, text[start..at].chars().count() + 1)
+/// Finds lines and columns of bytes that are asked for in their order.
+#[derive(Clone, Debug)]
+pub struct Lines<'t> {
+    text: &'t str,
+    at: usize,
+    line: usize,
+    column: usize,
+}
+
+impl<'t> Lines<'t> {
+    /// Begins at the beginning of a text.
+    pub fn new(text: &'t str) -> Self {
+        Self { text, at: 0, line: 1, column: 1 }
+    }
+
+    /// Returns the line and the column of a byte, both from 1; columns are characters.
+    pub fn place(&mut self, at: usize) -> (usize, usize) {
+        if at < self.at {
+            *self = Self::new(self.text);
+        }
+        let passed = &self.text[self.at..at];
+        self.line += memchr::memchr_iter(b'\n', passed.as_bytes()).count();
+        self.column = match passed.rfind('\n') {
+            Some(last) => passed[last + 1..].chars().count() + 1,
+            None => self.column + passed.chars().count(),
+        };
+        self.at = at;
+        (self.line, self.column)
+    }
 }

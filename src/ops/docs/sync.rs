@@ -18,7 +18,7 @@ use crate::sys::beneath::{Beneath, Content};
 use crate::sys::fs::{self, Lock};
 
 /// The largest file that is read.
-const LIMIT: u64 = 16 << 20;
+pub(super) const LIMIT: u64 = 16 << 20;
 /// How long another `docs sync` of this worktree may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -33,6 +33,8 @@ pub struct SyncOptions {
 /// What became of the files.
 #[derive(Debug)]
 pub struct Synced {
+    /// `docs:sync` or `docs:new`.
+    pub request: &'static str,
     /// The task, with its slug.
     pub task: String,
     pub dry_run: bool,
@@ -61,10 +63,7 @@ pub enum Change {
 
 /// Mirrors the checklist.
 pub fn sync(ctx: &Context, options: &SyncOptions) -> Result<Synced> {
-    if !ctx.layout.root.starts_with(ctx.repo.work_tree()) {
-        let said = format!("`{}` is outside of the worktree", ctx.layout.root.display());
-        return Err(Refusal::new(Kind::Unsafe, said).hint("unset CODEX_ORCHESTRATOR_ROOT").into());
-    }
+    same_worktree(ctx)?;
     // Two at once would each take the other's block out of the mirror that tasks share.
     let _lock = match options.dry_run {
         true => None,
@@ -122,6 +121,7 @@ pub fn sync(ctx: &Context, options: &SyncOptions) -> Result<Synced> {
         root.replace_all(&changed)?;
     }
     Ok(Synced {
+        request: "docs:sync",
         task,
         dry_run: options.dry_run,
         files,
@@ -129,6 +129,15 @@ pub fn sync(ctx: &Context, options: &SyncOptions) -> Result<Synced> {
         filled: evidence.filled,
         unproven: evidence.unproven,
     })
+}
+
+/// Refuses a root that is not in the worktree.
+pub(super) fn same_worktree(ctx: &Context) -> Result<()> {
+    if !ctx.layout.root.canonicalize().is_ok_and(|root| root.starts_with(ctx.repo.work_tree())) {
+        let said = format!("`{}` is outside of the worktree", ctx.layout.root.display());
+        return Err(Refusal::new(Kind::Unsafe, said).hint("unset CODEX_ORCHESTRATOR_ROOT").into());
+    }
+    Ok(())
 }
 
 /// A file that must be there, as text.
@@ -151,7 +160,7 @@ fn read(root: &Beneath, path: &str, hint: &str) -> Result<Text> {
     }
 }
 
-fn lock(ctx: &Context) -> Result<Lock> {
+pub(super) fn lock(ctx: &Context) -> Result<Lock> {
     let folder = ctx.repo.git_dir().join("orchestrate");
     fs::create_dir_all(&folder)?;
     let lock = Lock::take(&folder.join("docs-sync.lock"), PATIENCE)?;
