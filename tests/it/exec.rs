@@ -59,7 +59,8 @@ fn a_command_leaves_the_evidence_of_a_stage_and_no_configuration_is_needed() {
     assert!(!repo.path("out/t/runs.json").exists());
     assert!(!repo.path(".runs/t").join(run.file_name().unwrap()).exists());
     assert!(repo.orchestrate("list").stdout.contains("exec"));
-    assert_eq!(repo.orchestrate("logs latest exec").stdout, "out\nerr\n");
+    let printed = repo.orchestrate("logs latest exec").stdout;
+    assert!(["out\nerr\n", "err\nout\n"].contains(&printed.as_str()), "two pipes have no order: {printed}");
 }
 
 #[test]
@@ -255,7 +256,9 @@ fn secrets_stay_out_of_every_record_and_every_line() {
         let text = fs::read_to_string(&file).unwrap();
         assert!(!text.contains("hunter"), "{}: {text}", file.display());
     }
-    let targets = &lines(&seen)[3]["payload"]["notifications"]["targets"];
+    let lines = lines(&seen);
+    // What is printed comes in one piece or two.
+    let targets = &lines.last().unwrap()["payload"]["notifications"]["targets"];
     assert!(targets[0].as_str().unwrap().ends_with("/hook?token=[REDACTED]"), "{targets}");
 }
 
