@@ -133,12 +133,14 @@ fn has_prompts(text: &str, pieces: &[Piece]) -> bool {
     lines.map(|piece| &text[piece.range.clone()]).any(|line| line.trim_start().starts_with("$ "))
 }
 
-/// Returns where a phrase stands as words of its own, with a blank behind it.
+/// Returns where a phrase stands as words of its own, with one blank behind it.
 fn phrase<'t>(line: &'t str, words: &'t str) -> impl Iterator<Item = usize> + 't {
     line.match_indices(words).map(|(at, _)| at).filter(move |at| {
         let before = line[..*at].chars().next_back();
         let alone = before.is_none_or(|c| !c.is_alphanumeric() && !matches!(c, '-' | '_'));
-        alone && line[at + words.len()..].starts_with(' ')
+        let rest = &line[at + words.len()..];
+        // More blanks are a table that says what the command does.
+        alone && rest.starts_with(' ') && !rest.starts_with("  ")
     })
 }
 
@@ -392,6 +394,7 @@ mod tests {
             ("`npm run <script>` `npm run test:<x>` `npm run test:*` `npm run $X`", &[]),
             ("`codex-orchestrator start <pipeline>`", &[]),
             ("`npm run`, `git orchestrate start` again", &[]),
+            ("`git orchestrate start  runs it` npm run  x", &[]),
             ("xnpm run a and e-npm run b", &[]),
             ("npm runs a; npm\nrun b", &[]),
             ("See npm run build: it compiles, or npm run test.", &["npm run build", "npm run test"]),
