@@ -11,9 +11,9 @@
 //! **What things are** (values only: no disk, no clock, no process):
 //! - [`id`]: names from outside, checked once
 //! - [`pipeline`]: what could run, and the [`pipeline::plan::Plan`] of what will
+//! - [`guardrail`]: what guardrails judge, and their verdicts
 //! - [`run`]: one execution: its events, and the manifest that is their sum
 //! - [`output`]: what stages print: masked, kept as text, made harmless for a terminal
-//! - [`guardrail`]: coverage and verdicts of guard stages
 //!
 //! **The outside world**, one folder per neighbour:
 //! - [`sys`]: the machine: clock, environment, files, processes
@@ -31,9 +31,9 @@
 
 pub mod id;
 pub mod pipeline;
+pub mod guardrail;
 pub mod run;
 pub mod output;
-pub mod guardrail;
 pub mod sys;
 pub mod runner;
 pub mod git;

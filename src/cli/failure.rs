@@ -77,6 +77,7 @@ impl Failure {
     fn code(&self) -> u8 {
         if let Some(refusal) = self.find::<Refusal>() {
             return match refusal.kind {
+                Kind::Rejected => 1,
                 Kind::Usage => 2,
                 Kind::Unsafe => 3,
                 Kind::Storage => 4,
@@ -142,6 +143,9 @@ impl Failure {
         match self.find() {
             Some(GitError::NotARepository { .. }) => {
                 return Some("go to a git repository, or make one with `git init`".to_owned());
+            }
+            Some(GitError::MissingObjects { .. }) => {
+                return Some("`git fetch --refetch` gets them; they are not downloaded silently".to_owned());
             }
             Some(GitError::Bare { .. }) => {
                 return Some("go to one of its worktrees; `git worktree add` makes one".to_owned());

@@ -7,6 +7,7 @@ mod exec;
 mod failure;
 mod init;
 mod gc;
+mod guard;
 mod list;
 mod logs;
 mod man;
@@ -65,6 +66,7 @@ enum Request {
     Metrics(metrics::MetricsArgs),
     Migrate(migrate::MigrateArgs),
     Gc(gc::GcArgs),
+    Guard(guard::GuardArgs),
 }
 
 /// What this program is, the commit it was built from and what it can do: `build.rs` knows.
@@ -240,6 +242,7 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Metrics(args) => metrics::run(&ctx, args),
         Request::Migrate(args) => migrate::run(&ctx, args),
         Request::Gc(args) => gc::run(&ctx, args),
+        Request::Guard(args) => guard::run(&ctx, args),
     }
 }
 

@@ -71,6 +71,18 @@ pub enum GitError {
         /// What git said.
         stderr: String,
     },
+    /// History is cut off where it would be needed.
+    #[error("history is cut off (a shallow clone): {what}")]
+    Shallow {
+        /// What that means here.
+        what: String,
+    },
+    /// A partial clone lacks objects, and nothing is downloaded behind the user's back.
+    #[error("objects are missing here (a partial clone): {said}")]
+    MissingObjects {
+        /// What git said.
+        said: String,
+    },
     /// The git program could not be started.
     #[error("cannot start `git`")]
     NoProgram { source: io::Error },

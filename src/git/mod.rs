@@ -1,6 +1,8 @@
 //! The repository: gix in process where speed counts, the git program where only it is right.
 #![expect(clippy::disallowed_methods, reason = "git's own variables decide which repository is meant")]
 
+mod base;
+mod diff;
 mod error;
 mod exclude;
 mod history;
@@ -25,6 +27,8 @@ use gix::bstr::ByteSlice;
 use gix::discover::upwards;
 use gix::sec::{Permission, Trust};
 
+pub use base::{CommitInfo, UsualBase};
+pub use diff::{DiffRule, Target};
 pub use error::GitError;
 pub use history::Commit;
 pub use keys::{HeadState, Now};

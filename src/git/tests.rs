@@ -1,5 +1,6 @@
 //! The repository module against real repositories, with the git program as the oracle.
 
+mod diffs;
 mod layouts;
 mod rest;
 mod scene;

@@ -6,12 +6,12 @@
 //! [`by_git`].
 
 mod build;
-mod by_git;
+pub(super) mod by_git;
 mod compare;
-mod content;
+pub(super) mod content;
 mod ignores;
 mod stat;
-mod walk;
+pub(super) mod walk;
 
 use gix::index::State;
 
@@ -121,7 +121,7 @@ impl Repo {
     }
 
     /// Reads this work tree's own index, whatever the environment names.
-    fn index(&self, repo: &gix::Repository) -> Result<State, Fail> {
+    pub(super) fn index(&self, repo: &gix::Repository) -> Result<State, Fail> {
         let path = self.git_dir.join("index");
         let options = gix::index::decode::Options {
             min_extension_block_in_bytes_for_threading: 0,

@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod each;
 pub mod exec;
 pub mod group;
+pub mod guard;
 pub mod host;
 pub mod init;
 pub mod instructions;
@@ -109,6 +110,8 @@ pub struct Refusal {
 /// The kinds of refusal, one per exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// 1: a guardrail cannot judge, so it says no.
+    Rejected,
     /// 2: what was asked for makes no sense.
     Usage,
     /// 3: it would not be safe.
@@ -125,6 +128,11 @@ impl Refusal {
     /// Returns a refusal without a hint.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), hint: None }
+    }
+
+    /// Returns a refusal of something that makes no sense.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
     }
 
     /// Adds what to type next.

@@ -5,6 +5,8 @@
 //! it calls that does not exist, a circle of calls) is recorded as a [`Flaw`] of that pipeline, and
 //! is an error for whoever chooses it: others in the same file stay usable.
 
+mod guardrails;
+
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU16;
 use std::ops::Range;
@@ -17,6 +19,9 @@ use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 pub use super::config_error::{ConfigError, Problem};
 pub use super::config_schema::schema;
+pub use guardrails::parse_guardrails;
+#[cfg(test)]
+pub(super) use guardrails::{DIFF_BUDGET_KEYS, GUARDRAIL_KEYS, SPEC_KEYS};
 
 use super::config_error::Source as File;
 use super::{
@@ -30,7 +35,7 @@ pub const FILE_NAME: &str = "codex.orchestrator.json";
 /// The largest file that is read, in bytes.
 pub const MAX_BYTES: usize = 4 << 20;
 
-pub(super) const TOP_KEYS: &[&str] = &["$schema", "pipelines", "defaultPipeline", "jobs"];
+pub(super) const TOP_KEYS: &[&str] = &["$schema", "pipelines", "defaultPipeline", "jobs", "guardrails"];
 pub(super) const PIPELINE_KEYS: &[&str] =
     &["id", "title", "description", "tags", "guardrailsRequired", "jobs", "stages"];
 pub(super) const STAGE_KEYS: &[&str] = &[
@@ -67,7 +72,7 @@ const EXECUTION_MODE: [&str; 3] = ["executionMode", "execution_mode", "mode"];
 const DEFAULT_TARGET: [&str; 3] = ["defaultTarget", "default", "primary"];
 
 /// Sections that the design knows and this version does not read.
-const LATER_KEYS: &[&str] = &["hooks", "guardrails", "streams", "slots", "learning", "budget", "reuse"];
+const LATER_KEYS: &[&str] = &["hooks", "streams", "slots", "learning", "budget", "reuse"];
 
 /// Reads the text of a configuration. `file_name` is what errors call it.
 ///
@@ -194,11 +199,13 @@ impl<'f> Reader<'f> {
             }
         };
         let jobs = top.count("jobs")?;
+        let guardrails = self.guardrails(&top)?;
         let flaws = self.flaws(&read, &by_id);
         Ok(Config {
             pipelines: read.into_iter().map(|read| read.pipeline).collect(),
             default_pipeline,
             jobs,
+            guardrails,
             flaws,
         })
     }
@@ -1041,9 +1048,12 @@ mod tests {
             (r#"{"pipeline": []}"#.to_owned(), "did you mean `pipelines`?"),
             (
                 r#"{"hooks": {}}"#.to_owned(),
-                "a newer version may know `hooks`; this one reads $schema, pipelines, defaultPipeline, jobs",
+                "a newer version may know `hooks`; this one reads $schema, pipelines, defaultPipeline, jobs, guardrails",
             ),
-            (r#"{"banana": {}}"#.to_owned(), "known keys: $schema, pipelines, defaultPipeline, jobs"),
+            (
+                r#"{"banana": {}}"#.to_owned(),
+                "known keys: $schema, pipelines, defaultPipeline, jobs, guardrails",
+            ),
             (with_stage_keys(r#""allow_failure": true"#), "did you mean `allowFailure`?"),
             (with_stage_keys(r#""optional": true"#), "`optional` belongs to stages of kind `subpipeline`"),
             (with_stage_keys(r#""cwd": null"#), "to leave a value out, leave out its key"),
@@ -1148,6 +1158,9 @@ mod tests {
         assert_eq!(keys("/$defs/Stage/oneOf/1"), sorted(&[STAGE_KEYS, SUBPIPELINE_KEYS]));
         assert_eq!(keys("/$defs/PlanHints"), sorted(&[PLAN_KEYS]));
         assert_eq!(keys("/$defs/Session"), sorted(&[SESSION_KEYS]));
+        assert_eq!(keys("/$defs/Guardrails"), sorted(&[GUARDRAIL_KEYS]));
+        assert_eq!(keys("/$defs/DiffBudget"), sorted(&[DIFF_BUDGET_KEYS]));
+        assert_eq!(keys("/$defs/Spec"), sorted(&[SPEC_KEYS]));
         let required = |at: &str| schema.pointer(at).expect(at)["required"].clone();
         assert_eq!(required("/$defs/Pipeline"), serde_json::json!(["id", "stages"]));
         assert_eq!(required("/$defs/Stage/oneOf/0"), serde_json::json!(["kind", "id", "command"]));
@@ -1241,7 +1254,7 @@ mod tests {
             };
             let pipelines: Vec<_> = pipelines.into_iter().map(pipeline).collect();
             let default_pipeline = pipelines.first().filter(|_| named).map(|pipeline| pipeline.id.clone());
-            Config { pipelines, default_pipeline, jobs: NonZeroU16::new(u16::from(named) * 2), flaws: Vec::new() }
+            Config { pipelines, default_pipeline, jobs: NonZeroU16::new(u16::from(named) * 2), guardrails: Default::default(), flaws: Vec::new() }
         }
     }
 

@@ -51,6 +51,10 @@ pub enum Problem {
     Blank { key: &'static str },
     #[error("{} holds a NUL character, which no process can be given", shown(what))]
     Nul { what: String },
+    #[error("{} cannot be `{}`", shown(what), shown(word))]
+    WrongWord { what: String, word: String },
+    #[error("`{}` cannot be ignored: {flaw}", shown(text))]
+    Pathspec { text: String, flaw: &'static str },
     #[error("`{}` is no name of a variable", shown(name))]
     VariableName { name: String },
     #[error("`{}` is no valid {kind}: {flaw}", shown(text))]
@@ -103,6 +107,10 @@ impl Problem {
                 _ => "write what the shell is to run, such as `\"make test\"`".to_owned(),
             },
             Self::Nul { .. } => "remove `\\u0000`".to_owned(),
+            Self::WrongWord { .. } => "write another value".to_owned(),
+            Self::Pathspec { .. } => {
+                "write a pathspec of git, such as `dist/`, `*.lock` or `:(glob)**/gen/*.rs`".to_owned()
+            }
             Self::VariableName { .. } => "a name is not empty, and holds neither `=` nor NUL".to_owned(),
             Self::Id { flaw, .. } => match flaw {
                 Flaw::Empty => "name it for what it does, such as `build`".to_owned(),
@@ -475,7 +483,7 @@ mod tests {
         1 | { "�31m��\u001b": 1 }
           |   ^^^^^^^^^^^^^^
           |
-          = hint: known keys: $schema, pipelines, defaultPipeline, jobs
+          = hint: known keys: $schema, pipelines, defaultPipeline, jobs, guardrails
         "#);
     }
 

@@ -38,6 +38,19 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("env", &[r#"{"RUST_BACKTRACE": "1"}"#]),
     ("allowFailure", &["true"]),
     ("jobs", &["4"]),
+    ("guardrails", &[r#"{"diffBudget": {"maxFiles": 40}, "spec": {}}"#]),
+    ("diffBudget", &[r#"{"maxFiles": 40, "maxLines": 1200}"#]),
+    ("spec", &[r#"{"code": ["lib/"], "maxAgeDays": 90}"#]),
+    ("required", &["false"]),
+    ("maxFiles", &["40"]),
+    ("maxLines", &["1200"]),
+    ("exceededWhen", &[r#""both""#]),
+    ("ignore", &[r#"["*.lock", "gen/"]"#]),
+    ("ignoreAttributes", &[r#"["linguist-generated", "-diff"]"#]),
+    ("renames", &["false"]),
+    ("code", &[r#"["lib/", "*.go"]"#]),
+    ("specs", &[r#"["docs/specs"]"#]),
+    ("maxAgeDays", &["90"]),
     ("needs", &[r#"["build"]"#]),
     ("summaryHint", &[r#""All checks of the style guide""#]),
     ("session", &[r#"{"id": "web", "reuse": true}"#]),
@@ -123,6 +136,60 @@ struct ConfigFile {
     default_pipeline: Option<String>,
     /// How many commands may run at the same time where a pipeline does not say it; 1 if left out.
     jobs: Option<NonZeroU16>,
+    /// What `git orchestrate guard` judges, and by which limits.
+    guardrails: Option<Guardrails>,
+}
+
+/// Guardrails; one that is named here is required.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Guardrails {
+    /// How large a change may be.
+    diff_budget: Option<DiffBudget>,
+    /// Whether specs keep up with the code.
+    spec: Option<Spec>,
+}
+
+/// How large a change may be. Read from the commit that the change is compared with.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct DiffBudget {
+    /// Whether `git orchestrate guard` without a name runs it; true if left out.
+    required: Option<bool>,
+    /// How many files may change; 25 if left out.
+    max_files: Option<u64>,
+    /// How many lines may be added and deleted; 800 if left out.
+    max_lines: Option<u64>,
+    /// Whether `either` limit or only `both` together make a change too large; `either` if left out.
+    exceeded_when: Option<ExceededWhen>,
+    /// Pathspecs of git for what is not counted, beside those that come with the program.
+    ignore: Option<Vec<String>>,
+    /// Attributes of git whose files are not counted; `linguist-generated` if left out.
+    ignore_attributes: Option<Vec<String>>,
+    /// Whether a renamed file is one file with its edited lines instead of two; true if left out.
+    renames: Option<bool>,
+}
+
+/// Which of the limits must be passed.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+enum ExceededWhen {
+    Either,
+    Both,
+}
+
+/// Whether specs keep up with the code. Read from the commit that the change is compared with.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Spec {
+    /// Whether `git orchestrate guard` without a name runs it; true if left out.
+    required: Option<bool>,
+    /// Where code is: beginnings of paths such as `src/`, or `*.go` for one kind of file anywhere.
+    code: Option<Vec<String>>,
+    /// The folders of specs; `tasks/specs` and `docs/design/specs` if left out.
+    specs: Option<Vec<String>>,
+    /// For how many days a review of a spec is good; 30 if left out.
+    max_age_days: Option<u64>,
 }
 
 /// Stages that run in order, or at the same time with `jobs`; the first that fails ends the run.

@@ -4,6 +4,7 @@ pub mod builtin;
 pub mod config;
 pub mod config_error;
 pub mod config_schema;
+pub mod guardrails;
 pub mod plan;
 
 use std::collections::BTreeMap;
@@ -121,6 +122,7 @@ pub struct Config {
     pub default_pipeline: Option<PipelineId>,
     /// How many commands may run at the same time where a pipeline does not say it.
     pub jobs: Option<NonZeroU16>,
+    pub guardrails: guardrails::Guardrails,
     /// What keeps single pipelines from running, in file order; the others are not affected.
     pub flaws: Vec<Flaw>,
 }

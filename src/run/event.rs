@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::guardrail::Verdict;
 use crate::run::manifest::{
     GuardrailStatus, Handle, Manifest, Owner, PrivacyDecision, PrivacyTotals, ResumeEvent,
 };
@@ -61,6 +62,9 @@ pub enum Happened {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         moved: bool,
     },
+    /// A guardrail that ran in a stage said something.
+    #[serde(rename = "stage:judged")]
+    Judged { verdict: Box<Verdict> },
     #[serde(rename = "stage:finished")]
     StageFinished(Box<StageEnd>),
     /// The stage could not begin, and stays as it is.

@@ -1,7 +1,7 @@
 //! The state of a run as `manifest.json` has it, and how events change it.
 //!
 //! The format is version 1 of the reference (`contract-core.md` §6). What this program adds stands
-//! in top-level sections of its own (`git`, `plan`, `attempts`, `owner`, `journal`): without them
+//! in top-level sections of its own (`git`, `plan`, `attempts`, `guardrails`, `journal`): without them
 //! the document is a manifest of the reference, field for field.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::guardrail::Verdict;
 use crate::id::{RunId, TaskId};
 use crate::run::event::{Happened, RunEvent};
 use crate::run::git_keys::GitKeys;
@@ -118,6 +119,9 @@ pub struct Manifest {
     /// Extension: each start and resume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Vec<Attempt>>,
+    /// Extension: what guardrails said that ran as stages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guardrails: Vec<StageVerdict>,
     /// Extension: how far into `runner.ndjson` this document has got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal: Option<JournalMark>,
@@ -404,6 +408,18 @@ pub struct Owner {
     pub at: Stamp,
 }
 
+/// The verdict of a guardrail that ran in a stage. An extension section holds them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StageVerdict {
+    /// The stage's id.
+    pub stage: String,
+    /// The stage's number, 1-based.
+    pub index: usize,
+    pub at: Stamp,
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
 /// How far into the journal a manifest has got. An extension section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JournalMark {
@@ -474,6 +490,8 @@ impl Manifest {
                 entry.started_at = Some(at);
                 entry.log_path = log_path.clone();
                 self.status_detail = None;
+                // Those of an earlier attempt are about what it saw.
+                self.guardrails.retain(|verdict| verdict.index != *index);
                 if let Some(attempt) = self.attempts.as_mut().and_then(|attempts| attempts.last_mut()) {
                     attempt.stages.push(*index);
                 }
@@ -518,6 +536,11 @@ impl Manifest {
                 }
             }
             Happened::StageHeld { reason } => self.stage(*index)?.summary = Some(reason.clone()),
+            Happened::Judged { verdict } => {
+                let stage = self.stage(*index)?.id.clone();
+                let verdict = StageVerdict { stage, index: *index, at, verdict: (**verdict).clone() };
+                self.guardrails.push(verdict);
+            }
             Happened::Heartbeat => self.heartbeat_at = Some(at),
             // Kept in the journal only.
             Happened::Interrupted { .. } | Happened::StageSpawned { .. } | Happened::Other => return Ok(()),

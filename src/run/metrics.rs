@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::run::manifest::{Manifest, PrivacyDecision};
+use crate::guardrail::Outcome;
+use crate::run::manifest::{Manifest, PrivacyDecision, StageVerdict};
 use crate::run::stamp::Stamp;
 use crate::run::status::{RunStatus, StageStatus};
 
@@ -58,6 +59,9 @@ pub struct MetricsLine {
     /// Extension: the stages that have an end.
     #[serde(default)]
     pub stages: Vec<StageFacts>,
+    /// What guardrails said that ran as stages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guardrails: Vec<GuardrailLine>,
 }
 
 /// How one stage of the run ended.
@@ -68,6 +72,18 @@ pub struct StageFacts {
     pub duration_seconds: Option<f64>,
     /// How often the run began it, resumes included.
     pub attempts: usize,
+}
+
+/// What one guardrail said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GuardrailLine {
+    pub stage: String,
+    pub rule: String,
+    pub outcome: Outcome,
+    pub dry_run: bool,
+    pub findings: usize,
+    /// The reason that somebody gave to let it pass.
+    pub override_reason: Option<String>,
 }
 
 /// One instance that worked on the run.
@@ -155,6 +171,19 @@ pub fn line(manifest: &Manifest, at: Stamp) -> MetricsLine {
         learning_throughput_candidates: 0,
         tree: manifest.git.as_ref().filter(|git| git.moved != Some(true)).and_then(|git| git.tree.clone()),
         stages: stages(manifest),
+        guardrails: manifest
+            .guardrails
+            .iter()
+            .take(MAX_EVENTS)
+            .map(|StageVerdict { stage, verdict, .. }| GuardrailLine {
+                stage: stage.clone(),
+                rule: verdict.rule.clone(),
+                outcome: verdict.outcome,
+                dry_run: verdict.dry_run,
+                findings: verdict.findings.len(),
+                override_reason: verdict.overridden.as_ref().map(|given| given.reason.clone()),
+            })
+            .collect(),
     }
 }
 

@@ -12,3 +12,4 @@ pub mod metrics;
 pub mod tally;
 pub mod look_back;
 pub mod retention;
+pub mod coverage;

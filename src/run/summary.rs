@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::run::manifest::{Manifest, StageEntry};
+use crate::run::manifest::{Manifest, StageEntry, StageVerdict};
 use crate::run::stamp::Stamp;
 use crate::run::status::{RunStatus, StageStatus};
 
@@ -41,6 +41,9 @@ pub struct RunSummary {
     pub privacy: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_plane: Option<Value>,
+    /// What guardrails said that ran as stages, each as in the manifest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guardrails: Vec<StageVerdict>,
 }
 
 /// A group of subtasks (`contract-core.md` §10.9).
@@ -255,6 +258,7 @@ pub fn summarize(
             })
         }),
         control_plane: manifest.control_plane.as_ref().map(camel_case),
+        guardrails: manifest.guardrails.clone(),
     }
 }
 

@@ -180,6 +180,11 @@ impl RunPaths {
         self.commands.join(format!("{}.ndjson", stem(index, id)))
     }
 
+    /// Returns the folder in which guardrails of a stage leave their verdicts.
+    pub fn verdicts(&self, index: usize, attempt: usize) -> PathBuf {
+        self.dir.join("verdicts").join(format!("{index:02}-{attempt}"))
+    }
+
     /// Returns the failure note of a stage.
     pub fn stage_error(&self, index: usize, id: &str) -> PathBuf {
         self.errors.join(format!("{}.json", stem(index, id)))

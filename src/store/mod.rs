@@ -1,5 +1,6 @@
 //! What runs leave on disk: `.runs/` and `out/`.
 
+pub mod verdicts;
 pub mod layout;
 pub mod journal;
 pub mod recorder;

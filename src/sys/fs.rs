@@ -248,6 +248,22 @@ pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, PathError> {
     }
 }
 
+/// Reads a file that is neither a link nor anything but a regular file, and not larger than `limit`.
+pub fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, PathError> {
+    // A pipe that nobody writes to would make us wait.
+    let flags = NO_LINKS | rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).at(path)?;
+    if !file.metadata().at(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file")).at(path);
+    }
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).at(path)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::other(format!("it is larger than {limit} bytes"))).at(path);
+    }
+    Ok(bytes)
+}
+
 /// Tells one state of a file from another without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint {

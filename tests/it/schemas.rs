@@ -35,6 +35,7 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("each", "The answer of start --each --format json", of::<render::each::Document>()),
         ("plan", "The answer of plan --format json", of::<render::plan::Document>()),
         ("status", "The answer of status --format json", of::<render::status::Document<'static>>()),
+        ("guard", "The answer of guard --format json", of::<render::guard::Document<'static>>()),
         ("list", "The answer of list --format json", of::<render::list::Document>()),
         ("docs-sync", "The answer of docs sync --format json", of::<render::docs::Document>()),
         ("init", "The answer of init --format json", of::<render::init::Document>()),

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gix::bstr::{BString, ByteSlice};
 
@@ -16,16 +16,9 @@ use super::content::on_disk;
 
 /// Asks git for the tree of the work tree.
 pub(super) fn tree(repo: &Repo) -> Result<Found, GitError> {
-    let temp = tempfile::tempdir().at(&std::env::temp_dir())?;
-    let index = temp.path().join("index");
+    let (temp, index) = copy_of_index(repo)?;
     let objects = temp.path().join("objects");
     fs::create_dir(&objects).at(&objects)?;
-    let own = repo.git_dir.join("index");
-    match fs::copy(&own, &index) {
-        Ok(_) => keep_age(&own, &index)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).at(&own),
-    }
     let git = || {
         // A split index would leave its shared part in the repository.
         repo.git()
@@ -59,6 +52,19 @@ pub(super) fn tree(repo: &Repo) -> Result<Found, GitError> {
         });
     }
     Ok(found)
+}
+
+/// Copies the index into a folder that goes away with the first of what is returned.
+pub(in crate::git) fn copy_of_index(repo: &Repo) -> Result<(tempfile::TempDir, PathBuf), GitError> {
+    let temp = tempfile::tempdir().at(&std::env::temp_dir())?;
+    let index = temp.path().join("index");
+    let own = repo.git_dir.join("index");
+    match fs::copy(&own, &index) {
+        Ok(_) => keep_age(&own, &index)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).at(&own),
+    }
+    Ok((temp, index))
 }
 
 /// Gives the copy the age of the index, which decides what git takes for racy.

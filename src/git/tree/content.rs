@@ -37,7 +37,7 @@ pub(super) struct Resolved {
 }
 
 /// Returns where a path of the index is on disk. On Unix nothing is lossy about it.
-pub(super) fn on_disk(work_tree: &Path, path: &BStr) -> PathBuf {
+pub(in crate::git) fn on_disk(work_tree: &Path, path: &BStr) -> PathBuf {
     work_tree.join(path.to_path_lossy())
 }
 

@@ -23,13 +23,13 @@ const FOLDERS_ALONE: usize = 24;
 
 /// What stands at a path, as far as names and stat data tell.
 #[derive(Debug)]
-pub(super) struct Change {
+pub(in crate::git) struct Change {
     pub path: BString,
     pub seen: Seen,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Seen {
+pub(in crate::git) enum Seen {
     /// Nothing.
     Gone,
     /// A repository at that commit.
@@ -40,7 +40,7 @@ pub(super) enum Seen {
 
 /// What the walk saw.
 #[derive(Debug, Default)]
-pub(super) struct Walked {
+pub(in crate::git) struct Walked {
     pub changes: Vec<Change>,
     /// Repositories inside the work tree, and whether the index knows each.
     pub nested: Vec<(BString, bool)>,
@@ -52,7 +52,7 @@ pub(super) struct Walked {
 }
 
 /// Walks the work tree.
-pub(super) fn walk(
+pub(in crate::git) fn walk(
     ours: &Repo,
     repo: &gix::Repository,
     index: &State,
@@ -86,7 +86,7 @@ pub(super) fn walk(
 }
 
 /// A walk under way.
-pub(super) struct Walk<'a> {
+pub(in crate::git) struct Walk<'a> {
     pub ours: &'a Repo,
     pub repo: gix::ThreadSafeRepository,
     pub index: &'a State,

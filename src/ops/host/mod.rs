@@ -14,7 +14,6 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::{Kind, Refusal};
-use crate::guardrail;
 use crate::id::RunId;
 use crate::net::trace::TRACEPARENT;
 use crate::output::mask::{MaskMode, Masker};
@@ -25,12 +24,12 @@ use crate::run::manifest::{Manifest, Owner};
 use crate::run::stamp::Stamp;
 use crate::run::status::RunStatus;
 use crate::run::summary::Subtask;
-use crate::run::{metrics, summary};
+use crate::run::{coverage, metrics, summary};
 use crate::runner::{ChildEnd, Host, Limits, Outcome, Setup, Stream};
 use crate::store::lease::{Asked, Lease};
 use crate::store::pointers::pretty;
 use crate::store::recorder::{RecordError, Recorder};
-use crate::store::{self, history};
+use crate::store::{self, history, verdicts};
 use crate::sys::digest::random_hex;
 use crate::sys::fs::{self, Appender, Durability, Lock};
 use crate::sys::process;
@@ -202,10 +201,15 @@ impl RunHost {
 
     fn run_end(&self, outcome: Outcome) -> RunEnd {
         let manifest = self.manifest();
-        let guardrails =
-            guardrail::coverage(&manifest.commands, manifest.guardrails_required.unwrap_or(true), self.now());
+        let guardrails = coverage::coverage(
+            &manifest.commands,
+            &manifest.guardrails,
+            manifest.guardrails_required.unwrap_or(true),
+            self.now(),
+        );
         let mut notes: Vec<_> = outcome.notes;
         notes.extend(guardrails.recommendation.clone());
+        notes.extend(manifest.guardrails.iter().map(|it| it.verdict.line()));
         notes.push(guardrails.summary.clone());
         if let Some(only) = manifest.plan.as_ref().and_then(|plan| plan.only.as_ref()) {
             notes.push(format!("Partial run: only stage '{only}' was asked for, and only it is proven."));
@@ -330,6 +334,9 @@ impl Host for RunHost {
             // The stage has no verdict then, and runs again.
             return Err(RecordError::Displaced(log.path().display().to_string()).into());
         }
+        if matches!(event, Happened::StageFinished(_)) && self.logs.contains_key(&index) {
+            self.take_verdicts(index, at)?;
+        }
         let event = self.in_words_of_a_command(event);
         self.recorder.record(event.clone(), at, index)?;
         if let Happened::StageFinished(end) = &event {
@@ -366,6 +373,7 @@ impl Host for RunHost {
             ("CODEX_ORCHESTRATOR_MANIFEST_PATH", paths.manifest.clone().into()),
             ("CODEX_ORCHESTRATOR_RUN_DIR", paths.dir.clone().into()),
             (process::LINEAGE, OsString::from(self.lineage_of_stage(*index))),
+            (verdicts::FOLDER, self.verdicts(*index).into()),
         ] {
             env.push((name.into(), value));
         }
@@ -478,6 +486,26 @@ impl RunHost {
         let outer = &self.lineage;
         let mark = process::mark(self.run_id(), index);
         if outer.is_empty() { mark } else { format!("{outer}:{mark}") }
+    }
+
+    /// Returns where guardrails in a stage leave their verdicts.
+    fn verdicts(&self, index: usize) -> std::path::PathBuf {
+        let attempt = self.manifest().attempts.as_ref().map_or(1, Vec::len);
+        self.recorder.paths().verdicts(index, attempt)
+    }
+
+    /// Keeps the verdicts that guardrails in a stage left.
+    fn take_verdicts(&mut self, index: usize, at: Stamp) -> Result<()> {
+        let folder = self.verdicts(index);
+        let taken = verdicts::take(&folder);
+        for mut verdict in taken.verdicts {
+            verdict.map_texts(&|text| self.shared.masked(text));
+            self.recorder.record(Happened::Judged { verdict: Box::new(verdict) }, at, index)?;
+        }
+        for problem in taken.problems {
+            self.shared.watch.borrow_mut().warn(&format!("a verdict of a guardrail was not kept: {problem}"));
+        }
+        Ok(())
     }
 
     fn keep_decisions(&self, end: &crate::run::event::StageEnd) -> Result<()> {

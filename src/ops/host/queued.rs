@@ -116,6 +116,7 @@ pub(super) fn manifest(
         }),
         series: shared.series.clone(),
         attempts: None,
+        guardrails: Vec::new(),
         journal: None,
         other: Default::default(),
     }

@@ -1,0 +1,181 @@
+//! What a change is compared with: named bases, the branch it goes to, and where both began.
+
+use gix::bstr::ByteSlice;
+
+use super::{GitError, Repo};
+
+/// What a change is compared with when nobody says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsualBase {
+    /// Its name, such as `origin/main`; a commit in hex if it is a root.
+    pub label: String,
+    /// Where it was found: `upstream`, `origin` or `root`.
+    pub found: &'static str,
+    /// The commit in hex.
+    pub commit: String,
+}
+
+/// A commit and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitInfo {
+    /// In hex.
+    pub id: String,
+    pub parents: Vec<String>,
+}
+
+impl Repo {
+    /// Returns the commit, in hex, that a revision names, through tags; nothing if it names none.
+    pub fn commit_named(&self, revision: &str) -> Result<Option<String>, GitError> {
+        if let Some(repo) = self.in_process().filter(|_| self.refs_in_files)
+            && let Ok(id) = repo.rev_parse_single(format!("{revision}^{{commit}}").as_bytes().as_bstr())
+        {
+            return Ok(Some(id.to_string()));
+        }
+        // gix does not know every form of a revision.
+        let git = self.git().args(["rev-parse", "--verify", "--quiet", "--end-of-options"]);
+        match git.args([format!("{revision}^{{commit}}")]).run_expecting(&[0]) {
+            Ok((_, line)) => Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned())),
+            Err(GitError::Program { .. }) => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Returns the commit that the branch's upstream, or else the branch of `origin/HEAD`, or else the
+    /// history begins with. Nothing on an unborn branch without any of them.
+    pub fn usual_base(&self) -> Result<Option<UsualBase>, GitError> {
+        let head = self.head()?;
+        if let Some(upstream) = head.branch.as_deref().map(|branch| self.upstream_of(branch)).transpose()?
+            && let Some(full) = upstream
+            && let Some(commit) = self.commit_named(&full)?
+        {
+            return Ok(Some(UsualBase { label: short(&full), found: "upstream", commit }));
+        }
+        let mut candidates =
+            vec!["refs/remotes/origin/main".to_owned(), "refs/remotes/origin/master".to_owned()];
+        let symbolic = self.git().args(["symbolic-ref", "--quiet", "refs/remotes/origin/HEAD"]);
+        let has_origin = self.common_dir.join("refs/remotes/origin").exists()
+            || self.common_dir.join("packed-refs").exists()
+            || !self.refs_in_files;
+        if has_origin && let (0, line) = symbolic.run_expecting(&[0, 1, 128])? {
+            candidates.insert(0, String::from_utf8_lossy(&line).trim_end().to_owned());
+        }
+        for full in candidates.iter().filter(|_| has_origin) {
+            if let Some(commit) = self.commit_named(full)? {
+                return Ok(Some(UsualBase { label: short(full), found: "origin", commit }));
+            }
+        }
+        let Some(head) = head.commit else { return Ok(None) };
+        if self.is_shallow() {
+            return Err(GitError::Shallow { what: "the history has no beginning here".to_owned() });
+        }
+        let roots = self.git().args(["rev-list", "--max-parents=0", &head]).line()?;
+        let commit = roots.lines().last().unwrap_or(&head).to_owned();
+        Ok(Some(UsualBase { label: commit.clone(), found: "root", commit }))
+    }
+
+    /// Returns the full name of a branch's upstream.
+    fn upstream_of(&self, branch: &str) -> Result<Option<String>, GitError> {
+        if let Some(repo) = self.in_process()
+            && let Ok(name) = gix::refs::FullName::try_from(branch)
+        {
+            let found = repo.branch_remote_tracking_ref_name(name.as_ref(), gix::remote::Direction::Fetch);
+            match found {
+                Some(Ok(full)) => return Ok(Some(full.as_bstr().to_string())),
+                // It may follow another branch of the same repository.
+                _ => {
+                    let key = format!("branch.{}.merge", name.as_ref().shorten());
+                    if repo.config_snapshot().string(key.as_str()).is_none() {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        let short = branch.strip_prefix("refs/heads/").unwrap_or(branch);
+        let words = ["rev-parse", "--verify", "--quiet", "--symbolic-full-name"];
+        let asked = self.git().args(words).args([format!("{short}@{{upstream}}")]);
+        let (code, line) = asked.run_expecting(&[0, 1, 128])?;
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        Ok((code == 0 && !line.is_empty()).then_some(line))
+    }
+
+    /// Returns the commit that both have in common and that is nearest to them.
+    pub fn merge_base(&self, one: &str, other: &str) -> Result<Option<String>, GitError> {
+        if one == other {
+            return Ok(Some(one.to_owned()));
+        }
+        if !self.is_shallow()
+            && let Some(repo) = self.in_process()
+            && let (Ok(a), Ok(b)) =
+                (gix::ObjectId::from_hex(one.as_bytes()), gix::ObjectId::from_hex(other.as_bytes()))
+            && let Ok(base) = repo.merge_base(a, b)
+        {
+            return Ok(base.map(|base| base.to_string()));
+        }
+        let (code, line) = self.git().args(["merge-base", one, other]).run_expecting(&[0, 1])?;
+        Ok((code == 0).then(|| String::from_utf8_lossy(&line).trim_end().to_owned()))
+    }
+
+    /// Whether history is cut off (`git clone --depth`).
+    pub fn is_shallow(&self) -> bool {
+        self.common_dir.join("shallow").metadata().is_ok_and(|file| file.len() > 0)
+    }
+
+    /// Returns the parents of a commit; an error if history is cut off there.
+    pub fn parents(&self, commit: &str) -> Result<Vec<String>, GitError> {
+        if self.is_shallow() {
+            let boundary = std::fs::read_to_string(self.common_dir.join("shallow")).unwrap_or_default();
+            if boundary.lines().any(|line| line == commit) {
+                return Err(GitError::Shallow { what: format!("commit {commit} has no parent here") });
+            }
+        }
+        if let Some(repo) = self.in_process()
+            && let Ok(id) = gix::ObjectId::from_hex(commit.as_bytes())
+            && let Ok(found) = repo.find_commit(id)
+        {
+            return Ok(found.parent_ids().map(|id| id.to_string()).collect());
+        }
+        let line = self.git().args(["rev-list", "--parents", "--max-count=1", commit]).line()?;
+        Ok(line.split(' ').skip(1).map(str::to_owned).collect())
+    }
+
+    /// Returns the commits that `to` has and `from` has not, oldest first.
+    pub fn commits_between(&self, from: &str, to: &str) -> Result<Vec<CommitInfo>, GitError> {
+        let words = ["rev-list", "--parents", "--topo-order", "--reverse"];
+        let lines = self.git().args(words).args([format!("{from}..{to}")]).line()?;
+        let commit = |line: &str| {
+            let mut ids = line.split(' ').map(str::to_owned);
+            Some(CommitInfo { id: ids.next()?, parents: ids.collect() })
+        };
+        Ok(lines.lines().filter_map(commit).collect())
+    }
+
+    /// Returns the content of a file in a commit; nothing if there is no such file.
+    pub fn file_at(&self, commit: &str, path: &str) -> Result<Option<Vec<u8>>, GitError> {
+        if let Some(repo) = self.in_process()
+            && let Ok(id) = gix::ObjectId::from_hex(commit.as_bytes())
+            && let Ok(tree) = repo.find_commit(id).and_then(|commit| commit.tree())
+        {
+            match tree.lookup_entry_by_path(path) {
+                Ok(None) => return Ok(None),
+                Ok(Some(entry)) if entry.mode().is_blob() => {
+                    if let Ok(blob) = entry.object() {
+                        return Ok(Some(blob.detach().data));
+                    }
+                }
+                Ok(Some(_)) => return Ok(None),
+                Err(_) => {}
+            }
+        }
+        let listed = self.git().args(["ls-tree", "-z", commit, "--", path]).run()?;
+        if listed.is_empty() {
+            return Ok(None);
+        }
+        self.git().args(["cat-file", "blob"]).args([format!("{commit}:{path}")]).run().map(Some)
+    }
+}
+
+/// The name as people type it.
+fn short(full: &str) -> String {
+    let name = full.strip_prefix("refs/remotes/").or_else(|| full.strip_prefix("refs/heads/"));
+    name.unwrap_or(full).to_owned()
+}

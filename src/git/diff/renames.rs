@@ -1,0 +1,86 @@
+//! Renames: git itself says which of the files that went and came are the same.
+
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+
+use gix::bstr::{BString, ByteSlice};
+use gix::objs::tree::EntryKind;
+
+use super::super::tree::Fail;
+use super::super::{GitError, Repo};
+use super::{Now, Pair, Target};
+
+/// How similar files must be, and how many may be compared: git's own defaults, written down so
+/// that nobody's configuration decides.
+pub(super) const RULE: [&str; 2] = ["-M50%", "-l1000"];
+
+/// More bytes of names than this are no command line.
+const MAX_ARGUMENTS: usize = 96 << 10;
+
+/// Joins what went and what came into one where git sees a rename.
+pub(super) fn pair(
+    ours: &Repo,
+    base: Option<&str>,
+    target: Target<'_>,
+    pairs: &mut Vec<Pair>,
+) -> Result<(), Fail> {
+    let Some(base) = base else { return Ok(()) };
+    let counts = |pair: &&Pair| !pair.untracked && pair.excluded.is_none() && pair.unmeasured.is_none();
+    let went =
+        |pair: &&Pair| pair.now == Now::Gone && pair.old.is_some_and(|old| old.kind != EntryKind::Commit);
+    let came = |pair: &&Pair| pair.old.is_none() && pair.now != Now::Gone;
+    if !pairs.iter().any(|it| counts(&it) && went(&it)) || !pairs.iter().any(|it| counts(&it) && came(&it)) {
+        return Ok(());
+    }
+    let candidates: Vec<_> = pairs
+        .iter()
+        .filter(counts)
+        .filter(|pair| went(pair) || came(pair))
+        .map(|pair| pair.path.clone())
+        .collect();
+    let mut renamed = HashMap::new();
+    for (from, to) in ask(ours, base, target, &candidates).map_err(Fail::Error)? {
+        renamed.insert(to, from);
+    }
+    let mut sources = HashMap::new();
+    for from in renamed.values() {
+        if let Some(at) = pairs.iter().position(|pair| pair.path == *from && went(&pair) && counts(&pair)) {
+            sources.insert(from.clone(), pairs.swap_remove(at).old);
+        }
+    }
+    for pair in pairs.iter_mut().filter(|pair| came(&&**pair) && counts(&&**pair)) {
+        if let Some(from) = renamed.remove(&pair.path)
+            && let Some(old) = sources.remove(&from)
+        {
+            pair.old = old;
+            pair.from = Some(from);
+        }
+    }
+    Ok(())
+}
+
+/// Returns the renames among some paths, as git finds them.
+fn ask(
+    ours: &Repo,
+    base: &str,
+    target: Target<'_>,
+    paths: &[BString],
+) -> Result<Vec<(BString, BString)>, GitError> {
+    let mut git = super::by_git::compare(ours, base, target).args(RULE).args(["--name-status", "-z", "--"]);
+    if paths.iter().map(|path| path.len() + 1).sum::<usize>() < MAX_ARGUMENTS {
+        git = git.env("GIT_LITERAL_PATHSPECS", "1");
+        git = git.args(paths.iter().map(|path| std::ffi::OsStr::from_bytes(path)));
+    }
+    let output = git.run()?;
+    let mut fields = output.split(|byte| *byte == 0);
+    let mut renames = Vec::new();
+    while let Some(status) = fields.next().filter(|status| !status.is_empty()) {
+        let Some(path) = fields.next() else { break };
+        if status.starts_with(b"R")
+            && let Some(to) = fields.next()
+        {
+            renames.push((path.as_bstr().to_owned(), to.as_bstr().to_owned()));
+        }
+    }
+    Ok(renames)
+}

@@ -1,0 +1,373 @@
+//! What has changed, against `git diff --numstat` and `git ls-files --others`.
+
+use std::fs;
+
+use proptest::prelude::*;
+
+use super::scene::{Scene, command, try_git_in};
+use crate::git::{DiffRule, Target};
+use crate::guardrail::File;
+
+fn rule(renames: bool) -> DiffRule {
+    DiffRule { renames, lines: true, ..DiffRule::default() }
+}
+
+fn ours(scene: &Scene, target: Target<'_>, renames: bool) -> Vec<File> {
+    let head = scene.git("rev-parse HEAD");
+    scene.repo().diff(Some(&head), target, &rule(renames)).expect("a diff")
+}
+
+/// The rows of `git diff --numstat`, in its own words but for `-`.
+fn numstat(scene: &Scene, words: &str) -> Vec<(String, u64, u64)> {
+    let words = format!("diff {words} --numstat -z");
+    let output = command(&scene.top).args(words.split(' ')).output().expect("git starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("our names are text");
+    let mut fields = text.split('\0');
+    let mut rows = Vec::new();
+    while let Some(field) = fields.next().filter(|field| !field.is_empty()) {
+        let parts: Vec<_> = field.splitn(3, '\t').collect();
+        let path = match parts[2] {
+            "" => fields.nth(1).expect("the new name"),
+            path => path,
+        };
+        rows.push((path.to_owned(), parts[0].parse().unwrap_or(0), parts[1].parse().unwrap_or(0)));
+    }
+    rows.sort();
+    rows.dedup_by(|later, first| later.0 == first.0);
+    rows
+}
+
+fn tracked(files: &[File]) -> Vec<(String, u64, u64)> {
+    let tracked = files.iter().filter(|file| !file.untracked);
+    tracked.map(|file| (file.path.clone(), file.added, file.deleted)).collect()
+}
+
+fn untracked(files: &[File]) -> Vec<(String, u64)> {
+    let untracked = files.iter().filter(|file| file.untracked);
+    untracked.map(|file| (file.path.clone(), file.added)).collect()
+}
+
+#[test]
+fn every_kind_of_change_counts_as_git_counts_it() {
+    let scene = Scene::new();
+    scene.write("text", "one\ntwo\nthree\n");
+    scene.write("moved", "1\n2\n3\n4\n5\n6\n");
+    scene.write("crlf", "a\r\nb\r\n");
+    scene.write("binary", b"\0\x01\x02");
+    scene.write("hidden", "x\ny\n");
+    scene.write(".gitattributes", "hidden -diff\nforced diff\n");
+    scene.write("forced", b"\0\n\0\n");
+    scene.write("gone", "1\n2\n");
+    scene.git("add --all");
+    scene.git("commit --quiet -m two");
+    scene.write("text", "one\n2\nthree\nfour");
+    scene.git("mv moved elsewhere");
+    scene.write("elsewhere", "1\n2\n3\n4\n5\n6\n7\n");
+    scene.write("crlf", "a\r\nb\nc\r\n");
+    scene.write("binary", b"\0\x01\x03");
+    scene.write("hidden", "x\nz\n");
+    scene.write("forced", b"\0\n\0\n\0\n");
+    scene.remove("gone");
+    scene.chmod("run.sh", 0o644);
+    scene.remove("link");
+    scene.link("dir", "link");
+    scene.remove("dir/b.txt");
+    scene.link("nowhere", "dir/b.txt");
+    scene.write("meant", "a\nb");
+    scene.git("add --intent-to-add meant");
+    scene.write("staged", "a\nb\n");
+    scene.git("add staged");
+    let files = ours(&scene, Target::WorkTree, true);
+    assert_eq!(tracked(&files), numstat(&scene, "-M HEAD"));
+    assert_eq!(files.iter().find(|file| file.path == "elsewhere").unwrap().from.as_deref(), Some("moved"));
+    let files = ours(&scene, Target::WorkTree, false);
+    assert_eq!(tracked(&files), numstat(&scene, "--no-renames HEAD"));
+    let files = ours(&scene, Target::Staged, true);
+    assert_eq!(tracked(&files), numstat(&scene, "-M --cached HEAD"));
+    scene.git("add --all");
+    scene.git("commit --quiet -m three");
+    let head = scene.git("rev-parse HEAD");
+    let base = scene.git("rev-parse HEAD~1");
+    let files = scene.repo().diff(Some(&base), Target::Commit(&head), &rule(true)).unwrap();
+    assert_eq!(tracked(&files), numstat(&scene, "-M HEAD~1 HEAD"));
+}
+
+#[test]
+fn untracked_files_count_as_if_they_were_added() {
+    let scene = Scene::new();
+    let top = scene.path("");
+    use std::os::unix::ffi::OsStrExt;
+    let odd = |name: &[u8]| top.join(std::ffi::OsStr::from_bytes(name));
+    scene.write("z", "z\n");
+    scene.write("open", "a\nb");
+    scene.write("nothing", "");
+    scene.write("zero", b"a\n\0\n");
+    scene.write(" lead and tail ", "1\n");
+    scene.write("-dash", "1\n");
+    scene.write("*", "1\n");
+    scene.write("é", "1\n");
+    fs::write(odd(b"new\nline\t\"x"), "1\n").unwrap();
+    fs::write(odd(b"bad\xff"), "1\n").unwrap();
+    scene.write("x.log", "ignored\n");
+    scene.link("nowhere", "dangling");
+    scene.link("/", "root");
+    let found = untracked(&ours(&scene, Target::WorkTree, true));
+    let expected = [
+        (" lead and tail ", 1),
+        ("*", 1),
+        ("-dash", 1),
+        ("bad\\xFF", 1),
+        ("dangling", 1),
+        ("new\nline\t\"x", 1),
+        ("nothing", 0),
+        ("open", 2),
+        ("root", 1),
+        ("z", 1),
+        ("zero", 0),
+        ("é", 1),
+    ];
+    assert_eq!(found, expected.map(|(path, lines)| (path.to_owned(), lines)));
+}
+
+#[test]
+fn what_is_staged_counts_where_the_disk_has_less() {
+    let scene = Scene::new();
+    scene.write("a", "1\n2\n3\n4\n5\n");
+    scene.git("add a");
+    scene.write("a", "a\n");
+    let files = ours(&scene, Target::WorkTree, true);
+    assert_eq!(tracked(&files), [("a".to_owned(), 5, 1)]);
+    // Staged and edited further: once, by what it comes to.
+    scene.write("a", "1\n2\n3\n4\n5\n6\n");
+    assert_eq!(tracked(&ours(&scene, Target::WorkTree, true)), [("a".to_owned(), 6, 1)]);
+}
+
+#[test]
+fn a_path_that_is_deleted_and_untracked_counts_as_both() {
+    let scene = Scene::new();
+    scene.git("rm --cached --quiet dir/b.txt");
+    let files = ours(&scene, Target::WorkTree, true);
+    assert_eq!(tracked(&files), [("dir/b.txt".to_owned(), 0, 1)]);
+    assert_eq!(untracked(&files), [("dir/b.txt".to_owned(), 1)]);
+}
+
+#[test]
+fn a_conflict_counts_by_what_is_on_disk() {
+    let scene = Scene::new();
+    scene.git("checkout --quiet -b other");
+    scene.write("a", "other\n");
+    scene.git("commit --quiet --all -m other");
+    scene.git("checkout --quiet main");
+    scene.write("a", "main\nmore\n");
+    scene.git("commit --quiet --all -m main");
+    assert!(!try_git_in(&scene.top, "merge other").status.success());
+    let files = ours(&scene, Target::WorkTree, true);
+    let lines = fs::read_to_string(scene.path("a")).unwrap().lines().count() as u64;
+    assert_eq!(tracked(&files), [("a".to_owned(), lines - 2, 0)]);
+    assert_eq!(files[0].kind.as_deref(), Some("conflict"));
+}
+
+#[test]
+fn what_cannot_be_read_or_stored_is_named() {
+    let scene = Scene::new();
+    scene.remove("a");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        scene.path("a"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    scene.git("init --quiet empty-repo");
+    let files = ours(&scene, Target::WorkTree, true);
+    let named: Vec<_> =
+        files.iter().filter_map(|file| Some((file.path.as_str(), file.unmeasured.as_deref()?))).collect();
+    let expected = [("a", "a pipe, which git cannot store"), ("empty-repo", "a repository without a commit")];
+    assert_eq!(named, expected);
+}
+
+#[test]
+fn nested_repositories_and_submodules_are_one_line_each() {
+    let scene = Scene::new();
+    let inner = Scene::new();
+    let url = inner.top.to_str().unwrap().to_owned();
+    scene.git(&format!("submodule --quiet add {url} sub"));
+    scene.git("commit --quiet -m sub");
+    scene.git(&format!("clone --quiet {url} nested"));
+    assert_eq!(untracked(&ours(&scene, Target::WorkTree, true)), [("nested".to_owned(), 1)]);
+    scene.write("sub/a", "dirty\n");
+    let files = ours(&scene, Target::WorkTree, true);
+    assert_eq!(tracked(&files), [("sub".to_owned(), 0, 0)]);
+    assert_eq!(tracked(&files), numstat(&scene, "HEAD"));
+    super::scene::git_in(&scene.path("sub"), "commit --quiet --all -m moved");
+    assert_eq!(tracked(&ours(&scene, Target::WorkTree, true)), [("sub".to_owned(), 1, 1)]);
+}
+
+#[test]
+fn a_large_file_is_not_read() {
+    let scene = Scene::new();
+    let file = fs::File::create(scene.path("large")).unwrap();
+    file.set_len(2 << 30).unwrap();
+    let files = ours(&scene, Target::WorkTree, true);
+    let kind = files[0].kind.as_deref().unwrap();
+    assert_eq!(kind, "binary: 2147483648 bytes, too large for git to look at");
+}
+
+#[test]
+fn attributes_of_the_change_itself_hide_nothing() {
+    let scene = Scene::new();
+    scene.write("generated", "1\n");
+    scene.write(".gitattributes", "generated linguist-generated\n");
+    scene.git("add --all");
+    scene.git("commit --quiet -m two");
+    scene.write("generated", "1\n2\n");
+    scene.write("hidden", "1\n2\n");
+    scene.write(".gitattributes", "generated linguist-generated\nhidden -diff linguist-generated\n");
+    let head = scene.git("rev-parse HEAD");
+    let rule = DiffRule {
+        ignore_attributes: vec!["linguist-generated".into()],
+        ignore: vec!["dir/".into(), ":(glob)other/*.txt".into()],
+        ..rule(true)
+    };
+    scene.write("dir/deep/d.txt", "x\n");
+    scene.write("other/e.txt", "x\n");
+    scene.git("add hidden");
+    for committed in [false, true] {
+        let files = match committed {
+            false => scene.repo().diff(Some(&head), Target::WorkTree, &rule).unwrap(),
+            true => {
+                scene.git("add --all");
+                scene.git("commit --quiet -m three");
+                let new = scene.git("rev-parse HEAD");
+                scene.repo().diff(Some(&head), Target::Commit(&new), &rule).unwrap()
+            }
+        };
+        let seen: Vec<_> =
+            files.iter().map(|file| (file.path.as_str(), file.excluded.as_deref(), file.added)).collect();
+        let expected = [
+            (".gitattributes", None, 1),
+            ("dir/deep/d.txt", Some("dir/"), 0),
+            ("generated", Some("linguist-generated"), 0),
+            ("hidden", None, 2),
+            ("other/e.txt", Some(":(glob)other/*.txt"), 0),
+        ];
+        assert_eq!(seen, expected, "committed: {committed}");
+    }
+}
+
+const PATHS: [&str; 8] =
+    ["a", "dir/b.txt", "dir/deep/d.txt", "new", "dir/new", "other/e.txt", "p/q/r", "x.log"];
+
+#[derive(Clone, Debug)]
+enum Edit {
+    /// Lines out of few, so that they repeat.
+    Write(usize, Vec<u8>, bool),
+    Delete(usize),
+    Chmod(usize),
+    Link(usize),
+    Move(usize, usize),
+    Ignore(usize),
+    Binary(usize),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let path = 0..PATHS.len();
+    prop_oneof![
+        6 => (path.clone(), prop::collection::vec(0..6_u8, 0..60), any::<bool>())
+            .prop_map(|(path, lines, open)| Edit::Write(path, lines, open)),
+        2 => path.clone().prop_map(Edit::Delete),
+        1 => path.clone().prop_map(Edit::Chmod),
+        1 => path.clone().prop_map(Edit::Link),
+        3 => (path.clone(), path.clone()).prop_map(|(from, to)| Edit::Move(from, to)),
+        1 => path.clone().prop_map(Edit::Ignore),
+        1 => path.prop_map(Edit::Binary),
+    ]
+}
+
+fn make(scene: &Scene, edit: &Edit) {
+    let place = |path: &str| {
+        let path = scene.path(path);
+        let _ = fs::create_dir_all(path.parent().expect("it is in the work tree"));
+        let _ = fs::remove_file(&path);
+        path
+    };
+    match edit {
+        Edit::Write(path, lines, open) => {
+            let mut text: String = lines.iter().map(|line| format!("line {line}\n")).collect();
+            if *open {
+                text.push_str("open");
+            }
+            let _ = fs::write(place(PATHS[*path]), text);
+        }
+        Edit::Delete(path) => drop(fs::remove_file(scene.path(PATHS[*path]))),
+        Edit::Chmod(path) => {
+            use std::os::unix::fs::PermissionsExt;
+            let path = scene.path(PATHS[*path]);
+            if path.is_file() && !path.is_symlink() {
+                let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o755));
+            }
+        }
+        Edit::Link(path) => drop(std::os::unix::fs::symlink("dir", place(PATHS[*path]))),
+        Edit::Move(from, to) if from != to && scene.path(PATHS[*from]).exists() => {
+            let to = place(PATHS[*to]);
+            let _ = fs::rename(scene.path(PATHS[*from]), to);
+        }
+        Edit::Move(..) => {}
+        Edit::Ignore(path) => scene.write(".gitignore", format!("*.log\n/{}\n", PATHS[*path])),
+        Edit::Binary(path) => drop(fs::write(place(PATHS[*path]), b"\0\n\n")),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn random_changes_count_as_git_counts_them(
+        first in prop::collection::vec(edit(), 1..12),
+        then in prop::collection::vec(edit(), 1..12),
+        stage in any::<bool>(),
+    ) {
+        let scene = Scene::new();
+        first.iter().for_each(|edit| make(&scene, edit));
+        scene.git("add --all");
+        scene.git("commit --quiet --allow-empty -m first");
+        then.iter().for_each(|edit| make(&scene, edit));
+        if stage {
+            scene.git("add --all");
+        }
+        let files = ours(&scene, Target::WorkTree, true);
+        prop_assert_eq!(tracked(&files), numstat(&scene, "-M HEAD"));
+        let listed = scene.git("ls-files --others --exclude-standard");
+        let names: Vec<_> = untracked(&files).into_iter().map(|file| file.0).collect();
+        prop_assert_eq!(names, listed.lines().map(str::to_owned).collect::<Vec<_>>());
+        // The other way to the same answer.
+        let head = scene.git("rev-parse HEAD");
+        let repo = scene.repo();
+        let mut by_git = super::super::diff::by_git_for_tests(&repo, &head, &rule(true));
+        by_git.sort_by(|a, b| (&a.path, a.untracked).cmp(&(&b.path, b.untracked)));
+        let lines = |files: &[File]| -> Vec<_> {
+            files.iter().map(|it| (it.path.clone(), it.added, it.deleted, it.untracked)).collect()
+        };
+        prop_assert_eq!(lines(&files), lines(&by_git));
+        scene.git("add --all");
+        scene.git("commit --quiet --allow-empty -m then");
+        let new = scene.git("rev-parse HEAD");
+        let files = repo.diff(Some(&head), Target::Commit(&new), &rule(true)).unwrap();
+        prop_assert_eq!(tracked(&files), numstat(&scene, &format!("-M {head} {new}")));
+    }
+
+    #[test]
+    fn texts_differ_by_as_many_lines_as_git_says(
+        old in prop::collection::vec(0..12_u8, 0..200), new in prop::collection::vec(0..12_u8, 0..200),
+    ) {
+        let scene = Scene::new();
+        let text = |lines: &[u8]| -> String { lines.iter().map(|line| format!("{line}\n")).collect() };
+        scene.write("t", text(&old));
+        scene.git("add t");
+        scene.git("commit --quiet -m t");
+        scene.write("t", text(&new));
+        prop_assert_eq!(tracked(&ours(&scene, Target::WorkTree, true)), numstat(&scene, "HEAD"));
+    }
+}

@@ -1,0 +1,63 @@
+//! `guard`: judges a change, and hands what it says to the run that it is a stage of.
+
+pub mod base;
+pub mod diff_budget;
+pub mod settings;
+pub mod spec;
+
+use anyhow::{Context as _, Result};
+
+use super::host::Masking;
+use super::{Context, Refusal};
+use crate::guardrail::Verdict;
+use crate::store::verdicts;
+
+pub use settings::ConfigFrom;
+
+/// What every guardrail can be told.
+#[derive(Clone, Debug, Default)]
+pub struct GuardOptions {
+    /// What the change is compared with.
+    pub base: Option<String>,
+    /// Whether a verdict against the change is only reported.
+    pub dry_run: bool,
+    /// Whose configuration decides.
+    pub config: ConfigFrom,
+}
+
+/// Runs every guardrail that the configuration requires.
+pub fn all(ctx: &Context, options: &GuardOptions) -> Result<Vec<Verdict>> {
+    let required = settings::required(ctx, options)?;
+    let mut verdicts = Vec::new();
+    if required.diff_budget {
+        let budget = diff_budget::BudgetOptions { common: options.clone(), ..Default::default() };
+        verdicts.extend(diff_budget::judge(ctx, &budget)?);
+    }
+    if required.spec {
+        verdicts.extend(spec::judge(ctx, options)?);
+    }
+    if verdicts.is_empty() {
+        let hint = "name one: `git orchestrate guard diff-budget`; \
+                    or require it: `\"guardrails\": {\"diffBudget\": {}}`";
+        let message = "the configuration requires no guardrail, so nothing was judged";
+        return Err(Refusal::usage(message).hint(hint).into());
+    }
+    Ok(verdicts)
+}
+
+/// Hands verdicts to the run that this process is a stage of, if it is one.
+pub fn hand_over(ctx: &Context, verdicts: &[Verdict]) -> Result<()> {
+    let Some(folder) = ctx.env.path(verdicts::FOLDER) else { return Ok(()) };
+    // A stage may judge another repository, such as one that a test made: no matter of this run.
+    let same = |root: std::path::PathBuf| root.canonicalize().ok() == ctx.layout.root.canonicalize().ok();
+    if !ctx.env.path("CODEX_ORCHESTRATOR_REPO_ROOT").is_some_and(same) {
+        return Ok(());
+    }
+    let masking = Masking::new(&ctx.env, None);
+    for verdict in verdicts {
+        let mut verdict = verdict.clone();
+        verdict.map_texts(&|text| masking.masked(text));
+        verdicts::leave(&folder, &verdict).context("the verdict cannot be handed to the run")?;
+    }
+    Ok(())
+}

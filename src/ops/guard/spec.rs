@@ -1,0 +1,134 @@
+//! `guard spec`: whether specs keep up with the code; and the stamp of somebody who has read one.
+
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::super::{Context, Refusal};
+use super::settings::{self, ConfigFrom};
+use super::{GuardOptions, base};
+use crate::git::{DiffRule, Target};
+use crate::guardrail::spec::{self, CODE, MAX_AGE_DAYS, Places, SPECS, SpecFile};
+use crate::guardrail::{Limit, Origin, Verdict};
+use crate::pipeline::guardrails::Spec;
+use crate::sys::fs::{self, Durability};
+
+/// How the guardrail calls itself in errors.
+const NAME: &str = "Spec guard";
+
+/// A larger file is no spec.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// What a file in the root says about where more code is.
+const DETECTED: [(&str, &str); 3] =
+    [("Cargo.toml", "crates/"), ("go.mod", "*.go"), ("package.json", "packages/")];
+
+/// Judges the work tree.
+pub fn judge(ctx: &Context, options: &GuardOptions) -> Result<Vec<Verdict>> {
+    let base = base::find(ctx, NAME, options.base.as_deref(), &["BASE_SHA"])?;
+    let settings = settings::read(ctx, base.start.as_deref(), options.config)?;
+    let configured = settings.guardrails.spec.unwrap_or_default();
+    let places = places(ctx, &configured);
+    let (value, origin) = match configured.max_age_days {
+        Some(value) => (value, settings.origin),
+        None => (MAX_AGE_DAYS, Origin::Default),
+    };
+    let max_age = Limit { name: "days".to_owned(), value, origin };
+    let changed = ctx.repo.diff(base.start.as_deref(), Target::WorkTree, &DiffRule::default())?;
+    let specs = specs(ctx, &places);
+    let judged = base.judged("work-tree");
+    let mut verdict = spec::judge(judged, &changed, &specs, &places, max_age, today(ctx)?);
+    verdict.notes.extend(settings.note);
+    verdict.decide(None, options.dry_run);
+    Ok(vec![verdict])
+}
+
+/// Returns where code and specs are: as configured, else as usual and as the project looks.
+fn places(ctx: &Context, configured: &Spec) -> Places {
+    let root = ctx.repo.work_tree();
+    let code = configured.code.clone().unwrap_or_else(|| {
+        let detected = DETECTED.iter().filter(|(file, _)| root.join(file).is_file());
+        CODE.iter().copied().chain(detected.map(|(_, place)| *place)).map(str::to_owned).collect()
+    });
+    let specs = configured.specs.clone();
+    let specs = specs.unwrap_or_else(|| SPECS.iter().map(|folder| (*folder).to_owned()).collect());
+    Places { code, specs }
+}
+
+/// Reads the specs that are directly in their folders.
+fn specs(ctx: &Context, places: &Places) -> Vec<SpecFile> {
+    let mut specs = Vec::new();
+    for folder in places.specs.iter().map(|folder| folder.trim_end_matches('/')) {
+        let entries = match std::fs::read_dir(ctx.repo.work_tree().join(folder)) {
+            Ok(entries) => entries,
+            Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                continue;
+            }
+            Err(err) => {
+                specs.push(SpecFile { path: format!("{folder}/"), text: Err(err.to_string()) });
+                continue;
+            }
+        };
+        for entry in entries.filter_map(Result::ok) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            if is_file && name.ends_with(".md") && !name.eq_ignore_ascii_case("readme.md") {
+                let text = fs::read_regular(&entry.path(), MAX_BYTES)
+                    .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+                    .map_err(|err| err.source.to_string());
+                specs.push(SpecFile { path: format!("{folder}/{name}"), text });
+            }
+        }
+    }
+    specs
+}
+
+fn today(ctx: &Context) -> Result<jiff::civil::Date> {
+    let now = ctx.clock.now().to_string();
+    Ok(now.get(..10).unwrap_or_default().parse()?)
+}
+
+/// A spec that somebody has read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Relative to the top of the work tree.
+    pub path: String,
+    pub last_review: String,
+    /// The commit that it was read against, in hex; nothing on an unborn branch.
+    pub reviewed_commit: Option<String>,
+}
+
+/// Notes in a spec that it was read today, against the present commit.
+pub fn accept(ctx: &Context, path: &Path) -> Result<Accepted> {
+    let shown = path.display().to_string();
+    let no_spec = |why: &str, hint: String| Refusal::usage(format!("`{shown}` {why}")).hint(hint);
+    let asked = ctx.env.cwd().join(path);
+    let is_file = asked.symlink_metadata().is_ok_and(|found| found.is_file());
+    let folder = asked.parent().and_then(|folder| folder.canonicalize().ok());
+    let (true, Some(name), Some(folder)) = (is_file, asked.file_name(), folder) else {
+        return Err(no_spec("is no regular file", "name the file of a spec".to_owned()).into());
+    };
+    let disk = folder.join(name);
+    let name = name.to_string_lossy();
+    let configured = settings::read(ctx, None, ConfigFrom::WorkTree)?.guardrails.spec.unwrap_or_default();
+    let places = places(ctx, &configured);
+    let homes = || places.specs.iter().map(|home| home.trim_end_matches('/'));
+    let is_home = |home: &&str| ctx.repo.work_tree().join(home).canonicalize().is_ok_and(|it| it == folder);
+    let Some(home) = homes().find(is_home).filter(|_| name.ends_with(".md")) else {
+        let homes: Vec<_> = homes().map(|home| format!("`{home}`")).collect();
+        let hint = format!("specs are `*.md` files directly in {}", homes.join(" or "));
+        return Err(no_spec("is no spec", hint).into());
+    };
+    let text = String::from_utf8(fs::read_regular(&disk, MAX_BYTES)?)
+        .map_err(|_| no_spec("is no UTF-8 text", "save it as UTF-8, then accept it again".to_owned()))?;
+    let day = today(ctx)?;
+    let commit = ctx.repo.head()?.commit;
+    let new = spec::stamped(&text, day, commit.as_deref());
+    if new != text {
+        let mode = disk.metadata().ok().map(|found| found.permissions().mode() & 0o7777);
+        fs::replace(&disk, Durability::Power, mode, |file| file.write_all(new.as_bytes()))?;
+    }
+    Ok(Accepted { path: format!("{home}/{name}"), last_review: day.to_string(), reviewed_commit: commit })
+}

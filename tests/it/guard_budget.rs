@@ -1,0 +1,436 @@
+//! `guard diff-budget` as its users see it.
+
+use serde_json::{Value, json};
+
+use crate::fixture::{Fixture, Seen};
+
+const REASON: &str = "DIFF_BUDGET_OVERRIDE_REASON";
+
+/// A repository with a remote whose branch `main` is where this one began.
+fn with_origin() -> Fixture {
+    let repo = Fixture::new("passing");
+    let remote = repo.beside("origin.git");
+    repo.git(&["clone", "--quiet", "--bare", ".", remote.to_str().unwrap()]);
+    repo.git(&["remote", "add", "origin", remote.to_str().unwrap()]);
+    repo.git(&["fetch", "--quiet", "origin"]);
+    repo
+}
+
+fn commit(repo: &Fixture, name: &str, lines: usize) -> String {
+    repo.write(name, &"line\n".repeat(lines));
+    repo.git(&["add", "--all"]);
+    repo.git(&["commit", "--quiet", "--message", name]);
+    repo.git(&["rev-parse", "HEAD"])
+}
+
+fn budget(repo: &Fixture, words: &str) -> Seen {
+    repo.orchestrate(&format!("guard diff-budget {words}"))
+}
+
+fn with(repo: &Fixture, variables: &[(&str, &str)], words: &str) -> Seen {
+    let words = format!("guard diff-budget {words}");
+    repo.see(repo.program().envs(variables.iter().copied()).args(words.split_whitespace()))
+}
+
+fn verdict(seen: &Seen) -> Value {
+    seen.json()["guardrails"][0].clone()
+}
+
+#[test]
+fn a_change_within_the_limits_passes() {
+    let repo = with_origin();
+    repo.write("new", "a\nb");
+    let seen = budget(&repo, "");
+    assert_eq!(seen.code, 0);
+    let first = seen.stdout.lines().next().unwrap();
+    assert_eq!(first, "✔ Diff budget: OK (base=origin/main, files=1/25, lines=2/800, +2/-0)");
+}
+
+#[test]
+fn a_change_beyond_the_limits_fails_and_says_why() {
+    let repo = with_origin();
+    repo.write("dist/x", &"x\n".repeat(2000));
+    repo.write("x/dist/f", "1\n");
+    repo.write("yarn.lock", &"1\n".repeat(5));
+    repo.write("odd\u{1b}[31m", "1\n");
+    let seen = budget(&repo, "--max-files 2 --max-lines=6 --base HEAD").stdout;
+    let base = repo.git(&["rev-parse", "--short=12", "HEAD"]);
+    assert_seen!(seen.replace(&base, "[BASE]"), @"
+    ✖ Diff budget exceeded (base=HEAD)
+     - changed files 3 > 2
+     - total lines changed 7 > 6
+    Largest changes (3 files):
+     - yarn.lock: 5 (+5/-0, untracked)
+     - odd^[[31m: 1 (+1/-0, untracked)
+     - x/dist/f: 1 (+1/-0, untracked)
+    Excluded (1):
+     - dist/x (dist/)
+    Limits: 2 files (--max-files), 6 lines (--max-lines)
+    Compared with: [BASE] (--base)
+    To let it pass all the same, set DIFF_BUDGET_OVERRIDE_REASON to the reason.
+    ");
+    assert_eq!(budget(&repo, "--max-files 2").code, 1);
+}
+
+#[test]
+fn a_reason_lets_it_pass_also_a_dry_run_and_what_could_not_be_measured() {
+    let repo = with_origin();
+    repo.git(&["init", "--quiet", "inner"]);
+    assert_eq!(budget(&repo, "").code, 1);
+    assert!(budget(&repo, "").stdout.contains("- untracked files could not be measured: 1"));
+    for words in ["", "--dry-run", "--max-files 0"] {
+        let seen = with(&repo, &[(REASON, "  it is \n")], words);
+        assert_eq!(seen.code, 0, "{seen}");
+        assert!(seen.stdout.contains("override accepted via DIFF_BUDGET_OVERRIDE_REASON: it is\n"), "{seen}");
+        assert!(!seen.stdout.contains("Dry run"), "{seen}");
+    }
+    assert_eq!(with(&repo, &[(REASON, " ")], "").code, 1);
+    let seen = budget(&repo, "--dry-run");
+    assert_eq!(seen.code, 0);
+    assert!(seen.stdout.contains("Dry run: exits successfully"), "{seen}");
+    std::fs::remove_dir_all(repo.path("inner")).unwrap();
+    assert!(!with(&repo, &[(REASON, "why")], "").stdout.contains("override"), "not when it passes anyway");
+    let seen = with(&repo, &[(REASON, "why")], "--commit HEAD --max-files 0 --format json");
+    assert_eq!(seen.code, 0);
+    assert_eq!(verdict(&seen)["override"], json!({"variable": REASON, "reason": "why"}));
+}
+
+#[test]
+fn limits_come_from_flags_then_variables_then_defaults() {
+    let repo = with_origin();
+    repo.write("new", "1\n2\n3\n");
+    let (files, lines) = ("DIFF_BUDGET_MAX_FILES", "DIFF_BUDGET_MAX_LINES");
+    for (variables, words, code) in [
+        (vec![], "", 0),
+        (vec![(files, "0")], "", 1),
+        (vec![(files, "0")], "--max-files 1", 0),
+        (vec![(lines, " 0x2 ")], "", 1),
+        (vec![(lines, "1e2")], "", 0),
+        (vec![(lines, "")], "", 0),
+        (vec![(lines, "1O")], "", 2),
+        (vec![(files, "-1")], "", 2),
+        (vec![], "--max-lines 3", 0),
+        (vec![], "--max-lines=2", 1),
+        (vec![], "--max-lines=", 2),
+        (vec![], "--max-lines ten", 2),
+        (vec![], "--max-lines", 2),
+        (vec![], "--base --max-lines 1", 2),
+        (vec![], "--surprise", 2),
+        (vec![], "word", 2),
+        (vec![], "--help", 0),
+    ] {
+        let seen = with(&repo, &variables, words);
+        assert_eq!(seen.code, code, "{variables:?} {words}: {seen}");
+    }
+}
+
+#[test]
+fn a_base_that_was_named_is_the_base_or_an_error() {
+    let repo = with_origin();
+    let first = repo.git(&["rev-parse", "HEAD"]);
+    commit(&repo, "two", 2);
+    commit(&repo, "three", 3);
+    let label = |seen: &Seen| verdict(seen)["judged"]["label"].as_str().unwrap_or_default().to_owned();
+    for (variables, words, expected) in [
+        (vec![("BASE_SHA", "HEAD~1")], "", "base=HEAD~1"),
+        (vec![("DIFF_BUDGET_BASE", "HEAD~1")], "", "base=HEAD~1"),
+        (vec![("BASE_SHA", "HEAD"), ("DIFF_BUDGET_BASE", "HEAD~1")], "", "base=HEAD"),
+        (vec![("BASE_SHA", ""), ("DIFF_BUDGET_BASE", "HEAD~1")], "", "base=HEAD~1"),
+        (vec![("BASE_SHA", "typo")], "--base HEAD", "base=HEAD"),
+        (vec![], "", "base=origin/main"),
+        (vec![], &format!("--base {first}"), &format!("base={first}")),
+    ] {
+        let seen = with(&repo, &variables, &format!("{words} --format json"));
+        assert_eq!(label(&seen), expected, "{variables:?} {words}");
+    }
+    for (variables, words, named) in [
+        (vec![], "--base typo", "`typo` of --base"),
+        (vec![("BASE_SHA", "typo")], "", "`typo` of BASE_SHA"),
+        (vec![("DIFF_BUDGET_BASE", "typo")], "", "`typo` of DIFF_BUDGET_BASE"),
+        (vec![], "--commit typo", "Invalid commit ref `typo`"),
+        (vec![], "--commit HEAD:two", "Invalid commit ref `HEAD:two`"),
+        (vec![], "--commit HEAD^{tree}", "Invalid commit ref `HEAD^{tree}`"),
+    ] {
+        let seen = with(&repo, &variables, words);
+        assert_eq!(seen.code, 1, "{seen}");
+        assert!(seen.stderr.contains("Diff budget failed:") && seen.stderr.contains(named), "{seen}");
+        assert!(seen.stderr.contains("hint: "), "{seen}");
+    }
+    // A branch that is called like a file.
+    repo.git(&["branch", "two", "HEAD~1"]);
+    assert_eq!(verdict(&budget(&repo, "--base two --format json"))["counts"]["lines"], 3);
+}
+
+#[test]
+fn the_base_is_found_in_a_fork_a_worktree_and_on_a_detached_head() {
+    let repo = with_origin();
+    let found = |dir: &std::path::Path| {
+        let seen = repo.orchestrate_in(dir, "guard diff-budget --format json");
+        let judged = verdict(&seen)["judged"].clone();
+        (judged["base"].as_str().unwrap().to_owned(), judged["base_from"].as_str().unwrap().to_owned())
+    };
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    assert_eq!(found(repo.root()), pair("origin/main", "origin"));
+    // A fork: the branch follows another remote.
+    let remote = repo.beside("origin.git");
+    repo.git(&["remote", "add", "upstream", remote.to_str().unwrap()]);
+    repo.git(&["fetch", "--quiet", "upstream"]);
+    repo.git(&["branch", "--quiet", "--set-upstream-to", "upstream/main"]);
+    assert_eq!(found(repo.root()), pair("upstream/main", "upstream"));
+    // A branch of this repository can be followed too.
+    repo.git(&["checkout", "--quiet", "--track", "-b", "topic", "main"]);
+    assert_eq!(found(repo.root()), pair("main", "upstream"));
+    let linked = repo.beside("linked");
+    repo.git(&["worktree", "add", "--quiet", "-b", "other", linked.to_str().unwrap()]);
+    assert_eq!(found(&linked), pair("origin/main", "origin"));
+    repo.git(&["checkout", "--quiet", "--detach"]);
+    assert_eq!(found(repo.root()), pair("origin/main", "origin"));
+    // The branch of `origin/HEAD`, whatever it is called.
+    repo.git(&["update-ref", "refs/remotes/origin/trunk", "HEAD"]);
+    repo.git(&["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/trunk"]);
+    assert_eq!(found(repo.root()), pair("origin/trunk", "origin"));
+}
+
+#[test]
+fn without_a_remote_it_is_the_root_commit() {
+    let repo = Fixture::new("passing");
+    let root = repo.git(&["rev-list", "--max-parents=0", "HEAD"]);
+    commit(&repo, "two", 2);
+    let seen = budget(&repo, "");
+    assert!(seen.stdout.contains(&format!("base={root}")), "{seen}");
+}
+
+#[test]
+fn before_the_first_commit_everything_counts() {
+    let repo = Fixture::new("passing");
+    repo.git(&["checkout", "--quiet", "--orphan", "new"]);
+    let seen = budget(&repo, "--format json");
+    assert_eq!(seen.code, 0, "{seen}");
+    let files = repo.git(&["ls-files"]).lines().count();
+    assert_eq!(verdict(&seen)["counts"]["files"], files);
+}
+
+#[test]
+fn others_are_not_charged_for_what_went_on_in_the_base() {
+    let repo = with_origin();
+    repo.git(&["checkout", "--quiet", "-b", "topic"]);
+    commit(&repo, "mine", 1);
+    repo.git(&["checkout", "--quiet", "main"]);
+    commit(&repo, "theirs", 900);
+    repo.git(&["push", "--quiet", "origin", "main"]);
+    repo.git(&["checkout", "--quiet", "topic"]);
+    let seen = budget(&repo, "--base origin/main --format json");
+    assert_eq!(verdict(&seen)["counts"]["lines"], 1, "{seen}");
+    repo.git(&["rebase", "--quiet", "main"]);
+    assert_eq!(verdict(&budget(&repo, "--base origin/main --format json"))["counts"]["lines"], 1);
+}
+
+#[test]
+fn a_commit_is_judged_alone() {
+    let repo = with_origin();
+    commit(&repo, "two", 2);
+    repo.git(&["tag", "--annotate", "v1", "--message", "one\ntwo"]);
+    repo.write("untracked", &"x\n".repeat(2000));
+    for revision in ["HEAD", "v1"] {
+        let seen = budget(&repo, &format!("--commit={revision} --base typo"));
+        assert_eq!(seen.code, 0, "{seen}");
+        let said = format!("(commit={revision}, files=1/25, lines=2/800, +2/-0)");
+        assert!(seen.stdout.contains(&said), "{seen}");
+    }
+    // The root, against nothing.
+    let root = repo.git(&["rev-list", "--max-parents=0", "HEAD"]);
+    let lines = verdict(&budget(&repo, &format!("--commit {root} --format json")))["counts"]["lines"].clone();
+    assert!(lines.as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_merge_costs_what_it_brings_and_a_range_charges_each_commit_once() {
+    let repo = with_origin();
+    repo.git(&["checkout", "--quiet", "-b", "topic"]);
+    commit(&repo, "mine", 30);
+    repo.git(&["checkout", "--quiet", "main"]);
+    commit(&repo, "theirs", 2000);
+    repo.git(&["checkout", "--quiet", "topic"]);
+    repo.git(&["merge", "--quiet", "--no-edit", "main"]);
+    assert_eq!(verdict(&budget(&repo, "--commit HEAD --format json"))["counts"]["lines"], 2000);
+    let seen = budget(&repo, "--range main..topic --format json");
+    assert_eq!(seen.code, 0, "{seen}");
+    let verdicts = seen.json()["guardrails"].clone();
+    let lines: Vec<_> =
+        verdicts.as_array().unwrap().iter().map(|it| it["counts"]["lines"].as_u64().unwrap()).collect();
+    assert_eq!(lines, [30, 0, 30], "the commit, the merge and the whole");
+    for bad in ["topic", "..topic", "main...topic"] {
+        assert_eq!(budget(&repo, &format!("--range {bad}")).code, 2, "{bad}");
+    }
+    assert_eq!(budget(&repo, "--range typo..topic").code, 1);
+}
+
+#[test]
+fn each_commit_of_a_range_has_to_be_small_and_so_has_the_whole() {
+    let repo = with_origin();
+    commit(&repo, "a", 30);
+    commit(&repo, "b", 40);
+    for (limit, stopped) in [(70, vec![]), (60, vec!["range"]), (35, vec!["commit", "range"])] {
+        let seen = budget(&repo, &format!("--range origin/main.. --max-lines {limit} --format json"));
+        let verdicts = seen.json()["guardrails"].clone();
+        let failed: Vec<_> = verdicts
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|verdict| verdict["outcome"] == "failed")
+            .map(|verdict| verdict["judged"]["what"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(failed, stopped);
+        assert_eq!(seen.code, i32::from(!stopped.is_empty()));
+    }
+}
+
+#[test]
+fn what_is_staged_is_judged_as_the_next_commit() {
+    let repo = with_origin();
+    commit(&repo, "before", 50);
+    repo.write("staged", "1\n2\n");
+    repo.git(&["add", "staged"]);
+    repo.write("staged", "1\n");
+    repo.write("not", "1\n");
+    let counts = verdict(&budget(&repo, "--staged --format json"))["counts"].clone();
+    assert_eq!((&counts["files"], &counts["lines"]), (&json!(1), &json!(2)));
+}
+
+#[test]
+fn from_a_subfolder_all_is_judged() {
+    let repo = with_origin();
+    repo.write("s/in", "1\n");
+    repo.write("top", "1\n");
+    let seen = repo.orchestrate_in(&repo.path("s"), "guard diff-budget --base HEAD");
+    assert!(seen.stdout.contains("files=2/25"), "{seen}");
+}
+
+#[test]
+fn a_change_cannot_raise_its_own_limit() {
+    let config = |max: u64| {
+        let budget = json!({"maxFiles": max, "ignore": ["skip/"]});
+        json!({"pipelines": [], "guardrails": {"diffBudget": budget}}).to_string()
+    };
+    let repo = with_origin();
+    repo.write("codex.orchestrator.json", &config(1));
+    repo.git(&["commit", "--quiet", "--all", "--message", "limits"]);
+    let base = repo.git(&["rev-parse", "HEAD"]);
+    repo.git(&["push", "--quiet", "origin", "main"]);
+    repo.write("codex.orchestrator.json", &config(9));
+    repo.write("new", "1\n");
+    repo.write("skip/new", "1\n");
+    let seen = budget(&repo, "--format json");
+    assert_eq!(seen.code, 1);
+    let origin = json!({"kind": "configuration", "commit": base});
+    assert_eq!(verdict(&seen)["limits"][0], json!({"name": "files", "value": 1, "origin": origin}));
+    assert_eq!(verdict(&seen)["counts"]["excluded"], 1);
+    assert_eq!(repo.orchestrate("guard").code, 1, "the base requires it");
+    let seen = budget(&repo, "--config working-tree");
+    assert_eq!(seen.code, 0);
+    assert!(seen.stdout.contains("9 files (codex.orchestrator.json of the work tree)"), "{seen}");
+    assert!(seen.stdout.contains("for trying out"), "{seen}");
+    // A flag of the caller still says more.
+    assert_eq!(budget(&repo, "--max-files 9").code, 0);
+}
+
+#[test]
+fn a_shallow_clone_says_what_it_cannot_know() {
+    let origin = with_origin();
+    commit(&origin, "two", 2);
+    commit(&origin, "three", 3);
+    let url = format!("file://{}", origin.root().display());
+    let shallow = origin.beside("shallow");
+    origin.git(&["clone", "--quiet", "--depth", "1", &url, shallow.to_str().unwrap()]);
+    let judge = |words: &str| origin.orchestrate_in(&shallow, &format!("guard diff-budget {words}"));
+    // The upstream is there, and nothing has changed since.
+    assert_eq!(judge("").code, 0);
+    for words in ["--commit HEAD", "--range HEAD..HEAD --commit HEAD"] {
+        assert_ne!(judge(words).code, 0, "{words}");
+    }
+    assert!(judge("--commit HEAD").stderr.contains("history is cut off"), "{}", judge("--commit HEAD"));
+    let git = |args: &[&str]| {
+        let done = origin.command("git").current_dir(&shallow).args(args).output().unwrap();
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    git(&["checkout", "--quiet", "--detach"]);
+    git(&["remote", "remove", "origin"]);
+    let seen = judge("");
+    assert_eq!(seen.code, 1);
+    assert!(seen.stderr.contains("history is cut off") && seen.stderr.contains("--base REV"), "{seen}");
+}
+
+#[test]
+fn missing_objects_are_named_and_not_downloaded() {
+    let origin = with_origin();
+    commit(&origin, "two", 2);
+    origin.write("two", "changed\n");
+    origin.git(&["commit", "--quiet", "--all", "--message", "three"]);
+    origin.git(&["config", "uploadpack.allowFilter", "true"]);
+    let url = format!("file://{}", origin.root().display());
+    let partial = origin.beside("partial");
+    origin.git(&["clone", "--quiet", "--filter=blob:none", &url, partial.to_str().unwrap()]);
+    let seen = origin.orchestrate_in(&partial, "guard diff-budget --base HEAD~1");
+    assert_ne!(seen.code, 0, "{seen}");
+    assert!(seen.stderr.contains("partial clone"), "{seen}");
+}
+
+#[test]
+fn sarif_has_the_findings() {
+    let repo = with_origin();
+    repo.write("new", "1\n");
+    let seen = budget(&repo, "--max-files 0 --format sarif");
+    assert_eq!(seen.code, 1);
+    let document = seen.json();
+    assert_eq!(document["version"], "2.1.0");
+    let result = &document["runs"][0]["results"][0];
+    assert_eq!((&result["ruleId"], &result["level"]), (&json!("too-many-files"), &json!("error")));
+    let none = budget(&repo, "--format sarif").json();
+    assert_eq!(none["runs"][0]["results"], json!([]));
+}
+
+#[test]
+fn nothing_required_is_nothing_judged_and_says_so() {
+    let repo = with_origin();
+    let seen = repo.orchestrate("guard");
+    assert_eq!(seen.code, 2);
+    assert!(seen.stderr.contains("nothing was judged"), "{seen}");
+}
+
+/// Runs the step of the workflow that looks for a reason, with the text of a request.
+fn override_step(repo: &Fixture, body: &str) -> (i32, String) {
+    let workflow = include_str!("../../templates/ci/diff-budget.yml");
+    let step = workflow.split_once("- name: Override").expect("the step").1;
+    let script =
+        step.split_once("run: |\n").expect("its script").1.split_once("\n\n      - name:").expect("more").0;
+    let script: Vec<_> = script.lines().map(|line| line.trim_start_matches("          ")).collect();
+    let (variables, summary) = (repo.beside("env"), repo.beside("summary"));
+    std::fs::write(&variables, "").unwrap();
+    let seen = repo.see(
+        repo.command("bash")
+            .args(["-e", "-c", &script.join("\n")])
+            .env("BODY", body)
+            .env("GITHUB_ENV", &variables)
+            .env("GITHUB_STEP_SUMMARY", &summary),
+    );
+    let text = std::fs::read_to_string(&variables).unwrap();
+    (seen.code, text.lines().nth(1).unwrap_or_default().to_owned())
+}
+
+#[test]
+fn the_workflow_wants_a_reason_with_its_label() {
+    let repo = Fixture::new("passing");
+    for (body, reason) in [
+        ("What it does.\r\n\r\n  Diff budget override: generated code \r\nmore", Some("generated code")),
+        ("Diff budget override: one\nDiff budget override: two", Some("one")),
+        ("Diff budget override: $(touch x) `y` \"z\"", Some("$(touch x) `y` \"z\"")),
+        ("Diff budget override:   \nDiff budget override: late", None),
+        ("diff budget override: small letters", None),
+        ("see Diff budget override: not at the beginning", None),
+        ("", None),
+    ] {
+        let (code, found) = override_step(&repo, body);
+        assert_eq!(code, i32::from(reason.is_none()), "{body:?}");
+        assert_eq!(found, reason.unwrap_or_default(), "{body:?}");
+    }
+}

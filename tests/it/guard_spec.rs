@@ -1,0 +1,145 @@
+//! `guard spec` as its users see it.
+
+use serde_json::json;
+
+use crate::fixture::{Fixture, Seen};
+
+fn guard(repo: &Fixture, words: &str) -> Seen {
+    repo.orchestrate(&format!("guard spec {words}"))
+}
+
+fn rules(seen: &Seen) -> Vec<String> {
+    let findings = seen.json()["guardrails"][0]["findings"].clone();
+    findings.as_array().unwrap().iter().map(|it| it["rule"].as_str().unwrap().to_owned()).collect()
+}
+
+fn commit(repo: &Fixture) {
+    repo.git(&["add", "--all"]);
+    repo.git(&["commit", "--quiet", "--message", "more"]);
+}
+
+#[test]
+fn code_without_a_spec_is_found_in_every_state_it_can_be_in() {
+    let repo = Fixture::new("passing");
+    assert_eq!(guard(&repo, "").code, 0);
+    repo.write("src/é.ts", "1\n");
+    let check = |state: &str| {
+        let seen = guard(&repo, "");
+        assert_eq!(seen.code, 1, "{state}: {seen}");
+        assert!(seen.stdout.contains("Spec guard: issues detected"), "{state}: {seen}");
+        assert!(
+            seen.stdout.contains("`src/é.ts`") && seen.stdout.contains("no spec updated"),
+            "{state}: {seen}"
+        );
+        assert!(seen.stdout.contains("tasks/specs") && seen.stdout.contains("tasks/index.json"), "{state}");
+    };
+    check("untracked");
+    repo.git(&["add", "--all"]);
+    check("staged");
+    commit(&repo);
+    check("committed");
+    let seen = guard(&repo, "--dry-run");
+    assert_eq!(seen.code, 0);
+    assert!(seen.stdout.contains("Dry run: exits successfully"), "{seen}");
+    repo.write("tasks/index.json", "{}\n");
+    let seen = guard(&repo, "");
+    assert_eq!((seen.code, seen.stdout.contains("Spec guard: OK")), (0, true), "{seen}");
+}
+
+#[test]
+fn moving_code_away_and_taking_a_spec_away_are_no_way_around() {
+    let repo = Fixture::new("passing");
+    repo.write("src/a", "1\n2\n3\n");
+    repo.write("tasks/specs/s.md", "last_review: 2099-01-01\n");
+    commit(&repo);
+    let base = repo.git(&["rev-parse", "HEAD"]);
+    repo.git(&["mv", "src/a", "a"]);
+    repo.git(&["rm", "--quiet", "tasks/specs/s.md"]);
+    commit(&repo);
+    let seen = guard(&repo, &format!("--base {base} --format json"));
+    assert_eq!(rules(&seen), ["spec-not-updated"]);
+    let seen = repo.see(repo.program().env("BASE_SHA", &base).args(["guard", "spec", "--format", "json"]));
+    assert_eq!(rules(&seen), ["spec-not-updated"]);
+    // Nothing has changed since the last commit, so that is not judged again.
+    assert_eq!(guard(&repo, "--base HEAD").code, 0);
+}
+
+#[test]
+fn every_spec_is_read_from_any_folder() {
+    let repo = Fixture::new("passing");
+    repo.write("tasks/specs/old.md", "last_review: 2020-01-01\n");
+    repo.write("tasks/specs/README.md", "no review\n");
+    repo.write("tasks/specs/deep/none.md", "no review\n");
+    repo.write("tasks/specs/OTHER.MD", "no review\n");
+    repo.write("docs/design/specs/none.md", "\n");
+    std::os::unix::fs::symlink("old.md", repo.path("tasks/specs/link.md")).unwrap();
+    repo.write("src/a", "1\n");
+    let seen = repo.orchestrate_in(&repo.path("src"), "guard spec --format json");
+    assert_eq!(rules(&seen), ["last-review-missing", "last-review-too-old"]);
+    let paths: Vec<_> =
+        (0..2).map(|at| seen.json()["guardrails"][0]["findings"][at]["path"].clone()).collect();
+    assert_eq!(paths, ["docs/design/specs/none.md", "tasks/specs/old.md"]);
+}
+
+#[test]
+fn a_bad_base_is_an_error() {
+    let repo = Fixture::new("passing");
+    let seen = repo.see(repo.program().env("BASE_SHA", "typo").args(["guard", "spec"]));
+    assert_eq!(seen.code, 1);
+    assert!(seen.stderr.contains("Spec guard failed: the base `typo` of BASE_SHA"), "{seen}");
+    assert_eq!(guard(&repo, "--surprise").code, 2);
+    // Histories without a common commit.
+    repo.git(&["checkout", "--quiet", "--orphan", "alien"]);
+    commit(&repo);
+    let seen = guard(&repo, "--base main");
+    assert_eq!((seen.code, seen.stderr.contains("no commit in common")), (1, true), "{seen}");
+}
+
+#[test]
+fn accepting_a_spec_makes_it_fresh() {
+    let repo = Fixture::new("passing");
+    repo.write("tasks/specs/s.md", "# A spec\n");
+    assert_eq!(guard(&repo, "").code, 1);
+    let seen = repo.orchestrate_in(&repo.path("tasks"), "guard spec accept specs/s.md --format json");
+    assert_eq!(seen.code, 0, "{seen}");
+    let head = repo.git(&["rev-parse", "HEAD"]);
+    assert_eq!(seen.json()["reviewed_commit"], json!(head));
+    let text = repo.read("tasks/specs/s.md");
+    assert!(text.starts_with("---\nlast_review: 20") && text.ends_with("---\n# A spec\n"), "{text}");
+    assert!(text.contains(&format!("reviewed_commit: {head}\n")), "{text}");
+    assert_eq!(guard(&repo, "").code, 0);
+    repo.write("other.md", "x\n");
+    for (path, said) in [
+        ("other.md", "is no spec"),
+        ("tasks/specs/none.md", "is no regular file"),
+        ("tasks/specs", "is no regular file"),
+    ] {
+        let seen = guard(&repo, &format!("accept {path}"));
+        assert_eq!((seen.code, seen.stderr.contains(said)), (2, true), "{seen}");
+    }
+}
+
+#[test]
+fn places_and_age_come_from_the_base() {
+    let repo = Fixture::new("passing");
+    let spec = json!({"code": ["lib/"], "specs": ["specs"], "maxAgeDays": 100_000});
+    let config = json!({"pipelines": [], "guardrails": {"spec": spec}});
+    repo.write("codex.orchestrator.json", &config.to_string());
+    repo.write("specs/s.md", "last_review: 2020-01-01\n");
+    commit(&repo);
+    repo.write("codex.orchestrator.json", "{\"guardrails\": {\"spec\": {\"required\": false}}}");
+    repo.write("src/a", "1\n");
+    assert_eq!(rules(&guard(&repo, "--base HEAD --format json")), [""; 0]);
+    repo.write("lib/a", "1\n");
+    assert_eq!(rules(&guard(&repo, "--base HEAD --format json")), ["spec-not-updated"]);
+    let seen = repo.orchestrate("guard --base HEAD --format json");
+    assert_eq!(seen.code, 1, "the base requires it");
+}
+
+#[test]
+fn a_go_project_has_code_everywhere() {
+    let repo = Fixture::new("passing");
+    repo.write("go.mod", "module x\n");
+    repo.write("cmd/main.go", "package main\n");
+    assert_eq!(rules(&guard(&repo, "--format json")), ["spec-not-updated"]);
+}
