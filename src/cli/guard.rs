@@ -8,13 +8,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::failure::Failure;
 use crate::guardrail::Verdict;
 use crate::guardrail::diff_budget::limit;
-use crate::ops::Context;
 use crate::ops::guard::diff_budget::{BudgetOptions, Scope};
-use crate::ops::guard::{ConfigFrom, GuardOptions, all, diff_budget, hand_over, spec};
+use crate::ops::guard::{ConfigFrom, GuardOptions, all, diff_budget, docs, hand_over, spec};
+use crate::ops::{Context, Refusal};
 use crate::render::guard::{AcceptedSpec, Verdicts};
 use crate::render::{printer, sarif};
 
-/// Judge a change: its size, and whether specs keep up with it
+/// Judge a change: its size, and whether specs and documents keep up with it
 #[derive(Debug, Args)]
 #[command(after_help = "Without a name all guardrails are run that the configuration requires.")]
 pub struct GuardArgs {
@@ -28,6 +28,7 @@ pub struct GuardArgs {
 enum Which {
     DiffBudget(BudgetArgs),
     Spec(SpecArgs),
+    Docs(DocsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -104,6 +105,14 @@ struct SpecArgs {
     act: Option<SpecAct>,
 }
 
+/// Find references in documents to what does not exist
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Checked are README.md, AGENTS.md and the Markdown files below .agent, .ai-dev-tasks, docs, tasks, skills
+and templates, and those that `guardrails.docs.include` names. Everything is taken from the work tree, so
+--base and --config say nothing here.")]
+struct DocsArgs {}
+
 #[derive(Debug, Subcommand)]
 enum SpecAct {
     /// Note in a spec that it was read today, against the present commit
@@ -135,6 +144,13 @@ pub fn run(ctx: &Context, args: GuardArgs) -> Result<ExitCode, Failure> {
                 _ => Scope::WorkTree,
             };
             diff_budget::judge(ctx, &BudgetOptions { common: options, scope, max_files, max_lines })?
+        }
+        Some(Which::Docs(DocsArgs {})) => {
+            if options.base.is_some() {
+                let message = "`guard docs` compares nothing with a base";
+                return Err(Refusal::usage(message).hint("leave `--base` out").into());
+            }
+            vec![docs::judge(ctx, options.dry_run)?]
         }
         Some(Which::Spec(SpecArgs { act: None })) => spec::judge(ctx, &options)?,
         Some(Which::Spec(SpecArgs { act: Some(SpecAct::Accept { path }) })) => {

@@ -66,7 +66,7 @@ pub fn judge(judged: Judged, mut files: Vec<File>, budget: &Budget) -> Verdict {
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files.sort_by_key(|file| (file.excluded.is_some(), std::cmp::Reverse(file.lines())));
 
-    let finding = |rule: &str, message| Finding { rule: rule.to_owned(), message, path: None, line: None };
+    let finding = |rule: &str, message| Finding { rule: rule.to_owned(), message, ..Finding::default() };
     let mut findings = Vec::new();
     if counts.files > budget.files.value {
         let message = format!("changed files {} > {}", counts.files, budget.files.value);

@@ -98,7 +98,7 @@ pub enum Origin {
 }
 
 /// One reason for a verdict against a change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// The rule within the guardrail, such as `too-many-files`.
     pub rule: String,
@@ -107,6 +107,15 @@ pub struct Finding {
     pub path: Option<String>,
     #[serde(default)]
     pub line: Option<u64>,
+    /// In characters, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u64>,
+    /// The words in the file that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// What could stand there instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<String>,
 }
 
 /// The reason that somebody gave to let a change pass.
@@ -241,8 +250,8 @@ impl Verdict {
         [&mut self.rule, what, label].into_iter().for_each(each);
         [base, base_from].into_iter().flatten().for_each(each);
         self.notes.iter_mut().for_each(each);
-        for Finding { rule, message, path, line: _ } in &mut self.findings {
-            [rule, message].into_iter().chain(path).for_each(each);
+        for Finding { rule, message, path, line: _, column: _, text, suggestion } in &mut self.findings {
+            [rule, message].into_iter().chain(path).chain(text).chain(suggestion).for_each(each);
         }
         for file in &mut self.files {
             each(&mut file.path);
@@ -281,7 +290,7 @@ mod tests {
     fn verdict(findings: usize) -> Verdict {
         let mut verdict = Verdict::new("diff-budget", Judged::default());
         let finding =
-            Finding { rule: "too-many-files".into(), message: "too many".into(), path: None, line: None };
+            Finding { rule: "too-many-files".into(), message: "too many".into(), ..Finding::default() };
         verdict.findings = vec![finding; findings];
         verdict
     }

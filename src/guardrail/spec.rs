@@ -94,7 +94,7 @@ pub fn judge(
                 specs.join(", ")
             ),
             path: code.first().map(|file| file.path.clone()),
-            line: None,
+            ..Finding::default()
         });
     }
     verdict.files = code.into_iter().cloned().collect();
@@ -120,6 +120,7 @@ fn freshness(spec: &SpecFile, max_age: u64, today: Date, verdict: &mut Verdict) 
             message: format!("`{path}`: {said}"),
             path: Some(path.clone()),
             line,
+            ..Finding::default()
         });
     };
     let text = match &spec.text {

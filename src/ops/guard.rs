@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod diff_budget;
+pub mod docs;
 pub mod settings;
 pub mod spec;
 
@@ -35,6 +36,9 @@ pub fn all(ctx: &Context, options: &GuardOptions) -> Result<Vec<Verdict>> {
     }
     if required.spec {
         verdicts.extend(spec::judge(ctx, options)?);
+    }
+    if required.docs {
+        verdicts.push(docs::judge(ctx, options.dry_run)?);
     }
     if verdicts.is_empty() {
         let hint = "name one: `git orchestrate guard diff-budget`; \

@@ -21,7 +21,7 @@ pub use super::config_error::{ConfigError, Problem};
 pub use super::config_schema::schema;
 pub use guardrails::parse_guardrails;
 #[cfg(test)]
-pub(super) use guardrails::{DIFF_BUDGET_KEYS, GUARDRAIL_KEYS, SPEC_KEYS};
+pub(super) use guardrails::{DIFF_BUDGET_KEYS, DOCS_KEYS, GUARDRAIL_KEYS, SPEC_KEYS};
 
 use super::config_error::Source as File;
 use super::{
@@ -1161,6 +1161,7 @@ mod tests {
         assert_eq!(keys("/$defs/Guardrails"), sorted(&[GUARDRAIL_KEYS]));
         assert_eq!(keys("/$defs/DiffBudget"), sorted(&[DIFF_BUDGET_KEYS]));
         assert_eq!(keys("/$defs/Spec"), sorted(&[SPEC_KEYS]));
+        assert_eq!(keys("/$defs/Docs"), sorted(&[DOCS_KEYS]));
         let required = |at: &str| schema.pointer(at).expect(at)["required"].clone();
         assert_eq!(required("/$defs/Pipeline"), serde_json::json!(["id", "stages"]));
         assert_eq!(required("/$defs/Stage/oneOf/0"), serde_json::json!(["kind", "id", "command"]));

@@ -51,6 +51,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("code", &[r#"["lib/", "*.go"]"#]),
     ("specs", &[r#"["docs/specs"]"#]),
     ("maxAgeDays", &["90"]),
+    ("docs", &[r#"{"include": ["CONTRIBUTING.md"]}"#]),
+    ("include", &[r#"["CONTRIBUTING.md", "guide/**/*.md"]"#]),
     ("needs", &[r#"["build"]"#]),
     ("summaryHint", &[r#""All checks of the style guide""#]),
     ("session", &[r#"{"id": "web", "reuse": true}"#]),
@@ -148,6 +150,18 @@ struct Guardrails {
     diff_budget: Option<DiffBudget>,
     /// Whether specs keep up with the code.
     spec: Option<Spec>,
+    /// Whether documents refer to what exists.
+    docs: Option<Docs>,
+}
+
+/// Whether documents refer to what exists.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Docs {
+    /// Whether `git orchestrate guard` without a name runs it; true if left out.
+    required: Option<bool>,
+    /// Pathspecs of git for documents, beside those that are always checked.
+    include: Option<Vec<String>>,
 }
 
 /// How large a change may be. Read from the commit that the change is compared with.

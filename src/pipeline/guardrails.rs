@@ -5,6 +5,7 @@
 pub struct Guardrails {
     pub diff_budget: Option<DiffBudget>,
     pub spec: Option<Spec>,
+    pub docs: Option<Docs>,
 }
 
 /// `guardrails.diffBudget`.
@@ -63,6 +64,15 @@ impl Default for Spec {
     fn default() -> Self {
         Self { required: true, code: None, specs: None, max_age_days: None }
     }
+}
+
+/// `guardrails.docs`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Docs {
+    /// Whether `git orchestrate guard` without a name runs it.
+    pub required: bool,
+    /// Pathspecs of git for documents, beside the usual ones.
+    pub include: Vec<String>,
 }
 
 /// Returns why a text is no pathspec for something to ignore: git's own forms work, but for those

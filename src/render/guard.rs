@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::printer::{Answer, style};
 use crate::guardrail::diff_budget::{self, OVERRIDE, origin};
-use crate::guardrail::{Counts, File, Outcome, Verdict, spec};
+use crate::guardrail::{Counts, File, Outcome, Verdict, docs, spec};
 use crate::ops::guard::spec::Accepted;
 use crate::output::untrusted::untrusted;
 
@@ -38,6 +38,7 @@ impl<'a> Answer for Verdicts<'a> {
         for verdict in self.0 {
             match verdict.rule.as_str() {
                 diff_budget::RULE => budget(verdict, out)?,
+                docs::RULE => documents(verdict, out)?,
                 _ => findings(verdict, out)?,
             }
         }
@@ -50,6 +51,7 @@ pub fn name(rule: &str) -> &str {
     match rule {
         diff_budget::RULE => "Diff budget",
         spec::RULE => "Spec guard",
+        docs::RULE => "Docs check",
         other => other,
     }
 }
@@ -183,6 +185,32 @@ fn findings(verdict: &Verdict, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, " - {}", untrusted(&finding.message))?;
     }
     compared(verdict, out)?;
+    notes(verdict, out)?;
+    dry_run(verdict, out)
+}
+
+/// A line per finding that editors can jump to.
+fn documents(verdict: &Verdict, out: &mut dyn Write) -> io::Result<()> {
+    for finding in &verdict.findings {
+        let path = untrusted(finding.path.as_deref().unwrap_or_default()).to_string();
+        let (line, column) = (finding.line.unwrap_or(1), finding.column.unwrap_or(1));
+        let text = finding.text.as_deref().unwrap_or(&finding.message);
+        write!(out, "{path}:{line}:{column}: {}: {}", finding.rule, untrusted(text))?;
+        match &finding.suggestion {
+            Some(suggestion) => writeln!(out, " — {}", untrusted(suggestion))?,
+            None => writeln!(out)?,
+        }
+    }
+    match verdict.findings.len() {
+        0 => {
+            let ok = style("ok");
+            writeln!(out, "{ok}✔{ok:#} docs:check: OK ({})", verdict.judged.label)?;
+        }
+        count => {
+            let color = style("failed");
+            writeln!(out, "{color}✖{color:#} docs:check: {count} error(s) ({})", verdict.judged.label)?;
+        }
+    }
     notes(verdict, out)?;
     dry_run(verdict, out)
 }

@@ -21,6 +21,7 @@ fn document(verdicts: &[Verdict]) -> Value {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
         "runs": [{
+            "columnKind": "unicodeCodePoints",
             "tool": {"driver": {
                 "name": "git-orchestrate",
                 "version": env!("CARGO_PKG_VERSION"),
@@ -37,12 +38,17 @@ fn result(verdict: &Verdict, finding: &Finding) -> Value {
         _ if verdict.dry_run => "warning",
         _ => "error",
     };
-    let text = format!("{} ({}): {}", name(&verdict.rule), verdict.judged.label, finding.message);
+    let suggestion = finding.suggestion.as_ref().map(|it| format!(" ({it})")).unwrap_or_default();
+    let label = &verdict.judged.label;
+    let text = format!("{} ({label}): {}{suggestion}", name(&verdict.rule), finding.message);
     let mut result = json!({"ruleId": finding.rule, "level": level, "message": {"text": text}});
     if let Some(path) = &finding.path {
         let mut location = json!({"artifactLocation": {"uri": uri(path), "uriBaseId": "%SRCROOT%"}});
         if let Some(line) = finding.line {
             location["region"] = json!({"startLine": line});
+            if let Some(column) = finding.column {
+                location["region"]["startColumn"] = json!(column);
+            }
         }
         result["locations"] = json!([{"physicalLocation": location}]);
     }

@@ -295,6 +295,8 @@ fn a_new_task_begins_with_documents_that_fit_together() {
     assert!(spec.starts_with("---\nid: 0102-export\n") && spec.contains("\n# Export\n"), "{spec}");
     let synced = repo.orchestrate("docs sync --task 0102");
     assert!(!synced.stdout.contains("updated") && synced.code == 0, "{synced}");
+    let checked = repo.orchestrate("guard docs");
+    assert_eq!(checked.code, 0, "{checked}");
     // What is there already stays as it is.
     for (words, said) in [
         ("docs new --task 0102-export --title Other", "is there already"),

@@ -50,7 +50,7 @@ pub fn read(ctx: &Context, base: Option<&str>, from: ConfigFrom) -> Result<Setti
     Ok(Settings { guardrails, origin, note: None })
 }
 
-fn of_work_tree(ctx: &Context) -> Result<Guardrails> {
+pub(super) fn of_work_tree(ctx: &Context) -> Result<Guardrails> {
     let path = ctx.repo.work_tree().join(FILE_NAME);
     let Some(bytes) = fs::read_if_there(&path)? else { return Ok(Guardrails::default()) };
     let text = String::from_utf8(bytes)
@@ -63,6 +63,7 @@ fn of_work_tree(ctx: &Context) -> Result<Guardrails> {
 pub struct Required {
     pub diff_budget: bool,
     pub spec: bool,
+    pub docs: bool,
 }
 
 /// Returns what the base requires or the work tree does: a change can add a guardrail to itself, and
@@ -72,11 +73,16 @@ pub fn required(ctx: &Context, options: &GuardOptions) -> Result<Required> {
     let of = |guardrails: &Guardrails| Required {
         diff_budget: guardrails.diff_budget.as_ref().is_some_and(|budget| budget.required),
         spec: guardrails.spec.as_ref().is_some_and(|spec| spec.required),
+        docs: guardrails.docs.as_ref().is_some_and(|docs| docs.required),
     };
     let here = of(&of_work_tree(ctx)?);
     if options.config == ConfigFrom::WorkTree {
         return Ok(here);
     }
     let base = of(&read(ctx, found.start.as_deref(), ConfigFrom::Base)?.guardrails);
-    Ok(Required { diff_budget: here.diff_budget || base.diff_budget, spec: here.spec || base.spec })
+    Ok(Required {
+        diff_budget: here.diff_budget || base.diff_budget,
+        spec: here.spec || base.spec,
+        docs: here.docs || base.docs,
+    })
 }

@@ -1,12 +1,13 @@
 //! The section `guardrails` of the configuration.
 
 use super::{ConfigError, Fields, File, Problem, Reader, Value, span};
-use crate::pipeline::guardrails::{DiffBudget, ExceededWhen, Guardrails, Spec, pathspec_flaw};
+use crate::pipeline::guardrails::{DiffBudget, Docs, ExceededWhen, Guardrails, Spec, pathspec_flaw};
 use crate::pipeline::{listing, nearest, shown};
 
-pub(in crate::pipeline) const GUARDRAIL_KEYS: &[&str] = &["diffBudget", "spec"];
+pub(in crate::pipeline) const GUARDRAIL_KEYS: &[&str] = &["diffBudget", "spec", "docs"];
 pub(in crate::pipeline) const DIFF_BUDGET_KEYS: &[&str] =
     &["required", "maxFiles", "maxLines", "exceededWhen", "ignore", "ignoreAttributes", "renames"];
+pub(in crate::pipeline) const DOCS_KEYS: &[&str] = &["required", "include"];
 pub(in crate::pipeline) const SPEC_KEYS: &[&str] = &["required", "code", "specs", "maxAgeDays"];
 
 /// Reads only the section `guardrails` of a configuration, as a guardrail does that judges by the
@@ -35,7 +36,7 @@ impl Reader<'_> {
                 max_files: fields.whole_number("maxFiles")?,
                 max_lines: fields.whole_number("maxLines")?,
                 exceeded_when: self.exceeded_when(&fields)?.unwrap_or(usual.exceeded_when),
-                ignore: self.pathspecs(&fields)?,
+                ignore: self.pathspecs(&fields, "ignore")?,
                 ignore_attributes: match fields.get("ignoreAttributes") {
                     Some(_) => self.attributes(&fields)?,
                     None => usual.ignore_attributes,
@@ -51,6 +52,14 @@ impl Reader<'_> {
                 code: self.places(&fields, "code")?,
                 specs: self.places(&fields, "specs")?,
                 max_age_days: fields.whole_number("maxAgeDays")?,
+            });
+        }
+        if let Some(value) = section.get("docs") {
+            let fields = self.object(value, "`docs`", "`docs`")?;
+            fields.only(DOCS_KEYS, |_| None)?;
+            read.docs = Some(Docs {
+                required: fields.flag("required")?.unwrap_or(true),
+                include: self.pathspecs(&fields, "include")?,
             });
         }
         Ok(read)
@@ -74,10 +83,10 @@ impl Reader<'_> {
         }
     }
 
-    fn pathspecs(&self, fields: &Fields<'_, '_>) -> Result<Vec<String>, ConfigError> {
+    fn pathspecs(&self, fields: &Fields<'_, '_>, key: &'static str) -> Result<Vec<String>, ConfigError> {
         let mut specs = Vec::new();
-        for value in fields.list("ignore")? {
-            let spec = self.text(value, "an entry of `ignore`")?;
+        for value in fields.list(key)? {
+            let spec = self.text(value, &format!("an entry of `{key}`"))?;
             if let Some(flaw) = pathspec_flaw(spec) {
                 let problem = Problem::Pathspec { text: spec.to_owned(), flaw };
                 return Err(self.error(span(value), problem));
@@ -164,6 +173,7 @@ mod tests {
         let read = section(
             r#"{"diffBudget": {"required": false, "maxFiles": 3, "maxLines": 0, "exceededWhen": "both",
                 "ignore": ["*.lock"], "ignoreAttributes": ["-diff"], "renames": false},
+               "docs": {"required": false, "include": ["*.md"]},
                "spec": {"code": ["lib/", "*.go"], "specs": ["docs/specs"], "maxAgeDays": 90}}"#,
         );
         let read = read.unwrap();
@@ -171,6 +181,7 @@ mod tests {
         assert_eq!((budget.max_files, budget.max_lines, budget.required), (Some(3), Some(0), false));
         assert_eq!((budget.exceeded_when, budget.renames), (ExceededWhen::Both, false));
         assert_eq!((budget.ignore, budget.ignore_attributes), (vec!["*.lock".into()], vec!["-diff".into()]));
+        assert_eq!(read.docs, Some(Docs { required: false, include: vec!["*.md".into()] }));
         let spec = read.spec.unwrap();
         assert_eq!(spec.code, Some(vec!["lib/".to_owned(), "*.go".to_owned()]));
         assert_eq!((spec.specs, spec.max_age_days), (Some(vec!["docs/specs".to_owned()]), Some(90)));
