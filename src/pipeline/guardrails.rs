@@ -84,7 +84,7 @@ pub fn pathspec_flaw(spec: &str) -> Option<&'static str> {
     if spec.contains('\0') {
         return Some("it holds a NUL character");
     }
-    let Some(magic) = spec.strip_prefix(':') else { return None };
+    let magic = spec.strip_prefix(':')?;
     match magic.strip_prefix('(') {
         Some(long) => match long.split_once(')') {
             None => Some("its `:(` is not closed"),
