@@ -97,6 +97,7 @@ pub fn diagnostics(read: &dyn Fn(&str) -> Option<String>) -> Result<Pipeline, Un
         tags: vec!["diagnostics-primary".to_owned(), "diagnostics-secondary".to_owned()],
         guardrails_required,
         jobs: None,
+        timeout: None,
         stages: stages.into_iter().map(|(id, command)| stage(id, command)).collect(),
         source: Source::Default,
     })
@@ -160,6 +161,7 @@ fn stage(id: &str, command: String) -> Stage {
         id: id.parse().expect("a word is an id"),
         title: command.clone(),
         needs: Vec::new(),
+        timeout: None,
         action: Action::Command(Command {
             command,
             cwd: None,
@@ -167,6 +169,8 @@ fn stage(id: &str, command: String) -> Stage {
             allow_failure: false,
             summary_hint: None,
             session: None,
+            retries: None,
+            memory_limit: None,
         }),
         hints: Hints::default(),
     }

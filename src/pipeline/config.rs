@@ -12,6 +12,7 @@ use std::num::NonZeroU16;
 use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jsonc_parser::ast::{self, Value};
 use jsonc_parser::common::Ranged;
@@ -24,6 +25,7 @@ pub use guardrails::parse_guardrails;
 pub(super) use guardrails::{DIFF_BUDGET_KEYS, DOCS_KEYS, GUARDRAIL_KEYS, SPEC_KEYS};
 
 use super::config_error::Source as File;
+use super::endurance::{self, Retries, Transient};
 use super::{
     Action, Command, Config, Flaw, Hints, Pipeline, Session, Source, Stage, builtin, listing, nearest, shown,
 };
@@ -37,12 +39,13 @@ pub const MAX_BYTES: usize = 4 << 20;
 
 pub(super) const TOP_KEYS: &[&str] = &["$schema", "pipelines", "defaultPipeline", "jobs", "guardrails"];
 pub(super) const PIPELINE_KEYS: &[&str] =
-    &["id", "title", "description", "tags", "guardrailsRequired", "jobs", "stages"];
+    &["id", "title", "description", "tags", "guardrailsRequired", "jobs", "timeout", "stages"];
 pub(super) const STAGE_KEYS: &[&str] = &[
     "kind",
     "id",
     "title",
     "needs",
+    "timeout",
     "plan",
     "requiresCloud",
     "requires_cloud",
@@ -50,7 +53,10 @@ pub(super) const STAGE_KEYS: &[&str] = &[
     "execution_mode",
     "mode",
 ];
-pub(super) const COMMAND_KEYS: &[&str] = &["command", "cwd", "env", "allowFailure", "summaryHint", "session"];
+pub(super) const COMMAND_KEYS: &[&str] =
+    &["command", "cwd", "env", "allowFailure", "summaryHint", "session", "retries", "memoryLimit"];
+pub(super) const RETRIES_KEYS: &[&str] = &["max", "delay", "maxDelay", "transient"];
+pub(super) const TRANSIENT_KEYS: &[&str] = &["exitCodes", "patterns"];
 pub(super) const SUBPIPELINE_KEYS: &[&str] = &["pipeline", "optional"];
 pub(super) const PLAN_KEYS: &[&str] = &[
     "runnable",
@@ -225,6 +231,7 @@ impl<'f> Reader<'f> {
         let tags = fields.texts("tags")?;
         let guardrails_required = fields.flag("guardrailsRequired")?.unwrap_or(true);
         let jobs = fields.count("jobs")?;
+        let timeout = fields.timeout()?;
         for value in fields.list("stages")? {
             let read = self.stage(value)?;
             stages.push(read.stage);
@@ -245,6 +252,7 @@ impl<'f> Reader<'f> {
                 tags,
                 guardrails_required,
                 jobs,
+                timeout,
                 stages,
                 source: Source::User,
             },
@@ -301,7 +309,8 @@ impl<'f> Reader<'f> {
             Action::Subpipeline { pipeline, optional }
         };
         let hints = self.hints(&fields)?;
-        let stage = Stage { id, title, needs, action, hints };
+        let timeout = fields.timeout()?;
+        let stage = Stage { id, title, needs, timeout, action, hints };
         Ok(ReadStage { stage, id_at: span(id_value), needs_at, call })
     }
 
@@ -334,7 +343,71 @@ impl<'f> Reader<'f> {
                 })
             }
         };
-        Ok(Command { command, cwd, env, allow_failure, summary_hint, session })
+        let retries = fields.get("retries").map(|value| self.retries(value)).transpose()?;
+        let memory_limit = fields.get("memoryLimit").map(|value| self.size(value)).transpose()?;
+        Ok(Command { command, cwd, env, allow_failure, summary_hint, session, retries, memory_limit })
+    }
+
+    fn retries(&self, value: &Value<'_>) -> Result<Retries, ConfigError> {
+        let (delay, max_delay) = (Retries::DELAY, Retries::MAX_DELAY);
+        if !matches!(value, Value::Object(_)) {
+            return Ok(Retries { max: self.number_of_retries(value)?, delay, max_delay, transient: None });
+        }
+        let fields = self.object(value, "`retries`", "`retries`")?;
+        fields.only(RETRIES_KEYS, |_| None)?;
+        let max = self.number_of_retries(fields.required("max")?)?;
+        let transient = fields.get("transient").map(|value| self.transient(value)).transpose()?;
+        let delay = fields.time("delay")?.unwrap_or(delay);
+        let max_delay = fields.time("maxDelay")?.unwrap_or(max_delay.max(delay));
+        Ok(Retries { max, delay, max_delay, transient })
+    }
+
+    fn number_of_retries(&self, value: &Value<'_>) -> Result<u32, ConfigError> {
+        let Value::NumberLit(number) = value else {
+            return Err(self.wrong_type(value, "`retries`".to_owned(), "a number or an object"));
+        };
+        number.value.parse().ok().filter(|max| *max <= 100).ok_or_else(|| {
+            let problem = Problem::Amount { what: number.value.to_owned(), expected: "number of retries" };
+            self.error(span(value), problem)
+        })
+    }
+
+    fn transient(&self, value: &Value<'_>) -> Result<Transient, ConfigError> {
+        let fields = self.object(value, "`transient`", "`transient`")?;
+        fields.only(TRANSIENT_KEYS, |_| None)?;
+        let mut exit_codes = Vec::new();
+        for value in fields.list("exitCodes")? {
+            let code = match value {
+                Value::NumberLit(number) => number.value.parse().ok().filter(|code| *code > 0),
+                _ => None,
+            };
+            exit_codes.push(code.ok_or_else(|| {
+                let what = self.file.text[span(value)].to_owned();
+                self.error(span(value), Problem::Amount { what, expected: "exit code of a failure" })
+            })?);
+        }
+        let patterns = fields.texts("patterns")?;
+        for (pattern, value) in patterns.iter().zip(fields.list("patterns")?) {
+            if let Err(err) = regex::Regex::new(pattern) {
+                let reason = err.to_string();
+                let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                let problem = Problem::Pattern { pattern: pattern.clone(), reason: reason.to_owned() };
+                return Err(self.error(span(value), problem));
+            }
+        }
+        Ok(Transient { exit_codes, patterns })
+    }
+
+    fn size(&self, value: &Value<'_>) -> Result<u64, ConfigError> {
+        let text = match value {
+            Value::StringLit(text) => &*text.value,
+            Value::NumberLit(number) => number.value,
+            _ => return Err(self.wrong_type(value, "`memoryLimit`".to_owned(), "a text or a number")),
+        };
+        endurance::bytes(text).ok_or_else(|| {
+            let problem = Problem::Amount { what: format!("`{text}`"), expected: "size of memory" };
+            self.error(span(value), problem)
+        })
     }
 
     /// Returns the value of a variable as text.
@@ -650,6 +723,32 @@ impl<'a, 't> Fields<'a, 't> {
             None => Ok(None),
             Some(Value::BooleanLit(flag)) => Ok(Some(flag.value)),
             Some(value) => Err(self.reader().wrong_type(value, format!("`{key}`"), "`true` or `false`")),
+        }
+    }
+
+    /// Reads a length of time, if the key is there.
+    fn time(&self, key: &str) -> Result<Option<Duration>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let (text, time) = match value {
+            Value::StringLit(text) => (&*text.value, endurance::duration(&text.value)),
+            Value::NumberLit(number) => (number.value, endurance::seconds(number.value)),
+            value => {
+                return Err(self.reader().wrong_type(value, format!("`{key}`"), "a text or a number"));
+            }
+        };
+        let problem = || Problem::Amount { what: format!("`{text}`"), expected: "length of time" };
+        time.map(Some).ok_or_else(|| self.reader().error(span(value), problem()))
+    }
+
+    /// Reads `timeout`, if it is there. None at all would end everything at once.
+    fn timeout(&self) -> Result<Option<Duration>, ConfigError> {
+        match (self.time("timeout")?, self.get("timeout")) {
+            (Some(Duration::ZERO), Some(value)) => {
+                let problem =
+                    Problem::Amount { what: "`0`".to_owned(), expected: "length of time to run in" };
+                Err(self.reader().error(span(value), problem))
+            }
+            (time, _) => Ok(time),
         }
     }
 
@@ -1157,6 +1256,8 @@ mod tests {
         assert_eq!(keys("/$defs/Stage/oneOf/0"), sorted(&[STAGE_KEYS, COMMAND_KEYS]));
         assert_eq!(keys("/$defs/Stage/oneOf/1"), sorted(&[STAGE_KEYS, SUBPIPELINE_KEYS]));
         assert_eq!(keys("/$defs/PlanHints"), sorted(&[PLAN_KEYS]));
+        assert_eq!(keys("/$defs/Retries"), sorted(&[RETRIES_KEYS]));
+        assert_eq!(keys("/$defs/Transient"), sorted(&[TRANSIENT_KEYS]));
         assert_eq!(keys("/$defs/Session"), sorted(&[SESSION_KEYS]));
         assert_eq!(keys("/$defs/Guardrails"), sorted(&[GUARDRAIL_KEYS]));
         assert_eq!(keys("/$defs/DiffBudget"), sorted(&[DIFF_BUDGET_KEYS]));
@@ -1175,7 +1276,8 @@ mod tests {
         let stage = |stage: &Stage| {
             let Hints { runnable, aliases, default_target, requires_cloud, execution_mode } = &stage.hints;
             let mut value = json!({
-                "id": stage.id, "title": stage.title, "needs": stage.needs, "executionMode": execution_mode,
+                "id": stage.id, "title": stage.title, "needs": stage.needs,
+                "timeout": stage.timeout.map(|time| time.as_secs_f64()), "executionMode": execution_mode,
                 "plan": {
                     "runnable": runnable, "aliases": aliases, "default": default_target, "requires_cloud": requires_cloud,
                 },
@@ -1184,6 +1286,13 @@ mod tests {
                 Action::Command(command) => json!({
                     "kind": "command", "command": command.command, "cwd": command.cwd, "env": command.env,
                     "allowFailure": command.allow_failure, "summaryHint": command.summary_hint,
+                    "memoryLimit": command.memory_limit, "retries": command.retries.as_ref().map(|retries| json!({
+                        "max": retries.max, "delay": retries.delay.as_secs(),
+                        "maxDelay": endurance::shown_duration(retries.max_delay),
+                        "transient": retries.transient.as_ref().map_or(json!({}), |transient| json!({
+                            "exitCodes": transient.exit_codes, "patterns": transient.patterns,
+                        })),
+                    })),
                     "session": command.session.as_ref().map(|session| json!({ "id": session.id, "reuse": session.reuse })),
                 }),
                 Action::Subpipeline { pipeline, optional } => {
@@ -1202,6 +1311,7 @@ mod tests {
             let mut value = json!({
                 "id": pipeline.id, "title": pipeline.title, "description": pipeline.description, "tags": pipeline.tags,
                 "guardrailsRequired": pipeline.guardrails_required, "jobs": pipeline.jobs,
+                "timeout": pipeline.timeout.map(|time| format!("{}ms", time.as_millis())),
                 "stages": pipeline.stages.iter().map(stage).collect::<Vec<_>>(),
             });
             value.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
@@ -1232,6 +1342,11 @@ mod tests {
                     env: [("V".to_owned(), env)].into(),
                     allow_failure: flags[0],
                     summary_hint: texts.clone(),
+                    retries: flags[3].then(|| Retries {
+                        max: 7, delay: Duration::from_secs(3), max_delay: Duration::from_secs(90),
+                        transient: Some(Transient { exit_codes: vec![1, 255], patterns: vec!["a|b".to_owned()] }),
+                    }),
+                    memory_limit: flags[4].then_some(1 << 30),
                     session: flags[2].then(|| Session { id: texts.clone(), reuse: Some(flags[3]), persist: None }),
                 })
             };
@@ -1240,7 +1355,8 @@ mod tests {
                 requires_cloud: flags[3], execution_mode: flags[4].then(|| "mcp".to_owned()),
             };
             let needs = texts_of_needs.into_iter().map(|id| id.parse().expect("an id")).collect();
-            Stage { id: id.parse().expect("an id"), title, needs, action, hints }
+            let timeout = flags[0].then_some(Duration::from_millis(1500));
+            Stage { id: id.parse().expect("an id"), title, needs, timeout, action, hints }
         }
     }
 
@@ -1251,7 +1367,8 @@ mod tests {
         ) -> Config {
             let pipeline = |(id, (stages, guardrails_required)): (String, (Vec<Stage>, bool))| Pipeline {
                 id: id.parse().expect("an id"), title: id.clone(), description: named.then(|| id.clone()), tags: vec![id],
-                guardrails_required, jobs: NonZeroU16::new(u16::from(named) * 3), stages, source: Source::User,
+                guardrails_required, jobs: NonZeroU16::new(u16::from(named) * 3),
+                timeout: named.then_some(Duration::from_secs(60)), stages, source: Source::User,
             };
             let pipelines: Vec<_> = pipelines.into_iter().map(pipeline).collect();
             let default_pipeline = pipelines.first().filter(|_| named).map(|pipeline| pipeline.id.clone());

@@ -59,6 +59,10 @@ pub enum Problem {
     VariableName { name: String },
     #[error("`{}` is no valid {kind}: {flaw}", shown(text))]
     Id { kind: &'static str, text: String, flaw: Flaw },
+    #[error("{} is no {expected}", shown(what))]
+    Amount { what: String, expected: &'static str },
+    #[error("`{}` is no regular expression: {}", shown(pattern), shown(reason))]
+    Pattern { pattern: String, reason: String },
     #[error("unknown kind `{}` of a stage", shown(kind))]
     UnknownKind { kind: String },
     #[error("stages of kind `manual` are not supported by this version yet")]
@@ -120,6 +124,13 @@ impl Problem {
                     "letters, digits, `-`, `_` and `.` between them are always safe".to_owned()
                 }
             },
+            Self::Amount { expected, .. } => match *expected {
+                "size of memory" => "write at least `\"1MiB\"`, such as `\"512MiB\"` or `\"2GB\"`".to_owned(),
+                "exit code of a failure" => "write whole numbers from 1 to 255".to_owned(),
+                "number of retries" => "write a whole number from 0 to 100".to_owned(),
+                _ => "write a number of seconds, or a text such as `\"90s\"` or `\"5m\"`".to_owned(),
+            },
+            Self::Pattern { .. } => "a `\\` in a pattern is written `\\\\` in JSON".to_owned(),
             Self::UnknownKind { .. } => "kinds: command, subpipeline".to_owned(),
             Self::ManualStage => {
                 "remove the stage, or make it a `command` that checks what was done by hand".to_owned()

@@ -71,6 +71,15 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("executionMode", &[r#""mcp""#]),
     ("execution_mode", &[r#""mcp""#]),
     ("mode", &[r#""mcp""#]),
+    ("timeout", &[r#""5m""#, "90"]),
+    ("retries", &["2", r#"{"max": 3, "delay": "2s", "transient": {"exitCodes": [75]}}"#]),
+    ("memoryLimit", &[r#""2GiB""#]),
+    ("max", &["3"]),
+    ("delay", &[r#""2s""#]),
+    ("maxDelay", &[r#""30s""#]),
+    ("transient", &[r#"{"exitCodes": [75], "patterns": ["connection reset"]}"#]),
+    ("exitCodes", &["[75]"]),
+    ("patterns", &[r#"["connection (reset|refused)"]"#]),
 ];
 
 /// Adds examples to every key, and says what `kind` is for.
@@ -223,12 +232,15 @@ struct Pipeline {
     guardrails_required: Option<bool>,
     /// How many commands may run at the same time.
     jobs: Option<NonZeroU16>,
+    /// How long its stages may take in all.
+    timeout: Option<Time>,
     /// What runs. Ids differ, and there is at least one if the pipeline is to run.
     stages: Vec<Stage>,
 }
 
 /// One entry of a pipeline.
 #[derive(JsonSchema)]
+#[expect(clippy::large_enum_variant, reason = "never filled")]
 #[schemars(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "kind", deny_unknown_fields)]
 enum Stage {
     /// Runs a command.
@@ -248,12 +260,18 @@ enum Stage {
         env: Option<BTreeMap<String, Variable>>,
         /// Whether the run goes on after a failure, with the stage recorded as `skipped`.
         allow_failure: Option<bool>,
+        /// How often the command is run again after a failure.
+        retries: Option<RetriesOrCount>,
+        /// How much memory its processes may have.
+        memory_limit: Option<Size>,
         /// Replaces the summary that would be made of the output.
         summary_hint: Option<String>,
         /// A label that stages share.
         session: Option<Session>,
         /// The stages of this pipeline that must end well before this one begins.
         needs: Option<Vec<String>>,
+        /// How long the stage may take; each time, if it is run again.
+        timeout: Option<Time>,
         /// What the stage tells the planner.
         plan: Option<PlanHints>,
         /// Whether the stage needs the cloud; `plan` has the last word.
@@ -283,6 +301,8 @@ enum Stage {
         optional: Option<bool>,
         /// The stages of this pipeline that must end well before this one begins.
         needs: Option<Vec<String>>,
+        /// How long the child run may take.
+        timeout: Option<Time>,
         /// What the stage tells the planner.
         plan: Option<PlanHints>,
         /// Whether the stage needs the cloud; `plan` has the last word.
@@ -298,6 +318,54 @@ enum Stage {
         /// Another spelling of `executionMode`.
         mode: Option<String>,
     },
+}
+
+/// A length of time such as `90s` or `5m`, or a number of seconds.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum Time {
+    Text(String),
+    Seconds(f64),
+}
+
+/// A number of bytes, or a text such as `512MiB` or `2GB`; at least 1 MiB.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum Size {
+    Text(String),
+    Bytes(u64),
+}
+
+/// A number of retries, or more about them.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum RetriesOrCount {
+    Count(u8),
+    Retries(Retries),
+}
+
+/// How often a command is run again after a failure, and after which.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Retries {
+    /// How often after the first time, up to 100.
+    max: u8,
+    /// How long to wait at most before the first retry, and twice as long before each further one; 1 s if left out.
+    delay: Option<Time>,
+    /// How long to wait at most before any of them; 30 s if left out.
+    max_delay: Option<Time>,
+    /// Which failures may pass by themselves; all that a command ends with if left out.
+    transient: Option<Transient>,
+}
+
+/// The failures that may pass by themselves.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Transient {
+    /// Exit codes of such failures.
+    exit_codes: Option<Vec<u8>>,
+    /// Regular expressions of which one matches the end of the output of such failures.
+    patterns: Option<Vec<String>>,
 }
 
 /// The value of a variable; what is not a text becomes one, `null` becomes `null`.

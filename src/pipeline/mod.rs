@@ -4,11 +4,13 @@ pub mod builtin;
 pub mod config;
 pub mod config_error;
 pub mod config_schema;
+pub mod endurance;
 pub mod guardrails;
 pub mod plan;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -16,6 +18,7 @@ use serde::Serialize;
 use crate::id::{PipelineId, StageId};
 
 use config_error::ConfigError;
+use endurance::Retries;
 
 /// Stages that run in order, or at the same time where `jobs` lets them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -29,6 +32,8 @@ pub struct Pipeline {
     pub guardrails_required: bool,
     /// How many commands may run at the same time, if the pipeline says so.
     pub jobs: Option<NonZeroU16>,
+    /// How long its stages may take in all.
+    pub timeout: Option<Duration>,
     pub stages: Vec<Stage>,
     pub source: Source,
 }
@@ -53,11 +58,14 @@ pub struct Stage {
     pub title: String,
     /// The stages of the same pipeline that must end well before this one begins.
     pub needs: Vec<StageId>,
+    /// How long it may take; each time, if it is run again.
+    pub timeout: Option<Duration>,
     pub action: Action,
     pub hints: Hints,
 }
 
 /// What a stage does.
+#[expect(clippy::large_enum_variant, reason = "most stages are commands, and there are few of either")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "kind")]
 pub enum Action {
@@ -82,6 +90,10 @@ pub struct Command {
     /// Replaces the summary that would be made of the output.
     pub summary_hint: Option<String>,
     pub session: Option<Session>,
+    /// How often it is run again after a failure.
+    pub retries: Option<Retries>,
+    /// How many bytes of memory its processes may have.
+    pub memory_limit: Option<u64>,
 }
 
 /// A label that stages share. Each command is a shell of its own all the same.

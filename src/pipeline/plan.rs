@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::config_error::ConfigError;
+use super::endurance::Retries;
 use super::{Action, Config, Pipeline, Source, Stage, builtin, listing, nearest, shown};
 use crate::id::{PipelineId, StageId};
 
@@ -28,6 +30,8 @@ pub struct Plan {
     /// How many commands may run at the same time, if the configuration says so. The plan of a called
     /// pipeline has what that pipeline says; those of the whole run share what its own plan has.
     pub jobs: Option<NonZeroU16>,
+    /// How long the stages may take in all.
+    pub timeout: Option<Duration>,
     pub stages: Vec<PlannedStage>,
     /// The position in `stages` of the stage that a run is about. A plan that [`Plan::new`] made has one.
     pub target: Option<usize>,
@@ -199,7 +203,8 @@ impl Plan {
         depth: usize,
         room: &mut usize,
     ) -> Result<Self, PlanError> {
-        let Pipeline { id, title, description, tags, guardrails_required, jobs, stages, source } = pipeline;
+        let Pipeline { id, title, description, tags, guardrails_required, jobs, timeout, stages, source } =
+            pipeline;
         if stages.is_empty() {
             return Err(PlanError::NoStages(id));
         }
@@ -234,6 +239,7 @@ impl Plan {
             source,
             guardrails_required,
             jobs,
+            timeout,
             stages: planned,
             target,
             only_target: false,
@@ -337,8 +343,8 @@ impl Plan {
 
     /// Returns one stable text of everything that decides what runs, for hashing.
     ///
-    /// It holds ids, kinds, commands, folders, variables, what a failure does, what a stage needs, called pipelines
-    /// in full, the order of it all, and the stage to which a target restricts the run. It leaves out what only
+    /// It holds ids, kinds, commands, folders, variables, what a failure does, what a stage needs, limits and
+    /// retries, called pipelines in full, the order of it all, and the stage to which a target restricts the run. It leaves out what only
     /// names, explains or labels: titles, descriptions, tags, summary hints, sessions, planner hints, and who
     /// declared a pipeline; and how many commands may run at the same time, which may differ when a run goes on.
     /// What a stage does not have stands nowhere in it, so that runs of older versions can go on.
@@ -352,7 +358,11 @@ impl Plan {
     }
 
     fn digest_pipeline(&self) -> DigestPipeline<'_> {
-        DigestPipeline { id: &self.pipeline, stages: self.stages.iter().map(PlannedStage::digest).collect() }
+        DigestPipeline {
+            id: &self.pipeline,
+            timeout: self.timeout,
+            stages: self.stages.iter().map(PlannedStage::digest).collect(),
+        }
     }
 }
 
@@ -367,12 +377,16 @@ impl PlannedStage {
                 cwd: command.cwd.as_deref(),
                 env: &command.env,
                 allow_failure: command.allow_failure,
+                timeout: stage.timeout,
+                retries: command.retries.as_ref(),
+                memory_limit: command.memory_limit,
             },
             Action::Subpipeline { pipeline, optional } => DigestStage::Subpipeline {
                 id: &stage.id,
                 needs: &stage.needs,
                 pipeline,
                 optional: *optional,
+                timeout: stage.timeout,
                 child: child.as_ref().map(|child| child.digest_pipeline()),
             },
         }
@@ -389,6 +403,8 @@ struct Digest<'a> {
 #[derive(Serialize)]
 struct DigestPipeline<'a> {
     id: &'a PipelineId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<Duration>,
     stages: Vec<DigestStage<'a>>,
 }
 
@@ -403,6 +419,12 @@ enum DigestStage<'a> {
         cwd: Option<&'a str>,
         env: &'a BTreeMap<String, String>,
         allow_failure: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        timeout: Option<Duration>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retries: Option<&'a Retries>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        memory_limit: Option<u64>,
     },
     Subpipeline {
         id: &'a StageId,
@@ -410,6 +432,8 @@ enum DigestStage<'a> {
         needs: &'a [StageId],
         pipeline: &'a PipelineId,
         optional: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        timeout: Option<Duration>,
         child: Option<DigestPipeline<'a>>,
     },
 }
@@ -721,6 +745,10 @@ mod tests {
             ("\"cwd\": \"scripts\"", "\"cwd\": \".\""),
             ("\"command\": \"env\"", "\"command\": \"env\", \"allowFailure\": true"),
             ("\"command\": \"env\"", "\"command\": \"env\", \"needs\": [\"hello\"]"),
+            ("\"command\": \"env\"", "\"command\": \"env\", \"timeout\": 5"),
+            ("\"command\": \"env\"", "\"command\": \"env\", \"retries\": 2"),
+            ("\"command\": \"env\"", "\"command\": \"env\", \"memoryLimit\": \"1GiB\""),
+            ("\"description\": \"two stages\"", "\"timeout\": \"1h\""),
         ] {
             assert_ne!(with(from, to), base, "{to}");
         }

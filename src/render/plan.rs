@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::num::NonZeroU16;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use super::printer::Answer;
 use crate::id::StageId;
 use crate::output::untrusted::untrusted;
+use crate::pipeline::endurance::{Retries, shown_bytes, shown_duration};
 use crate::pipeline::plan::{Plan, PlanResult, PlannedStage};
 use crate::pipeline::{Action, Command, Source};
 
@@ -28,6 +30,8 @@ pub struct Document {
     partial: bool,
     /// How many commands may run at the same time.
     jobs: NonZeroU16,
+    /// How many seconds the stages may take in all.
+    timeout: Option<f64>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -55,6 +59,14 @@ enum Stage {
         env: Option<BTreeMap<String, String>>,
         allow_failure: bool,
         summary_hint: Option<String>,
+        /// How many seconds the stage may take.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        timeout: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retries: Option<PlannedRetries>,
+        /// How many bytes of memory its processes may have.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        memory_limit: Option<u64>,
     },
     Subpipeline {
         index: usize,
@@ -69,9 +81,43 @@ enum Stage {
         /// How many commands of the called pipeline may run at the same time, if it says so.
         #[serde(skip_serializing_if = "Option::is_none")]
         jobs: Option<NonZeroU16>,
+        /// How many seconds the child run may take.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        timeout: Option<f64>,
         /// The stages of the called pipeline, frozen with the plan.
         stages: Vec<Stage>,
     },
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct PlannedRetries {
+    max: u32,
+    /// Seconds to wait at most before the first retry.
+    delay: f64,
+    /// Seconds to wait at most before any.
+    max_delay: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transient: Option<PlannedTransient>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct PlannedTransient {
+    exit_codes: Vec<u8>,
+    patterns: Vec<String>,
+}
+
+fn retries(Retries { max, delay, max_delay, transient }: &Retries) -> PlannedRetries {
+    PlannedRetries {
+        max: *max,
+        delay: delay.as_secs_f64(),
+        max_delay: max_delay.as_secs_f64(),
+        transient: transient.as_ref().map(|transient| PlannedTransient {
+            exit_codes: transient.exit_codes.clone(),
+            patterns: transient.patterns.clone(),
+        }),
+    }
 }
 
 fn stages(plan: &Plan) -> Vec<Stage> {
@@ -83,7 +129,16 @@ fn stage(planned: &PlannedStage) -> Stage {
     let (index, id, title) = (*index, stage.id.to_string(), stage.title.clone());
     let needs = stage.needs.iter().map(ToString::to_string).collect();
     match &stage.action {
-        Action::Command(Command { command, cwd, env, allow_failure, summary_hint, .. }) => Stage::Command {
+        Action::Command(Command {
+            command,
+            cwd,
+            env,
+            allow_failure,
+            summary_hint,
+            retries: again,
+            memory_limit,
+            ..
+        }) => Stage::Command {
             index,
             id,
             title,
@@ -94,6 +149,9 @@ fn stage(planned: &PlannedStage) -> Stage {
             env: (!env.is_empty()).then(|| env.clone()),
             allow_failure: *allow_failure,
             summary_hint: summary_hint.clone(),
+            timeout: stage.timeout.as_ref().map(Duration::as_secs_f64),
+            retries: again.as_ref().map(retries),
+            memory_limit: *memory_limit,
         },
         Action::Subpipeline { pipeline, optional } => Stage::Subpipeline {
             index,
@@ -103,10 +161,16 @@ fn stage(planned: &PlannedStage) -> Stage {
             needs,
             pipeline: pipeline.to_string(),
             optional: *optional,
+            timeout: child_timeout(planned).as_ref().map(Duration::as_secs_f64),
             jobs: child.as_deref().and_then(|child| child.jobs),
             stages: child.as_deref().map(stages).unwrap_or_default(),
         },
     }
+}
+
+/// Returns how long a child run may take: both the stage and the pipeline may say it.
+fn child_timeout(PlannedStage { stage, child, .. }: &PlannedStage) -> Option<Duration> {
+    stage.timeout.into_iter().chain(child.as_ref().and_then(|child| child.timeout)).min()
 }
 
 impl Answer for Planned<'_> {
@@ -126,6 +190,7 @@ impl Answer for Planned<'_> {
             target_id: plan.target_id(),
             partial: plan.only_target,
             jobs: plan.jobs.unwrap_or(NonZeroU16::MIN),
+            timeout: plan.timeout.as_ref().map(Duration::as_secs_f64),
         }
     }
 
@@ -147,6 +212,9 @@ impl Answer for Planned<'_> {
         }
         if let Some(jobs) = plan.jobs {
             writeln!(out, "Jobs: {jobs}")?;
+        }
+        if let Some(timeout) = plan.timeout {
+            writeln!(out, "Timeout: {}", shown_duration(timeout))?;
         }
         writeln!(out, "Stages:")?;
         text(plan, out, 0)
@@ -184,6 +252,23 @@ fn text(plan: &Plan, out: &mut dyn Write, depth: usize) -> io::Result<()> {
                         action.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
                     writeln!(out, "{indent}   env: {}", untrusted(&env.join(", ")))?;
                 }
+                if let Some(timeout) = stage.timeout {
+                    writeln!(out, "{indent}   timeout: {}", shown_duration(timeout))?;
+                }
+                if let Some(again) = &action.retries {
+                    let (delay, longest) = (shown_duration(again.delay), shown_duration(again.max_delay));
+                    write!(out, "{indent}   retries: {} (delay {delay}, at most {longest})", again.max)?;
+                    if let Some(transient) = &again.transient {
+                        let codes = transient.exit_codes.iter().map(|code| format!("code {code}"));
+                        let patterns = transient.patterns.iter().map(|pattern| format!("/{pattern}/"));
+                        let listed = codes.chain(patterns).collect::<Vec<_>>().join(", ");
+                        write!(out, " after {}", untrusted(&listed))?;
+                    }
+                    writeln!(out)?;
+                }
+                if let Some(limit) = action.memory_limit {
+                    writeln!(out, "{indent}   memoryLimit: {}", shown_bytes(limit))?;
+                }
                 if action.allow_failure {
                     writeln!(out, "{indent}   allowFailure: true")?;
                 }
@@ -195,6 +280,9 @@ fn text(plan: &Plan, out: &mut dyn Write, depth: usize) -> io::Result<()> {
                 writeln!(out, "{indent}   pipeline: {}", untrusted(pipeline.as_str()))?;
                 if *optional {
                     writeln!(out, "{indent}   optional: true")?;
+                }
+                if let Some(timeout) = child_timeout(planned) {
+                    writeln!(out, "{indent}   timeout: {}", shown_duration(timeout))?;
                 }
                 if let Some(jobs) = child.as_deref().and_then(|child| child.jobs) {
                     writeln!(out, "{indent}   jobs: {jobs}")?;

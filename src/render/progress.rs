@@ -137,6 +137,20 @@ impl Watch for Progress {
                 }
             }),
             Happened::StageStarted { .. } => self.begin(depth, manifest, index),
+            Happened::StageRetried { attempt, pause_ms, end } => {
+                let Some(entry) = manifest.commands.get(index.wrapping_sub(1)) else { return };
+                self.line(|err| {
+                    let dim = anstyle::Style::new().dimmed();
+                    let (indent, id) = ("  ".repeat(depth), untrusted(&entry.id));
+                    let summary = end.summary.as_deref().unwrap_or_default();
+                    let pause = span(*pause_ms as f64 / 1000.0);
+                    let _ = writeln!(
+                        err,
+                        "{indent}   retry  {id}  {dim}in {pause}{dim:#}  attempt {attempt}: {}",
+                        untrusted(summary)
+                    );
+                });
+            }
             Happened::StageFinished(_) => self.ended(depth, manifest, index),
             Happened::Interrupted { signal } if !self.interrupted => {
                 self.interrupted = true;

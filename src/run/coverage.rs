@@ -115,6 +115,10 @@ mod tests {
             log_path: None,
             error_file: None,
             sub_run_id: None,
+            timed_out: false,
+            flaky: false,
+            failed_attempts: Vec::new(),
+            memory_limit: None,
         }
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::guardrail::Verdict;
 use crate::run::manifest::{
-    GuardrailStatus, Handle, Manifest, Owner, PrivacyDecision, PrivacyTotals, ResumeEvent,
+    GuardrailStatus, Handle, Manifest, MemoryLimit, Owner, PrivacyDecision, PrivacyTotals, ResumeEvent,
 };
 use crate::run::stamp::Stamp;
 use crate::run::status::{RunStatus, StageStatus};
@@ -47,7 +47,11 @@ pub enum Happened {
     #[serde(rename = "run:resume-refused")]
     ResumeRefused { resume: ResumeEvent },
     #[serde(rename = "stage:started")]
-    StageStarted { log_path: Option<String> },
+    StageStarted {
+        log_path: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        memory_limit: Option<MemoryLimit>,
+    },
     /// The stage's process group exists.
     #[serde(rename = "stage:spawned")]
     StageSpawned { pid: u32, process_started: u64 },
@@ -67,6 +71,15 @@ pub enum Happened {
     Judged { verdict: Box<Verdict> },
     #[serde(rename = "stage:finished")]
     StageFinished(Box<StageEnd>),
+    /// An attempt failed, and the stage is run again.
+    #[serde(rename = "stage:retried")]
+    StageRetried {
+        /// The attempt that failed, from 1.
+        attempt: u32,
+        /// How long to wait before the next.
+        pause_ms: u64,
+        end: Box<StageEnd>,
+    },
     /// The stage could not begin, and stays as it is.
     #[serde(rename = "stage:held")]
     StageHeld { reason: String },
@@ -117,6 +130,12 @@ pub struct StageEnd {
     /// Whether background processes kept the output open past the grace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaked: bool,
+    /// Whether the stage took too long, and was ended for that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timed_out: bool,
+    /// Whether the kernel ended the stage because of its memory limit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub out_of_memory: bool,
 }
 
 /// How a run ended.
@@ -140,6 +159,7 @@ impl Happened {
                 | Self::ResumeRefused { .. }
                 | Self::ChildLinked { .. }
                 | Self::StageFinished(_)
+                | Self::StageRetried { .. }
                 | Self::Finished(_)
         )
     }
@@ -251,6 +271,8 @@ mod tests {
                     frames: PrivacyTotals { total_frames: 3, ..PrivacyTotals::default() },
                     output_bytes: 9,
                     leaked,
+                    timed_out: leaked,
+                    out_of_memory: false,
                 }))
             },
         )
@@ -267,7 +289,8 @@ mod tests {
             text().prop_map(|reason| Happened::ResumeRefused {
                 resume: resume(ResumeOutcome::Blocked, reason)
             }),
-            proptest::option::of(text()).prop_map(|log_path| Happened::StageStarted { log_path }),
+            proptest::option::of(text())
+                .prop_map(|log_path| Happened::StageStarted { log_path, memory_limit: None }),
             Just(Happened::StageSpawned { pid: 1, process_started: 2 }),
             "[ab]".prop_map(|id| Happened::ChildLinked {
                 run_id: id,
@@ -280,6 +303,10 @@ mod tests {
                 moved
             }),
             stage_end(),
+            (stage_end(), 1..4_u32).prop_map(|(end, attempt)| match end {
+                Happened::StageFinished(end) => Happened::StageRetried { attempt, pause_ms: 5, end },
+                other => other,
+            }),
             text().prop_map(|reason| Happened::StageHeld { reason }),
             Just(Happened::Heartbeat),
             Just(Happened::Interrupted { signal: "SIGINT".into() }),

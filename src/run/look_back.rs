@@ -164,6 +164,7 @@ fn stages(tally: &Tally, counted: &[bool], wanted: impl Fn(usize) -> bool) -> Ve
             for sample in samples.iter().filter(|sample| sample.tree != 0) {
                 let verdicts = trees.entry(sample.tree).or_default();
                 verdicts[usize::from(sample.verdict == StageStatus::Succeeded)] = true;
+                verdicts[0] |= sample.flaky;
             }
             let seconds = last().map(|sample| f64::from(sample.seconds)).filter(|seconds| !seconds.is_nan());
             StageReport {

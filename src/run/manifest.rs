@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::guardrail::Verdict;
 use crate::id::{RunId, TaskId};
-use crate::run::event::{Happened, RunEvent};
+use crate::run::event::{Happened, RunEvent, StageEnd};
 use crate::run::git_keys::GitKeys;
 use crate::run::liveness::{HEARTBEAT_SECONDS, STALE_SECONDS};
 use crate::run::stamp::Stamp;
@@ -203,6 +203,50 @@ pub struct StageEntry {
     /// The run of a subpipeline.
     #[serde(default)]
     pub sub_run_id: Option<String>,
+    /// Extension: whether the stage took too long, and was ended for that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timed_out: bool,
+    /// Extension: whether the stage passed, but not at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flaky: bool,
+    /// Extension: the attempts after which the stage was run again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_attempts: Vec<FailedAttempt>,
+    /// Extension: how much memory the stage could have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<MemoryLimit>,
+}
+
+/// An attempt to run a stage that failed, and was not the last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FailedAttempt {
+    /// From 1; `attempt` in the lines of the stage's log.
+    pub attempt: u32,
+    pub completed_at: Stamp,
+    pub exit_code: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    pub summary: Option<String>,
+    pub error_file: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timed_out: bool,
+}
+
+/// A limit of memory, and who sees to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MemoryLimit {
+    pub bytes: u64,
+    pub by: LimitedBy,
+}
+
+/// What the kernel limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitedBy {
+    /// The memory of all processes of the stage together.
+    Cgroup,
+    /// The address space of each process of the stage by itself.
+    AddressSpace,
 }
 
 impl StageEntry {
@@ -216,6 +260,10 @@ impl StageEntry {
         self.log_path = None;
         self.error_file = None;
         self.sub_run_id = None;
+        self.timed_out = false;
+        self.flaky = false;
+        self.failed_attempts.clear();
+        self.memory_limit = None;
     }
 }
 
@@ -483,12 +531,13 @@ impl Manifest {
                 self.begin_attempt(at, owner);
             }
             Happened::ResumeRefused { resume } => self.resume_events.push(resume.clone()),
-            Happened::StageStarted { log_path } => {
+            Happened::StageStarted { log_path, memory_limit } => {
                 let entry = self.stage(*index)?;
                 entry.reset();
                 entry.status = StageStatus::Running;
                 entry.started_at = Some(at);
                 entry.log_path = log_path.clone();
+                entry.memory_limit = memory_limit.clone();
                 self.status_detail = None;
                 // Those of an earlier attempt are about what it saw.
                 self.guardrails.retain(|verdict| verdict.index != *index);
@@ -521,19 +570,22 @@ impl Manifest {
                 entry.exit_code = end.exit_code;
                 entry.summary = end.summary.clone();
                 entry.error_file = end.error_file.clone();
-                if let Some(note) = &end.note {
-                    self.note(note);
-                }
-                if let Some(handle) = &end.handle {
-                    self.handles.get_or_insert_default().push(handle.clone());
-                }
-                if let Some(privacy) = &mut self.privacy {
-                    privacy.decisions.extend(end.decisions.iter().cloned());
-                    privacy.totals.total_frames += end.frames.total_frames;
-                    privacy.totals.redacted_frames += end.frames.redacted_frames;
-                    privacy.totals.blocked_frames += end.frames.blocked_frames;
-                    privacy.totals.allowed_frames += end.frames.allowed_frames;
-                }
+                entry.timed_out = end.timed_out;
+                entry.flaky = end.status == StageStatus::Succeeded && !entry.failed_attempts.is_empty();
+                self.keep_output(end);
+            }
+            Happened::StageRetried { attempt, end, .. } => {
+                let StageEnd { exit_code, signal, summary, error_file, timed_out, .. } = &**end;
+                self.stage(*index)?.failed_attempts.push(FailedAttempt {
+                    attempt: *attempt,
+                    completed_at: at,
+                    exit_code: *exit_code,
+                    signal: signal.clone(),
+                    summary: summary.clone(),
+                    error_file: error_file.clone(),
+                    timed_out: *timed_out,
+                });
+                self.keep_output(end);
             }
             Happened::StageHeld { reason } => self.stage(*index)?.summary = Some(reason.clone()),
             Happened::Judged { verdict } => {
@@ -583,6 +635,23 @@ impl Manifest {
         }
         self.updated_at = Some(at);
         Ok(())
+    }
+
+    /// Takes in what is known of a command's output.
+    fn keep_output(&mut self, end: &StageEnd) {
+        if let Some(note) = &end.note {
+            self.note(note);
+        }
+        if let Some(handle) = &end.handle {
+            self.handles.get_or_insert_default().push(handle.clone());
+        }
+        if let Some(privacy) = &mut self.privacy {
+            privacy.decisions.extend(end.decisions.iter().cloned());
+            privacy.totals.total_frames += end.frames.total_frames;
+            privacy.totals.redacted_frames += end.frames.redacted_frames;
+            privacy.totals.blocked_frames += end.frames.blocked_frames;
+            privacy.totals.allowed_frames += end.frames.allowed_frames;
+        }
     }
 
     fn begin_attempt(&mut self, at: Stamp, owner: &Owner) {

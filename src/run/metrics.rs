@@ -72,6 +72,9 @@ pub struct StageFacts {
     pub duration_seconds: Option<f64>,
     /// How often the run began it, resumes included.
     pub attempts: usize,
+    /// Whether it passed on a retry.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flaky: bool,
 }
 
 /// What one guardrail said.
@@ -205,6 +208,7 @@ pub fn stages(manifest: &Manifest) -> Vec<StageFacts> {
                 .zip(entry.started_at)
                 .map(|(end, start)| end.seconds_since(start)),
             attempts: attempts(entry.index),
+            flaky: entry.flaky,
         })
         .collect()
 }

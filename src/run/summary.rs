@@ -118,6 +118,9 @@ pub struct Report {
     pub status: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<String>,
+    /// Whether the stage passed, but not at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flaky: bool,
 }
 
 /// What the reviewer says.
@@ -173,6 +176,7 @@ pub fn summarize(
             name: entry.id.clone(),
             status: passed(entry.status == StageStatus::Succeeded),
             details: entry.summary.clone(),
+            flaky: entry.flaky,
         })
         .collect();
     if let Some(guardrails) = manifest.guardrail_status.as_ref().filter(|status| status.counts.total > 0) {
@@ -180,6 +184,7 @@ pub fn summarize(
             name: "guardrails".to_owned(),
             status: passed(guardrails.counts.failed == 0),
             details: Some(guardrails.summary.clone()),
+            flaky: false,
         });
     }
     RunSummary {
@@ -303,6 +308,7 @@ fn test(manifest: &Manifest, of: &Subtask, entry: &StageEntry) -> Test {
             name: entry.id.clone(),
             status: passed(entry.status == StageStatus::Succeeded),
             details: entry.summary.clone(),
+            flaky: entry.flaky,
         }],
         run_id: manifest.run_id.to_string(),
     }

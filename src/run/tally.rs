@@ -47,6 +47,8 @@ pub(super) struct Sample {
     pub seconds: f32,
     pub verdict: StageStatus,
     pub attempts: u8,
+    /// Whether it passed on a retry, so that it failed on its tree too.
+    pub flaky: bool,
 }
 
 /// A pipeline and one of its stages.
@@ -116,6 +118,8 @@ struct Stage<'a> {
     duration_seconds: Seconds,
     #[serde(default)]
     attempts: Option<u64>,
+    #[serde(default)]
+    flaky: bool,
 }
 
 /// A duration; tools of the older layout wrote some as text.
@@ -214,7 +218,7 @@ impl Tally {
             return;
         };
         let tree = line.tree.as_deref().map_or(0, hash);
-        for Stage { id, status, duration_seconds: Seconds(seconds), attempts } in stages {
+        for Stage { id, status, duration_seconds: Seconds(seconds), attempts, flaky } in stages {
             let verdict = match status.as_ref() {
                 "succeeded" => StageStatus::Succeeded,
                 "failed" => StageStatus::Failed,
@@ -222,7 +226,7 @@ impl Tally {
                 // Whatever else it may be, it is no verdict.
                 _ => continue,
             };
-            self.sample(run, (pipeline, id), tree, *seconds, verdict, attempts.unwrap_or(1));
+            self.sample(run, (pipeline, id), tree, *seconds, verdict, (attempts.unwrap_or(1), *flaky));
         }
     }
 
@@ -233,11 +237,11 @@ impl Tally {
         tree: u64,
         seconds: f64,
         verdict: StageStatus,
-        attempts: u64,
+        (attempts, flaky): (u64, bool),
     ) {
         let (seconds, attempts) = (seconds as f32, attempts.min(u64::from(u8::MAX)) as u8);
         let stage = self.place(pipeline, stage);
-        self.samples.push(Sample { tree, run, stage, seconds, verdict, attempts });
+        self.samples.push(Sample { tree, run, stage, seconds, verdict, attempts, flaky });
     }
 
     /// Returns where the name of a stage stands.
@@ -279,7 +283,7 @@ impl Tally {
             for facts in stages {
                 let seconds = facts.duration_seconds.unwrap_or(f64::NAN);
                 let name = (pipeline.as_str(), facts.id.as_str());
-                self.sample(run, name, tree, seconds, facts.status, facts.attempts as u64);
+                self.sample(run, name, tree, seconds, facts.status, (facts.attempts as u64, facts.flaky));
             }
         }
     }

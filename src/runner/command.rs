@@ -13,24 +13,27 @@ use tokio::process::Command;
 
 use super::crew::Crew;
 use super::log::Lines;
-use super::stages::Ended;
+use super::memory::Memory;
+use super::stages::{Ended, stage_end};
 use super::stop::{self, Cause, Orders, Stop};
 use super::{GRACE, Host, LEAK_IDLE, LEAK_LIMIT, Setup, Stream, World, sleep_until};
 use crate::output::mask::{MaskMode, Masker};
 use crate::output::tail::{ERROR_BYTES, HeadTail, Quote, SUMMARY_UNITS, Tail, summary_excerpt};
 use crate::output::text::{Chunk, Utf8Stitcher};
 use crate::pipeline::Command as Action;
+use crate::pipeline::endurance::Retries;
 use crate::pipeline::plan::PlannedStage;
 use crate::run::event::{Happened, StageEnd};
 use crate::run::manifest::{Handle, PrivacyDecision, PrivacyTotals};
 use crate::run::stamp::Stamp;
 use crate::run::status::StageStatus;
+use crate::sys::digest::random_fraction;
 use crate::sys::process::{self, StageProcesses};
 
 /// The most that one event holds.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Runs the command of a stage and tells everything about it.
+/// Runs the command of a stage, again after a failure that may pass, and tells everything about it.
 pub(super) async fn run(
     planned: &PlannedStage,
     action: &Action,
@@ -38,40 +41,118 @@ pub(super) async fn run(
     mut orders: Orders,
     crew: &Crew,
 ) -> Result<Ended> {
-    if orders.borrow_and_update().is_some() {
-        return Ok(Ended::Stopped);
+    let mut setup = None::<Setup>;
+    for attempt in 1.. {
+        // Only commands take room: a child run that had some while its own stages waited for more
+        // could wait for ever.
+        let room = tokio::select! {
+            biased;
+            stop = stop::next(&mut orders) => return stopped(planned, attempt, &stop, host),
+            room = crew.room.acquire() => room,
+        };
+        let mut memory = action
+            .memory_limit
+            .map(|bytes| Memory::limit(&process::mark(host.borrow().run_id(), planned.index), bytes));
+        let setup = match &mut setup {
+            Some(setup) => setup,
+            none => none.insert(begin(planned, memory.as_ref(), &mut **host.borrow_mut())?),
+        };
+        let next =
+            attempt_once(planned, action, setup, memory.as_mut(), attempt, host, &mut orders, crew).await?;
+        drop(room);
+        let pause = match next {
+            Next::Ended(ended) => return Ok(ended),
+            Next::Again(pause) => pause,
+        };
+        tokio::select! {
+            biased;
+            stop = stop::next(&mut orders) => return stopped(planned, attempt + 1, &stop, host),
+            () = tokio::time::sleep(pause) => {}
+        }
     }
+    unreachable!("attempts are numbered without an end")
+}
+
+/// Ends a stage that is not to be run, or not to be run again.
+fn stopped(planned: &PlannedStage, attempt: u32, stop: &Stop, host: World<'_, '_>) -> Result<Ended> {
+    if attempt > 1 {
+        let cause = &stop.cause;
+        let title = host.borrow().masked(&planned.stage.title);
+        let end = stage_end(
+            StageStatus::Failed,
+            format!("Cancelled {cause}, before attempt {attempt}"),
+            Some(format!("Stage '{title}' was cancelled {cause}, before attempt {attempt}.")),
+        );
+        host.borrow_mut().tell(end, planned.index)?;
+    }
+    Ok(Ended::Stopped)
+}
+
+fn begin(planned: &PlannedStage, memory: Option<&Memory>, host: &mut dyn Host) -> Result<Setup> {
+    let setup = host.begin_command(planned)?;
+    let started = Happened::StageStarted {
+        log_path: Some(setup.log_path.clone()),
+        memory_limit: memory.map(Memory::record),
+    };
+    host.tell(started, planned.index)?;
+    Ok(setup)
+}
+
+/// What follows from an attempt.
+enum Next {
+    Ended(Ended),
+    /// It is run again, after a while.
+    Again(Duration),
+}
+
+#[expect(clippy::too_many_arguments, reason = "everything that a command is given")]
+async fn attempt_once(
+    planned: &PlannedStage,
+    action: &Action,
+    setup: &Setup,
+    memory: Option<&mut Memory>,
+    attempt: u32,
+    host: World<'_, '_>,
+    orders: &mut Orders,
+    crew: &Crew,
+) -> Result<Next> {
     let index = planned.index;
-    let (setup, begun, mut watched) = begin(planned, action, &mut **host.borrow_mut())?;
+    let memory = memory.as_deref();
+    let (begun, mut watched) = begin_lines(planned, action, setup, attempt, &mut **host.borrow_mut())?;
     let clock = Instant::now();
-    let exit = match spawn(action, &setup) {
+    let exit = match spawn(action, setup, memory) {
         Ok(mut child) => {
             let leader = child.id().unwrap_or_default();
             let processes = StageProcesses { mark: process::mark(host.borrow().run_id(), index), leader };
             crew.join(&processes);
+            let timeout = planned.stage.timeout;
             let mut exit =
-                drive(&mut *child, &processes, index, &mut watched, host, &mut orders, crew).await?;
+                drive(&mut *child, &processes, index, timeout, &mut watched, host, orders, crew).await?;
             exit.leaked |= crew.has_left_something(&processes).await;
+            exit.out_of_memory = memory.is_some_and(Memory::ran_out);
             crew.leave(&processes);
             Exit::Ended(exit)
         }
-        Err(err) => Exit::NotStarted(spawn_error(&err, &setup)),
+        Err(err) => Exit::NotStarted(spawn_error(&err, setup)),
     };
     let duration_ms = clock.elapsed().as_millis() as u64;
-    finish(planned, action, exit, begun, duration_ms, watched, &mut **host.borrow_mut())
+    finish(planned, action, exit, begun, duration_ms, watched, attempt, &mut **host.borrow_mut())
 }
 
-fn begin(planned: &PlannedStage, action: &Action, host: &mut dyn Host) -> Result<(Setup, Stamp, Watched)> {
-    let index = planned.index;
-    let setup = host.begin_command(planned)?;
-    host.tell(Happened::StageStarted { log_path: Some(setup.log_path.clone()) }, index)?;
+fn begin_lines(
+    planned: &PlannedStage,
+    action: &Action,
+    setup: &Setup,
+    attempt: u32,
+    host: &mut dyn Host,
+) -> Result<(Stamp, Watched)> {
     let begun = host.now();
     let session = action.session.clone();
     let session_id = session.as_ref().and_then(|session| session.id.clone()).unwrap_or_else(new_id);
     let persisted = session.is_some_and(|session| {
         session.id.is_some() && (session.persist.unwrap_or(true) || session.reuse.unwrap_or(true))
     });
-    let watched = Watched::new(index, host, setup.emit_streams);
+    let watched = Watched::new(planned.index, attempt, host, setup.emit_streams);
     let mut lines = Vec::new();
     watched.told.lines.begin(
         &mut lines,
@@ -81,24 +162,26 @@ fn begin(planned: &PlannedStage, action: &Action, host: &mut dyn Host) -> Result
         persisted,
         begun,
     );
-    host.log(index, &lines)?;
-    Ok((setup, begun, watched))
+    host.log(planned.index, &lines)?;
+    Ok((begun, watched))
 }
 
 fn new_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-fn spawn(action: &Action, setup: &Setup) -> io::Result<Box<dyn ChildWrapper>> {
+fn spawn(action: &Action, setup: &Setup, memory: Option<&Memory>) -> io::Result<Box<dyn ChildWrapper>> {
     // An explicit check: the error of a spawn does not tell a missing folder from a missing shell.
     if !setup.cwd.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotADirectory, "the folder to run in does not exist"));
     }
     #[expect(clippy::disallowed_methods, reason = "this is where stages become processes")]
     let mut command = Command::new("/bin/sh");
+    match memory {
+        None => command.arg("-c").arg(&action.command),
+        Some(memory) => command.args(memory.arguments(&action.command)),
+    };
     command
-        .arg("-c")
-        .arg(&action.command)
         .env_clear()
         .envs(setup.env.iter().map(|(name, value)| (name, value)))
         .current_dir(&setup.cwd)
@@ -125,13 +208,16 @@ struct Ending {
     leaked: bool,
     /// Why the command was told to end, if it was.
     stop: Option<Stop>,
+    out_of_memory: bool,
 }
 
 /// Reads both streams until the command has ended and its output is complete.
+#[expect(clippy::too_many_arguments, reason = "everything that goes on around a command")]
 async fn drive(
     child: &mut dyn ChildWrapper,
     processes: &StageProcesses,
     index: usize,
+    timeout: Option<Duration>,
     watched: &mut Watched,
     host: World<'_, '_>,
     orders: &mut Orders,
@@ -146,6 +232,7 @@ async fn drive(
     let mut err_buffer = vec![0; READ_BYTES];
     let mut ending = None::<ExitStatus>;
     let mut stop = None::<Stop>;
+    let deadline = timeout.map(|timeout| (Instant::now() + timeout, timeout));
     // When the command is to be killed, and when its output is given up.
     let mut kill_at = None::<Instant>;
     let mut exited_at = None::<Instant>;
@@ -161,7 +248,7 @@ async fn drive(
             && stderr.is_none()
             && !pending
         {
-            return Ok(Ending { status, leaked: false, stop });
+            return Ok(Ending { status, leaked: false, stop, out_of_memory: false });
         }
         let give_up = idle_until.zip(exited_at).map(|(idle, exited)| idle.min(exited + LEAK_LIMIT));
         tokio::select! {
@@ -190,9 +277,9 @@ async fn drive(
             }
             () = sleep_until(give_up), if !pending => {
                 let status = ending.expect("the grace begins with the end");
-                return Ok(Ending { status, leaked: true, stop });
+                return Ok(Ending { status, leaked: true, stop, out_of_memory: false });
             }
-            order = stop::next(orders) => {
+            order = next_order(orders, deadline.filter(|_| stop.is_none() && ending.is_none())) => {
                 // The failure of another stage does not make one a failure that has ended before.
                 if ending.is_none() || order.interrupted_by().is_some() {
                     // Only the group: a run within this one forwards the signal to its own stages.
@@ -217,6 +304,16 @@ async fn drive(
                 kill_at = Some(Instant::now() + Duration::from_millis(100));
             }
         }
+    }
+}
+
+/// Waits for an order from elsewhere, or for the time to be over.
+async fn next_order(orders: &mut Orders, deadline: Option<(Instant, Duration)>) -> Stop {
+    tokio::select! {
+        order = stop::next(orders) => order,
+        () = sleep_until(deadline.map(|(at, _)| at)) => {
+            Stop::overdue(deadline.map(|(_, after)| after).unwrap_or_default())
+        },
     }
 }
 
@@ -274,9 +371,9 @@ impl Channel {
 }
 
 impl Watched {
-    fn new(index: usize, host: &dyn Host, emit_streams: bool) -> Self {
+    fn new(index: usize, attempt: u32, host: &dyn Host, emit_streams: bool) -> Self {
         let correlation_id = new_id();
-        let lines = Lines::new(index, correlation_id.clone());
+        let lines = Lines::new(index, correlation_id.clone(), attempt);
         Self {
             correlation_id,
             out: Channel::new(host.masker()),
@@ -340,6 +437,7 @@ impl Told {
 }
 
 /// Tells how the command ended, and what follows for the run.
+#[expect(clippy::too_many_arguments, reason = "everything that is known about an attempt")]
 fn finish(
     planned: &PlannedStage,
     action: &Action,
@@ -347,18 +445,23 @@ fn finish(
     begun: Stamp,
     duration_ms: u64,
     mut watched: Watched,
+    attempt: u32,
     host: &mut dyn Host,
-) -> Result<Ended> {
+) -> Result<Next> {
     let index = planned.index;
     let id = &planned.stage.id;
     // A stream that was given up still holds what it had begun to say.
     for stream in [Stream::Stdout, Stream::Stderr] {
         watched.read(stream, &[], host)?;
     }
-    let (leaked, cancelled) = match &exit {
-        Exit::Ended(Ending { leaked, stop, .. }) => (*leaked, stop.as_ref().map(|stop| stop.cause.clone())),
-        Exit::NotStarted(_) => (false, None),
+    let (leaked, cause, out_of_memory) = match &exit {
+        Exit::Ended(Ending { leaked, stop, out_of_memory, .. }) => {
+            (*leaked, stop.as_ref().map(|stop| stop.cause.clone()), *out_of_memory)
+        }
+        Exit::NotStarted(_) => (false, None, false),
     };
+    let timed_out = matches!(cause, Some(Cause::Overdue { .. }));
+    let cancelled = cause.is_some() && !timed_out;
     let (exit_code, signal, not_started) = match exit {
         Exit::Ended(Ending { status, .. }) => match (status.code(), status.signal()) {
             (Some(code), _) => (i64::from(code), None, None),
@@ -372,16 +475,27 @@ fn finish(
         watched.told.lines.end(&mut lines, exit_code, signal.as_deref(), duration_ms, host.now());
         host.log(index, &lines)?;
     }
-    let failed = exit_code != 0 || cancelled.is_some();
-    let status = match (failed, action.allow_failure && cancelled.is_none()) {
+    let failed = exit_code != 0 || cause.is_some();
+    // What could not run, or was told to end, or wants more memory than it may have, will not do better.
+    let hopeless = cancelled || out_of_memory || not_started.is_some() || matches!(exit_code, 126 | 127);
+    let again = action.retries.as_ref().filter(|retries| {
+        failed && !hopeless && attempt <= retries.max && may_pass(retries, exit_code, &watched)
+    });
+    let status = match (failed, action.allow_failure && !cancelled && again.is_none()) {
         (false, _) => StageStatus::Succeeded,
         (true, true) => StageStatus::Skipped,
         (true, false) => StageStatus::Failed,
     };
-    let computed =
-        summary(&watched, exit_code, signal.as_deref(), not_started.as_deref(), cancelled.as_ref());
+    let computed = summary(
+        &watched,
+        exit_code,
+        signal.as_deref(),
+        not_started.as_deref(),
+        cause.as_ref(),
+        out_of_memory,
+    );
     let summary = match &action.summary_hint {
-        Some(hint) if cancelled.is_none() => host.masked(hint),
+        Some(hint) if cause.is_none() && again.is_none() => host.masked(hint),
         _ => computed,
     };
     let error_file = match status {
@@ -393,22 +507,35 @@ fn finish(
                 exit_code,
                 signal.as_deref(),
                 not_started.as_deref(),
+                &Circumstances { cause: cause.as_ref(), attempt, out_of_memory },
                 host,
             );
-            Some(host.keep_error(index, &note)?)
+            Some(host.keep_error(index, &note, again.map(|_| attempt))?)
         }
         _ => None,
     };
     let title = host.masked(&planned.stage.title);
-    let note = match (status, &not_started, &cancelled, &signal) {
-        (StageStatus::Failed, _, Some(cause), _) => Some(format!("Stage '{title}' was cancelled {cause}.")),
+    let note = match (status, &not_started, &cause, &signal) {
+        _ if again.is_some() => None,
         (StageStatus::Failed, Some(reason), ..) => {
             Some(format!("Stage '{title}' could not be run: {reason}."))
+        }
+        (StageStatus::Failed, None, Some(cause), _) if timed_out => {
+            Some(format!("Stage '{title}' timed out {cause}."))
+        }
+        (StageStatus::Failed, None, Some(cause), _) => {
+            Some(format!("Stage '{title}' was cancelled {cause}."))
+        }
+        (StageStatus::Failed, ..) if out_of_memory => {
+            Some(format!("Stage '{title}' wanted more memory than its limit."))
         }
         (StageStatus::Failed, None, None, Some(signal)) => {
             Some(format!("Stage '{title}' was ended by {signal}."))
         }
         (StageStatus::Failed, ..) => Some(format!("Stage '{title}' failed with exit code {exit_code}.")),
+        (StageStatus::Succeeded, ..) if attempt > 1 => {
+            Some(format!("Stage '{title}' is flaky: it passed on attempt {attempt}."))
+        }
         _ if leaked => Some(format!(
             "Stage '{title}' left background processes running: what they do is in no evidence."
         )),
@@ -445,16 +572,45 @@ fn finish(
         },
         output_bytes: watched.out.total + watched.err.total,
         leaked,
+        timed_out,
+        out_of_memory,
     };
-    host.tell(Happened::StageFinished(Box::new(end)), index)?;
-    if status == StageStatus::Failed && cancelled.is_some() {
-        return Ok(Ended::Stopped);
+    if let Some(retries) = again {
+        let pause = retries.pause(attempt, random_fraction());
+        let pause_ms = pause.as_millis() as u64;
+        host.tell(Happened::StageRetried { attempt, pause_ms, end: Box::new(end) }, index)?;
+        return Ok(Next::Again(pause));
     }
-    Ok(match (status, not_started.is_some()) {
-        (StageStatus::Failed, true) => Ended::Failed { detail: format!("stage:{id}:error") },
-        (StageStatus::Failed, false) => Ended::Failed { detail: format!("stage:{id}:failed") },
+    host.tell(Happened::StageFinished(Box::new(end)), index)?;
+    Ok(Next::Ended(match status {
+        StageStatus::Failed if cancelled => Ended::Stopped,
+        StageStatus::Failed => {
+            let word = match not_started {
+                Some(_) => "error",
+                None if timed_out => "timed-out",
+                None => "failed",
+            };
+            Ended::Failed { detail: format!("stage:{id}:{word}") }
+        }
         _ => Ended::Fine,
-    })
+    }))
+}
+
+/// Whether a failure is one that may pass by itself.
+fn may_pass(retries: &Retries, exit_code: i64, watched: &Watched) -> bool {
+    let Some(transient) = &retries.transient else { return true };
+    let printed = || [watched.err.tail.text(), watched.out.tail.text()];
+    transient.exit_codes.iter().any(|code| i64::from(*code) == exit_code)
+        || (!transient.patterns.is_empty()
+            && regex::RegexSet::new(&transient.patterns)
+                .is_ok_and(|patterns| printed().iter().any(|text| patterns.is_match(text))))
+}
+
+/// What a failure note says besides how the command ended.
+struct Circumstances<'a> {
+    cause: Option<&'a Cause>,
+    attempt: u32,
+    out_of_memory: bool,
 }
 
 fn summary(
@@ -462,12 +618,15 @@ fn summary(
     exit_code: i64,
     signal: Option<&str>,
     not_started: Option<&str>,
-    cancelled: Option<&Cause>,
+    cause: Option<&Cause>,
+    out_of_memory: bool,
 ) -> String {
     let quote = |channel: &Channel, quote| summary_excerpt(&channel.tail.text(), SUMMARY_UNITS, quote);
-    let cause = match (not_started, cancelled, signal) {
+    let cause = match (not_started, cause, signal) {
         (Some(reason), ..) => return reason.to_owned(),
+        (None, Some(cause @ Cause::Overdue { .. }), _) => format!("Timed out {cause}"),
         (None, Some(cause), _) => format!("Cancelled {cause}"),
+        (None, None, _) if out_of_memory => "Ran out of its memory limit".to_owned(),
         (None, None, Some(signal)) => format!("Terminated with signal {signal}"),
         (None, None, None) if exit_code != 0 => format!("Exited with code {exit_code}"),
         _ => {
@@ -486,6 +645,7 @@ fn summary(
 }
 
 /// The note on a failure (`contract-core.md` §7.4).
+#[expect(clippy::too_many_arguments, reason = "everything that is known about a failure")]
 fn error_note(
     planned: &PlannedStage,
     action: &Action,
@@ -493,9 +653,26 @@ fn error_note(
     exit_code: i64,
     signal: Option<&str>,
     not_started: Option<&str>,
+    circumstances: &Circumstances<'_>,
     host: &dyn Host,
 ) -> Value {
     let mut details = Map::new();
+    let Circumstances { cause, attempt, out_of_memory } = circumstances;
+    if action.retries.is_some() {
+        details.insert("attempt".into(), json!(attempt));
+    }
+    match cause {
+        None => {}
+        Some(Cause::Overdue { after }) => {
+            details.insert("timed_out_after_seconds".into(), json!(after.as_secs_f64()));
+        }
+        Some(cause) => {
+            details.insert("cancelled".into(), json!(cause.to_string()));
+        }
+    }
+    if *out_of_memory {
+        details.insert("memory_limit".into(), json!(action.memory_limit));
+    }
     let reason = match not_started {
         Some(message) => {
             details.insert("message".into(), json!(message));

@@ -15,12 +15,13 @@ use crate::runner::Stream;
 pub struct Lines {
     index: usize,
     correlation_id: String,
+    attempt: u32,
 }
 
 impl Lines {
-    /// Returns the lines of the command of stage `index`.
-    pub fn new(index: usize, correlation_id: String) -> Self {
-        Self { index, correlation_id }
+    /// Returns the lines of one attempt, from 1, to run the command of stage `index`.
+    pub fn new(index: usize, correlation_id: String, attempt: u32) -> Self {
+        Self { index, correlation_id, attempt }
     }
 
     /// `command:start`, then `exec:begin`.
@@ -39,7 +40,7 @@ impl Lines {
             json!({
                 "type": "exec:begin",
                 "correlation_id": self.correlation_id,
-                "attempt": 1,
+                "attempt": self.attempt,
                 "command": command,
                 "args": [],
                 "cwd": cwd,
@@ -71,9 +72,9 @@ impl Lines {
         out.reserve(chunk.text.len() + 256);
         let _ = write!(
             out,
-            "{{\"type\":\"exec:chunk\",\"correlation_id\":\"{}\",\"attempt\":1,\"stream\":\"{stream}\",\
+            "{{\"type\":\"exec:chunk\",\"correlation_id\":\"{}\",\"attempt\":{},\"stream\":\"{stream}\",\
              \"sequence\":{sequence},\"bytes\":{bytes},\"data\":",
-            self.correlation_id
+            self.correlation_id, self.attempt
         );
         push_json_string(out, &chunk.text);
         if let Some(raw) = chunk.raw {
@@ -100,7 +101,7 @@ impl Lines {
             json!({
                 "type": "exec:end",
                 "correlation_id": self.correlation_id,
-                "attempt": 1,
+                "attempt": self.attempt,
                 "exit_code": exit_code,
                 "signal": signal,
                 "duration_ms": duration_ms,

@@ -5,6 +5,7 @@ mod command;
 mod crew;
 pub mod interrupt;
 pub mod log;
+mod memory;
 mod schedule;
 mod stages;
 mod stop;
@@ -73,8 +74,9 @@ pub trait Host {
     fn log(&mut self, index: usize, lines: &[u8]) -> Result<()>;
     /// Shows what a stage's command printed to whoever watches.
     fn printed(&mut self, index: usize, stream: Stream, text: &str);
-    /// Keeps the note on a stage's failure. Returns its path as the manifest names it.
-    fn keep_error(&mut self, index: usize, note: &Value) -> Result<String>;
+    /// Keeps the note on a stage's failure. Returns its path as the manifest names it. `again` is the
+    /// attempt that failed, if the stage is run again.
+    fn keep_error(&mut self, index: usize, note: &Value, again: Option<u32>) -> Result<String>;
     /// Says that the run is alive.
     fn beat(&mut self) -> Result<()>;
     /// Returns when [`Host::save`] wants to be called, if it does.
@@ -146,7 +148,7 @@ pub async fn execute(
     let (orders, received) = watch::channel(interrupts.first().map(Stop::interrupt));
     let world = RefCell::new(host);
     let outcome = {
-        let mut run = pin!(stages::run(plan, &world, received, &crew));
+        let mut run = pin!(stages::run(plan, plan.timeout, &world, received, &crew));
         loop {
             tokio::select! {
                 // A stage that has ended waits a moment, so that a signal before its end comes first.

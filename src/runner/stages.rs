@@ -14,7 +14,8 @@ use tokio::sync::watch;
 use super::crew::Crew;
 use super::schedule::Schedule;
 use super::stop::{self, Orders, Stop};
-use super::{Host, Outcome, World, command};
+use super::{Host, Outcome, World, command, sleep_until};
+use crate::pipeline::endurance::shown_duration;
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::pipeline::{Action, Stage};
 use crate::run::event::{Happened, StageEnd};
@@ -31,10 +32,11 @@ pub(super) enum Ended {
     Stopped,
 }
 
-/// Runs the stages of a plan that are wanted and not finished yet. `orders` is where others say that
-/// they are to end.
+/// Runs the stages of a plan that are wanted and not finished yet, for no longer than `timeout`. `orders` is
+/// where others say that they are to end.
 pub(super) async fn run(
     plan: &Plan,
+    timeout: Option<Duration>,
     host: World<'_, '_>,
     mut orders: Orders,
     crew: &Crew,
@@ -48,6 +50,8 @@ pub(super) async fn run(
     // The stages that run, in the order in which they began.
     let mut open: Vec<usize> = Vec::new();
     let mut failed = None::<String>;
+    let mut timed_out = None::<Duration>;
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut upkeep = pin!(upkeep(host));
     loop {
         while told.borrow().is_none()
@@ -76,20 +80,27 @@ pub(super) async fn run(
                 if let Ended::Failed { detail } = ended {
                     failed.get_or_insert(detail);
                     if !crew.limits.keep_going {
-                        tell.send_if_modified(|stop| {
-                            let first = stop.is_none();
-                            stop.get_or_insert_with(|| Stop::failure(wanted[at].stage.id.as_str()));
-                            first
-                        });
+                        give(&tell, Stop::failure(wanted[at].stage.id.as_str()));
                     }
                 }
             }
             stop = stop::next(&mut orders) => pass_on(stop, &tell, &wanted, &open, host)?,
+            () = sleep_until(deadline), if timed_out.is_none() => {
+                let after = timeout.unwrap_or_default();
+                timed_out = Some(after);
+                give(&tell, Stop::timeout(plan.pipeline.as_str(), after));
+            }
             result = &mut upkeep => result?,
         }
     }
     if let Some(stop) = orders.borrow().as_ref() {
         return Ok(Outcome::new(RunStatus::Cancelled, Some(stop.detail())));
+    }
+    if let Some(after) = timed_out.filter(|_| failed.is_none()) {
+        let mut outcome =
+            Outcome::new(RunStatus::Failed, Some(format!("pipeline:{}:timed-out", plan.pipeline)));
+        outcome.notes.push(format!("Pipeline '{}' timed out after {}.", plan.title, shown_duration(after)));
+        return Ok(outcome);
     }
     if failed.is_some() {
         for (at, need) in schedule.held() {
@@ -101,6 +112,15 @@ pub(super) async fn run(
         Some(detail) => Outcome::new(RunStatus::Failed, Some(detail)),
         None => Outcome::new(RunStatus::Succeeded, None),
     })
+}
+
+/// Gives an order of our own, unless there is one already.
+fn give(tell: &watch::Sender<Option<Stop>>, order: Stop) {
+    tell.send_if_modified(|stop| {
+        let first = stop.is_none();
+        stop.get_or_insert(order);
+        first
+    });
 }
 
 /// Passes an order of others on to the stages that run.
@@ -123,23 +143,9 @@ fn pass_on(
     Ok(())
 }
 
-async fn stage(
-    planned: &PlannedStage,
-    host: World<'_, '_>,
-    mut orders: Orders,
-    crew: &Crew,
-) -> Result<Ended> {
+async fn stage(planned: &PlannedStage, host: World<'_, '_>, orders: Orders, crew: &Crew) -> Result<Ended> {
     match &planned.stage.action {
-        Action::Command(action) => {
-            // Only commands take room: a child run that had some while its own stages waited for
-            // more could wait for ever.
-            let _room = tokio::select! {
-                biased;
-                room = crew.room.acquire() => room,
-                _ = stop::next(&mut orders) => return Ok(Ended::Stopped),
-            };
-            command::run(planned, action, host, orders, crew).await
-        }
+        Action::Command(action) => command::run(planned, action, host, orders, crew).await,
         Action::Subpipeline { optional, .. } => subpipeline(planned, *optional, host, orders, crew).await,
     }
 }
@@ -152,7 +158,7 @@ async fn subpipeline(
     crew: &Crew,
 ) -> Result<Ended> {
     let PlannedStage { index, stage, child } = planned;
-    host.borrow_mut().tell(Happened::StageStarted { log_path: None }, *index)?;
+    host.borrow_mut().tell(Happened::StageStarted { log_path: None, memory_limit: None }, *index)?;
     let Some(plan) = child else {
         // The plan allows a missing child only where it is optional.
         let summary = "The pipeline does not exist; the stage is optional.".to_owned();
@@ -163,7 +169,8 @@ async fn subpipeline(
     let outcome = {
         let own: &mut dyn Host = &mut *child;
         let world = RefCell::new(own);
-        Box::pin(run(plan, &world, orders.clone(), crew)).await?
+        let timeout = stage.timeout.into_iter().chain(plan.timeout).min();
+        Box::pin(run(plan, timeout, &world, orders.clone(), crew)).await?
     };
     let end = child.finish(outcome)?;
     let finished =
@@ -203,7 +210,7 @@ fn pipeline_of(stage: &Stage) -> &str {
     }
 }
 
-fn stage_end(status: StageStatus, summary: String, note: Option<String>) -> Happened {
+pub(super) fn stage_end(status: StageStatus, summary: String, note: Option<String>) -> Happened {
     Happened::StageFinished(Box::new(StageEnd {
         status,
         exit_code: None,
@@ -216,6 +223,8 @@ fn stage_end(status: StageStatus, summary: String, note: Option<String>) -> Happ
         frames: Default::default(),
         output_bytes: 0,
         leaked: false,
+        timed_out: false,
+        out_of_memory: false,
     }))
 }
 

@@ -1,11 +1,13 @@
 //! The order to end, on its way from whoever gives it to every stage that runs.
 
 use std::fmt;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::sync::watch;
 
 use super::interrupt::Interrupt;
+use crate::pipeline::endurance::shown_duration;
 
 /// Where the stages of one pipeline hear that they are to end.
 pub(super) type Orders = watch::Receiver<Option<Stop>>;
@@ -25,6 +27,10 @@ pub(super) enum Cause {
     Interrupt(Interrupt),
     /// A stage failed, and the others are not to go on.
     Failure { stage: String },
+    /// The pipeline took too long.
+    Timeout { pipeline: String, after: Duration },
+    /// The stage itself took too long.
+    Overdue { after: Duration },
 }
 
 impl Stop {
@@ -36,6 +42,14 @@ impl Stop {
         Self { cause: Cause::Failure { stage: stage.to_owned() }, at_once: false }
     }
 
+    pub(super) fn timeout(pipeline: &str, after: Duration) -> Self {
+        Self { cause: Cause::Timeout { pipeline: pipeline.to_owned(), after }, at_once: false }
+    }
+
+    pub(super) fn overdue(after: Duration) -> Self {
+        Self { cause: Cause::Overdue { after }, at_once: false }
+    }
+
     /// Returns the order of somebody who asked before.
     pub(super) fn once_more(&self) -> Self {
         Self { at_once: true, ..self.clone() }
@@ -45,7 +59,7 @@ impl Stop {
     pub(super) fn signal(&self) -> Signal {
         match &self.cause {
             Cause::Interrupt(interrupt) => interrupt.signal(),
-            Cause::Failure { .. } => Signal::TERM,
+            _ => Signal::TERM,
         }
     }
 
@@ -53,7 +67,7 @@ impl Stop {
     pub(super) fn interrupted_by(&self) -> Option<&'static str> {
         match &self.cause {
             Cause::Interrupt(interrupt) => Some(interrupt.name()),
-            Cause::Failure { .. } => None,
+            _ => None,
         }
     }
 
@@ -62,6 +76,8 @@ impl Stop {
         match &self.cause {
             Cause::Interrupt(interrupt) => format!("cancelled:{}", interrupt.name()),
             Cause::Failure { stage } => format!("cancelled:stage:{stage}:failed"),
+            Cause::Timeout { pipeline, .. } => format!("cancelled:pipeline:{pipeline}:timed-out"),
+            Cause::Overdue { .. } => "cancelled:timed-out".to_owned(),
         }
     }
 }
@@ -72,6 +88,10 @@ impl fmt::Display for Cause {
         match self {
             Self::Interrupt(interrupt) => write!(f, "by {}", interrupt.name()),
             Self::Failure { stage } => write!(f, "because stage '{stage}' failed"),
+            Self::Timeout { pipeline, after } => {
+                write!(f, "because pipeline '{pipeline}' took longer than {}", shown_duration(*after))
+            }
+            Self::Overdue { after } => write!(f, "after {}", shown_duration(*after)),
         }
     }
 }

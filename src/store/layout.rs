@@ -194,6 +194,12 @@ impl RunPaths {
     pub fn earlier_stage_error(&self, index: usize, id: &str, attempt: u32) -> PathBuf {
         self.errors.join(format!("{}.attempt-{attempt}.json", stem(index, id)))
     }
+
+    /// Returns where the failure note is kept of an attempt after which the stage was run again, in
+    /// one attempt of the run.
+    pub fn failed_attempt_error(&self, index: usize, id: &str, of_run: u32, attempt: u32) -> PathBuf {
+        self.errors.join(format!("{}.attempt-{of_run}.{attempt}.json", stem(index, id)))
+    }
 }
 
 /// The index keeps stages with the same slug apart.

@@ -17,6 +17,15 @@ pub fn random_hex<const N: usize>() -> std::io::Result<String> {
     Ok(hex::encode(bytes))
 }
 
+/// Returns a random number from 0 to 1; 1 where the kernel has no randomness to give.
+pub fn random_fraction() -> f64 {
+    let mut bytes = [0; 4];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
+        Err(_) => 1.0,
+    }
+}
+
 /// Compares two texts in a time that does not tell where they differ.
 pub fn equal_in_constant_time(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0

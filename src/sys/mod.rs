@@ -5,5 +5,6 @@ pub mod clock;
 pub mod digest;
 pub mod env;
 pub mod fs;
+pub mod memory;
 pub mod process;
 pub mod room;

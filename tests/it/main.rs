@@ -15,6 +15,7 @@ mod docs;
 mod docs_sync;
 mod exec;
 mod doctor;
+mod endurance;
 mod faults;
 mod files;
 mod group;

@@ -182,6 +182,7 @@ fn plan(shell: &str, cwd: String) -> Plan {
         id: "exec".parse().expect("a word is an id"),
         title: format!("Execute {}", bounded(shell)),
         needs: Vec::new(),
+        timeout: None,
         action: Action::Command(Command {
             command: shell.to_owned(),
             cwd: Some(cwd),
@@ -189,6 +190,8 @@ fn plan(shell: &str, cwd: String) -> Plan {
             allow_failure: false,
             summary_hint: None,
             session: None,
+            retries: None,
+            memory_limit: None,
         }),
         hints: Hints::default(),
     };
@@ -200,6 +203,7 @@ fn plan(shell: &str, cwd: String) -> Plan {
         source: Source::CommandLine,
         guardrails_required: false,
         jobs: None,
+        timeout: None,
         stages: vec![PlannedStage { index: 1, stage, child: None }],
         target: None,
         only_target: false,

@@ -339,6 +339,11 @@ impl Host for RunHost {
         }
         let event = self.in_words_of_a_command(event);
         self.recorder.record(event.clone(), at, index)?;
+        if let Happened::StageRetried { end, .. } = &event
+            && let Err(err) = self.keep_decisions(end)
+        {
+            self.shared.warn("the decisions of the masking were not written", err);
+        }
         if let Happened::StageFinished(end) = &event {
             self.logs.remove(&index);
             if let Err(err) = self.keep_decisions(end) {
@@ -420,14 +425,21 @@ impl Host for RunHost {
         self.shared.watch.borrow_mut().printed(self.depth, manifest, index, stream, text);
     }
 
-    fn keep_error(&mut self, index: usize, note: &Value) -> Result<String> {
+    fn keep_error(&mut self, index: usize, note: &Value, again: Option<u32>) -> Result<String> {
         let manifest = self.manifest();
         let id = manifest.commands[index - 1].id.clone();
         let mut document = json!({"run_id": manifest.run_id, "task_id": manifest.task_id});
         if let (Value::Object(document), Value::Object(note)) = (&mut document, note) {
             document.extend(note.clone());
         }
-        let path = self.recorder.paths().stage_error(index, &id);
+        let paths = self.recorder.paths();
+        let path = match again {
+            None => paths.stage_error(index, &id),
+            Some(attempt) => {
+                let of_run = manifest.attempts.as_ref().map_or(1, Vec::len) as u32;
+                paths.failed_attempt_error(index, &id, of_run, attempt)
+            }
+        };
         fs::write_atomically(&path, &pretty(&document), Durability::Power)?;
         Ok(self.shared.layout.relative(&path))
     }

@@ -147,5 +147,9 @@ fn entry(shared: &Shared, planned: &PlannedStage) -> StageEntry {
         log_path: None,
         error_file: None,
         sub_run_id: None,
+        timed_out: false,
+        flaky: false,
+        failed_attempts: Vec::new(),
+        memory_limit: None,
     }
 }
