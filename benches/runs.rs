@@ -23,7 +23,8 @@ fn main() {
         ["print", bytes] => print(bytes.parse().expect("a number")),
         ["tree"] => tree(),
         wanted => {
-            let scenarios: [(&str, fn()); 9] = [
+            let scenarios: [(&str, fn()); 10] = [
+                ("detach", detached),
                 ("version", version),
                 ("one", one_stage),
                 ("fifty", fifty_stages),
@@ -163,6 +164,68 @@ fn many_metrics() {
     println!("({} bytes)", lines.len());
     let metrics = Run::new("metrics, 100,000 lines", &repo.root, PROGRAM, &["metrics", "--task", "many"]);
     pair(15, &metrics, &Run::new("true", &repo.root, "true", &[]), "under 300 ms");
+}
+
+/// A detached start against `--version` and one sync, and what its supervisor costs while it waits.
+fn detached() {
+    let quick = Repo::new(200, 1);
+    let version = Run::new("", &quick.root, PROGRAM, &["--version"]);
+    let start = Run::new("", &quick.root, PROGRAM, &["start", "--detach"]);
+    let file = quick.root.join(".git/bench-sync");
+    let sync = || {
+        let begin = Instant::now();
+        let mut new = File::create(&file).expect("a file");
+        new.write_all(&[b'x'; 2000]).and_then(|()| new.sync_data()).expect("a sync");
+        fs::remove_file(&file).expect("removed");
+        begin.elapsed().as_secs_f64() * 1e3
+    };
+    let (mut versions, mut syncs, mut starts, mut ratios) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    start.time();
+    for _ in 0..20 {
+        let (one, two) = (version.time(), sync());
+        let three = start.time();
+        // The rest of the run must not slow down the next round.
+        Run::new("", &quick.root, PROGRAM, &["status", "--watch", "--interval", "0.1"]).time();
+        versions.push(one);
+        syncs.push(two);
+        starts.push(three);
+        ratios.push((three - two) / one);
+    }
+    println!(
+        "start --detach {:.2} ms | --version {:.2} ms | a sync {:.2} ms | without the sync, ratio {:.2}  (goal: at most 1.5)",
+        median(&mut starts),
+        median(&mut versions),
+        median(&mut syncs),
+        median(&mut ratios),
+    );
+
+    let waiting = Repo::with_command("sleep 600");
+    Run::new("", &waiting.root, PROGRAM, &["start", "--detach"]).time();
+    let cli = waiting.root.join(".runs/0101/cli");
+    let run = fs::read_dir(cli).expect("runs").next().expect("a run").expect("an entry").path();
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(run.join("manifest.json")).expect("a manifest")).expect("JSON");
+    let pid = manifest["attempts"][0]["owner"]["pid"].as_u64().expect("a pid");
+    let ticks = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a supervisor");
+        let fields = stat.rsplit_once(')').expect("a name").1.split_whitespace();
+        fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().expect("a number")).sum::<f64>()
+    };
+    let seconds = 30;
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let before = ticks();
+    std::thread::sleep(std::time::Duration::from_secs(seconds));
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a supervisor");
+    let of = |key: &str| {
+        status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim().to_owned()
+    };
+    println!(
+        "idle supervisor: {} ticks of 10 ms in {seconds} s (goal: at most 3), RSS {}, of it anonymous {} (goal: 8192 kB)",
+        ticks() - before,
+        of("VmRSS:"),
+        of("RssAnon:"),
+    );
+    Run::new("", &waiting.root, PROGRAM, &["cancel"]).time();
 }
 
 /// What a run asks of the library twice: the tree of what would be executed.

@@ -4,6 +4,8 @@ mod completions;
 mod docs;
 mod doctor;
 mod exec;
+mod cancel;
+mod detach;
 mod failure;
 mod init;
 mod gc;
@@ -67,6 +69,11 @@ enum Request {
     Migrate(migrate::MigrateArgs),
     Gc(gc::GcArgs),
     Guard(guard::GuardArgs),
+    Cancel(cancel::CancelArgs),
+    #[command(hide = true)]
+    Supervise(detach::SuperviseArgs),
+    #[command(hide = true)]
+    Sweep(detach::SweepArgs),
 }
 
 /// What this program is, the commit it was built from and what it can do: `build.rs` knows.
@@ -186,6 +193,11 @@ impl ProgressArgs {
     }
 }
 
+/// Returns the narration of what is no run of its own: plain lines.
+fn plain_watch() -> SharedWatch {
+    Rc::new(std::cell::RefCell::new(Progress::new(Mode::Plain)))
+}
+
 /// The name of the program, and what people type for it: git calls `git-orchestrate` for
 /// `git orchestrate`.
 fn called() -> (&'static str, &'static str) {
@@ -214,6 +226,13 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(request: Request) -> Result<ExitCode, Failure> {
+    // A detached start is to cost next to nothing here: whoever owns the run looks at everything.
+    match &request {
+        Request::Start(args) if args.detach => return args.hand_over(),
+        Request::Resume(args) if args.detach => return args.hand_over(),
+        Request::Supervise(_) => crate::sys::daemon::leave_session(),
+        _ => {}
+    }
     let env = Env::read().map_err(|err| anyhow::Error::new(err).context("cannot read the current folder"))?;
     trace(&env);
     // These are about the program and about no repository.
@@ -243,6 +262,9 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Migrate(args) => migrate::run(&ctx, args),
         Request::Gc(args) => gc::run(&ctx, args),
         Request::Guard(args) => guard::run(&ctx, args),
+        Request::Cancel(args) => cancel::run(&ctx, args),
+        Request::Supervise(args) => detach::supervise(&ctx, args),
+        Request::Sweep(args) => detach::swept(&ctx, &args),
     }
 }
 

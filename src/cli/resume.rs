@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use super::failure::Failure;
 use super::start::exit_code;
-use super::{Format, PaceArgs, ProgressArgs, RunArg};
+use super::{Format, PaceArgs, ProgressArgs, RunArg, detach, plain_watch};
 use crate::id::TaskId;
 use crate::ops::Context;
+use crate::ops::detach::supervise;
 use crate::ops::resume::{ResumeOptions, resume};
 use crate::render::printer;
 use crate::render::start::Finished;
@@ -36,6 +37,9 @@ pub struct ResumeArgs {
     moved_tree: bool,
     #[command(flatten)]
     pace: PaceArgs,
+    /// Answer as soon as the run goes on; it needs this terminal no longer
+    #[arg(long)]
+    pub detach: bool,
     /// How the answer looks
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -44,10 +48,28 @@ pub struct ResumeArgs {
 }
 
 pub fn run(ctx: &Context, args: ResumeArgs) -> Result<ExitCode, Failure> {
-    let ResumeArgs { run, task, token, actor, reason, target, moved_tree, pace, format, progress } = args;
-    let (run, pace) = (run.wanted()?, pace.into());
-    let options = ResumeOptions { task, run, token, actor, reason, target, moved_tree, pace };
-    let outcome = resume(ctx, options, progress.watch(&ctx.env, format))?;
+    let (format, progress) = (args.format, args.progress);
+    let outcome = resume(ctx, args.options()?, progress.watch(&ctx.env, format))?;
     printer::answer(&Finished { manifest: &outcome.manifest, word: "resumed" }, format.into())?;
     Ok(exit_code(&outcome))
+}
+
+/// Goes on with the run as the owner of a detached one.
+pub fn supervised(ctx: &Context, args: ResumeArgs) -> Result<ExitCode, Failure> {
+    let options = args.options()?;
+    let outcome = supervise(plain_watch(), |watch| resume(ctx, options, watch))?;
+    Ok(exit_code(&outcome))
+}
+
+impl ResumeArgs {
+    /// Hands the request over to a process that outlives this one.
+    pub fn hand_over(&self) -> Result<ExitCode, Failure> {
+        detach::detach(detach::own_request(), "resumed", self.format)
+    }
+
+    fn options(self) -> Result<ResumeOptions, Failure> {
+        let Self { run, task, token, actor, reason, target, moved_tree, pace, .. } = self;
+        let (run, pace) = (run.wanted()?, pace.into());
+        Ok(ResumeOptions { task, run, token, actor, reason, target, moved_tree, pace })
+    }
 }

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use super::failure::Failure;
-use super::{Format, PaceArgs, ProgressArgs};
+use super::{Format, PaceArgs, ProgressArgs, detach, plain_watch};
 use crate::id::{PipelineId, RunId, TaskId};
 use crate::ops::Context;
+use crate::ops::detach::supervise;
 use crate::ops::each::{EachOptions, each};
 use crate::ops::host::SharedWatch;
 use crate::ops::start::{RunOutcome, StartOptions, start, start_at};
@@ -41,6 +42,9 @@ pub struct StartArgs {
     /// that fails ends it, unless `--keep-going`
     #[arg(long, value_name = "A..B", conflicts_with = "parent_run")]
     each: Option<String>,
+    /// Answer as soon as the run has begun; it goes on without this terminal
+    #[arg(long, conflicts_with_all = ["commit", "each"])]
+    pub detach: bool,
     /// How the answer looks
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -49,19 +53,9 @@ pub struct StartArgs {
 }
 
 pub fn run(ctx: &Context, args: StartArgs) -> Result<ExitCode, Failure> {
-    let StartArgs {
-        pipeline,
-        task,
-        target,
-        parent_run,
-        approval_policy,
-        pace,
-        commit,
-        each,
-        format,
-        progress,
-    } = args;
-    let options = StartOptions { task, pipeline, target, parent_run, approval_policy, pace: pace.into() };
+    let (format, progress) = (args.format, args.progress);
+    let (commit, each) = (args.commit.clone(), args.each.clone());
+    let options = args.options();
     let watch = progress.watch(&ctx.env, format);
     if let Some(range) = each {
         return run_each(ctx, EachOptions { range, start: options }, watch, format);
@@ -92,6 +86,24 @@ fn run_each(
 /// Returns the code of a request that a signal ended.
 pub fn interrupted(interrupt: Interrupt) -> ExitCode {
     ExitCode::from(128 + interrupt.signal().as_raw() as u8)
+}
+
+/// Runs the pipeline as the owner of a detached run.
+pub fn supervised(ctx: &Context, args: StartArgs) -> Result<ExitCode, Failure> {
+    let outcome = supervise(plain_watch(), |watch| start(ctx, args.options(), watch))?;
+    Ok(exit_code(&outcome))
+}
+
+impl StartArgs {
+    /// Hands the request over to a process that outlives this one.
+    pub fn hand_over(&self) -> Result<ExitCode, Failure> {
+        detach::detach(detach::own_request(), "started", self.format)
+    }
+
+    fn options(self) -> StartOptions {
+        let Self { pipeline, task, target, parent_run, approval_policy, pace, .. } = self;
+        StartOptions { task, pipeline, target, parent_run, approval_policy, pace: pace.into() }
+    }
 }
 
 /// Returns the code of a run that ended.

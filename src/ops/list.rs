@@ -30,6 +30,8 @@ pub struct ListOptions {
 pub struct Listed {
     pub found: Found,
     pub run: Result<(Manifest, Pulse), ReadError>,
+    /// What to type so that the run goes on, if it does not by itself.
+    pub next: Option<String>,
 }
 
 /// Returns runs, newest first. Reads no more of them than the answer needs.
@@ -69,7 +71,11 @@ pub fn list(ctx: &Context, options: &ListOptions) -> Result<Vec<Listed>> {
             Err(_) => options.status.is_empty() && commit.is_none(),
         };
         if wanted {
-            listed.push(Listed { found, run });
+            let next = match &run {
+                Ok((manifest, pulse)) => which::next(ctx, &found, manifest, *pulse),
+                Err(_) => None,
+            };
+            listed.push(Listed { found, run, next });
         }
     }
     Ok(listed)

@@ -7,6 +7,8 @@ pub mod each;
 pub mod exec;
 pub mod group;
 pub mod guard;
+pub mod cancel;
+pub mod detach;
 pub mod host;
 pub mod init;
 pub mod instructions;

@@ -139,6 +139,7 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
         let abandoned = abandoned_children(host.manifest());
         let owner = host.owner();
         host.tell(Happened::Resumed { resume, owner, moved }, 0)?;
+        host.owned()?;
         for child in abandoned {
             let status = close_child(ctx, &found, &child, &host)?;
             host.tell(Happened::ChildFinished { run_id: child, status, moved: false }, 0)?;
@@ -185,7 +186,7 @@ fn elsewhere(found: &Found) -> Refusal {
         .hint(format!("git -C '{root}' orchestrate resume {}", found.run))
 }
 
-fn take_lease(ctx: &Context, found: &Found, me: &Owner) -> Result<Lease> {
+pub(super) fn take_lease(ctx: &Context, found: &Found, me: &Owner) -> Result<Lease> {
     match Lease::ask(&found.paths.lease, me).context("cannot ask who works on the run")? {
         Asked::Granted(lease) => Ok(lease),
         Asked::Held(owner) => Err(busy(ctx, found, owner.as_ref()).into()),
@@ -205,7 +206,7 @@ fn busy(ctx: &Context, found: &Found, owner: Option<&Owner>) -> Refusal {
 }
 
 /// A kernel lock says nothing about other machines, nor about a process of the reference.
-fn refuse_if_alive_elsewhere(
+pub(super) fn refuse_if_alive_elsewhere(
     ctx: &Context,
     found: &Found,
     state: &State,
@@ -315,7 +316,7 @@ fn is_behind(paths: &RunPaths) -> Result<bool> {
 }
 
 /// Ends the stages that a dead owner left running: nothing may run twice at the same time.
-fn end_orphans(found: &Found, manifest: &Manifest, watch: &SharedWatch) -> Result<()> {
+pub(super) fn end_orphans(found: &Found, manifest: &Manifest, watch: &SharedWatch) -> Result<()> {
     let run = found.run.as_str();
     let leaders = leaders_left(found, manifest)?;
     let orphans = || {
@@ -354,7 +355,7 @@ fn leaders_left(found: &Found, manifest: &Manifest) -> Result<Vec<u32>> {
 /// Gives a manifest of the reference a journal of ours to stand on, and says so in its file at
 /// once: a journal of ours beside a manifest without a mark would look like an edited one. `foreign`
 /// is what the manifest holds and the journal does not.
-fn adopt(found: &Found, manifest: Manifest, foreign: Sections, lease: Lease) -> Result<Recorder> {
+pub(super) fn adopt(found: &Found, manifest: Manifest, foreign: Sections, lease: Lease) -> Result<Recorder> {
     let known = match found.paths.journal.exists() {
         true => journal::rebuild(&found.paths.journal, None).ok().flatten(),
         false => None,
@@ -379,14 +380,14 @@ fn adopt(found: &Found, manifest: Manifest, foreign: Sections, lease: Lease) -> 
 }
 
 /// Returns the children that were still running when the owner died.
-fn abandoned_children(manifest: &Manifest) -> Vec<String> {
+pub(super) fn abandoned_children(manifest: &Manifest) -> Vec<String> {
     let open = manifest.child_runs.iter().filter(|child| !child.status.is_terminal());
     open.map(|child| child.run_id.clone()).collect()
 }
 
 /// Somebody may have resumed a child by itself: the stage that began it must not begin another one
 /// beside it.
-fn refuse_if_a_child_is_alive(ctx: &Context, parent: &Found, manifest: &Manifest) -> Result<()> {
+pub(super) fn refuse_if_a_child_is_alive(ctx: &Context, parent: &Found, manifest: &Manifest) -> Result<()> {
     for child in abandoned_children(manifest).iter().filter_map(|child| child.parse().ok()) {
         let child = child_of(parent, child);
         if Lease::is_held(&child.paths.lease) {
@@ -403,7 +404,7 @@ fn child_of(parent: &Found, run: RunId) -> Found {
 
 /// Closes a child that nobody will go on with, and its own children: the stage that began it begins
 /// a new one. Returns how the child stands then.
-fn close_child(ctx: &Context, parent: &Found, child: &str, host: &RunHost) -> Result<RunStatus> {
+pub(super) fn close_child(ctx: &Context, parent: &Found, child: &str, host: &RunHost) -> Result<RunStatus> {
     let Ok(id) = child.parse() else { return Ok(RunStatus::Cancelled) };
     let found = child_of(parent, id);
     let paths = found.paths.clone();

@@ -118,6 +118,7 @@ impl Asked<'_> {
         created(host.manifest().run_id.as_str())?;
         let owner = host.owner();
         host.tell(Happened::Started { owner }, 0)?;
+        host.owned()?;
         let outcome = runner::execute(&plan, &mut host, interrupts, limits).await?;
         let manifest = host.end(outcome)?;
         Ok(RunOutcome { manifest, interrupt: interrupts.first() })

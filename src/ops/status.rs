@@ -14,6 +14,8 @@ pub struct RunState {
     pub found: Found,
     pub manifest: Manifest,
     pub pulse: Pulse,
+    /// What to type so that the run goes on, if it does not by itself.
+    pub next: Option<String>,
     /// Why the manifest file could not be used, if the journal stood in for it.
     pub rebuilt: Option<String>,
     pub integrity: Integrity,
@@ -43,8 +45,9 @@ impl RunState {
 pub fn status(ctx: &Context, task: Option<&TaskId>, run: &Wanted) -> Result<RunState> {
     let (found, state) = which::run(ctx, task, run)?;
     let pulse = which::pulse(ctx, &found, &state);
+    let next = which::next(ctx, &found, &state.manifest, pulse);
     let integrity = integrity(&found, &state.manifest);
-    Ok(RunState { found, pulse, manifest: state.manifest, rebuilt: state.rebuilt, integrity })
+    Ok(RunState { found, pulse, next, manifest: state.manifest, rebuilt: state.rebuilt, integrity })
 }
 
 fn integrity(found: &Found, manifest: &Manifest) -> Integrity {

@@ -6,6 +6,7 @@ use super::Context;
 use crate::git::WorktreeInfo;
 use crate::id::TaskId;
 use crate::run::liveness::{self, Liveness};
+use crate::run::manifest::Manifest;
 use crate::store::catalog::{self, Found, State, Wanted};
 use crate::store::lease::Lease;
 use crate::sys::process;
@@ -52,6 +53,20 @@ pub struct Pulse {
     pub liveness: Liveness,
     /// Whether the run is unfinished and nobody works on it.
     pub dead: bool,
+}
+
+/// Returns what to type so that a run goes on, if it does not by itself.
+pub fn next(ctx: &Context, found: &Found, manifest: &Manifest, pulse: Pulse) -> Option<String> {
+    if !pulse.dead {
+        return None;
+    }
+    // A part of a run goes on with the whole.
+    let run = manifest.parent_run_id.as_deref().unwrap_or(found.run.as_str());
+    let there = match found.layout == ctx.layout {
+        true => String::new(),
+        false => format!("-C '{}' ", found.layout.root.display()),
+    };
+    Some(format!("git {there}orchestrate resume {run}"))
 }
 
 /// Looks whether somebody works on a run.

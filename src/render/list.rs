@@ -45,6 +45,8 @@ struct Run {
     heartbeat_age_seconds: Option<f64>,
     stale: bool,
     dead: bool,
+    /// What to type so that a dead run goes on.
+    next: Option<String>,
     partial: bool,
     void: bool,
     commit: Option<String>,
@@ -90,6 +92,7 @@ impl Answer for Runs<'_> {
                 heartbeat_age_seconds: pulse.liveness.heartbeat_age,
                 stale: pulse.liveness.stale,
                 dead: pulse.dead,
+                next: listed.next.clone(),
                 partial: manifest.is_partial(),
                 void: manifest.is_void(),
                 commit: git.and_then(|git| git.commit.clone()),
@@ -112,7 +115,7 @@ impl Answer for Runs<'_> {
         let mut table = tabwriter::TabWriter::new(Vec::new()).padding(2).ansi(true);
         let head = anstyle::Style::new().bold();
         writeln!(table, "{head}RUN\tTASK\tPIPELINE\tSTATUS\tCOMMIT\tWORKTREE\tSTARTED{head:#}")?;
-        for Listed { found, run } in self.runs {
+        for Listed { found, run, .. } in self.runs {
             let worktree = found.layout.root.file_name().unwrap_or_default().to_string_lossy();
             let worktree = untrusted(&worktree);
             let (manifest, pulse) = match run {
@@ -160,6 +163,10 @@ impl Answer for Runs<'_> {
             )?;
         }
         let table = table.into_inner().map_err(|err| io::Error::other(err.to_string()))?;
-        out.write_all(&table)
+        out.write_all(&table)?;
+        for next in self.runs.iter().filter_map(|listed| listed.next.as_ref()) {
+            writeln!(out, "dead; go on with: {}", untrusted(next))?;
+        }
+        Ok(())
     }
 }

@@ -35,6 +35,8 @@ pub struct Document<'a> {
     stale: bool,
     /// Whether the run is unfinished and nobody works on it.
     dead: bool,
+    /// What to type so that a dead run goes on.
+    next: Option<&'a str>,
     approvals: &'a [Approval],
     metrics_recorded: bool,
     git: Option<&'a GitKeys>,
@@ -76,6 +78,7 @@ impl<'a> Answer for Standing<'a> {
             heartbeat_age_seconds: pulse.liveness.heartbeat_age,
             stale: pulse.liveness.stale,
             dead: pulse.dead,
+            next: self.0.next.as_deref(),
             approvals: &manifest.approvals,
             metrics_recorded: manifest.metrics_recorded,
             git: manifest.git.as_ref(),
@@ -166,12 +169,8 @@ impl<'a> Answer for Standing<'a> {
         if let Some(summary) = &manifest.summary {
             writeln!(out, "{}", untrusted(summary).with_lines())?;
         }
-        if pulse.dead {
-            writeln!(
-                out,
-                "The process that worked on this run is gone. Go on with: git orchestrate resume {}",
-                manifest.run_id
-            )?;
+        if let Some(next) = &self.0.next {
+            writeln!(out, "The process that worked on this run is gone. Go on with: {}", untrusted(next))?;
         }
         Ok(())
     }

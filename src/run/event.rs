@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 
 use crate::guardrail::Verdict;
 use crate::run::manifest::{
-    GuardrailStatus, Handle, Manifest, MemoryLimit, Owner, PrivacyDecision, PrivacyTotals, ResumeEvent,
+    Cancellation, GuardrailStatus, Handle, Manifest, MemoryLimit, Owner, PrivacyDecision, PrivacyTotals,
+    ResumeEvent,
 };
 use crate::run::stamp::Stamp;
 use crate::run::status::{RunStatus, StageStatus};
@@ -87,6 +88,9 @@ pub enum Happened {
     Heartbeat,
     #[serde(rename = "run:interrupted")]
     Interrupted { signal: String },
+    /// Somebody asked for the end of the run.
+    #[serde(rename = "run:cancel-requested")]
+    CancelRequested { cancellation: Cancellation },
     /// Another program added sections to the manifest.
     #[serde(rename = "run:sections")]
     Sections { sections: Map<String, Value> },
@@ -310,6 +314,9 @@ mod tests {
             text().prop_map(|reason| Happened::StageHeld { reason }),
             Just(Happened::Heartbeat),
             Just(Happened::Interrupted { signal: "SIGINT".into() }),
+            text().prop_map(|actor| Happened::CancelRequested {
+                cancellation: Cancellation { actor, reason: None, requested_at: at(2) },
+            }),
             ("[xyz]", text()).prop_map(|(key, value)| Happened::Sections {
                 sections: [(key, json!({"text": value}))].into_iter().collect(),
             }),

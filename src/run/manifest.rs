@@ -122,6 +122,9 @@ pub struct Manifest {
     /// Extension: what guardrails said that ran as stages.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guardrails: Vec<StageVerdict>,
+    /// Extension: who asked for an end of the newest attempt, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancellation: Option<Cancellation>,
     /// Extension: how far into `runner.ndjson` this document has got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal: Option<JournalMark>,
@@ -444,6 +447,16 @@ pub struct Attempt {
     pub owner: Owner,
 }
 
+/// A request to end a run. An extension section, and the file in which it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Cancellation {
+    /// Who asked, as in `ada@workstation`.
+    pub actor: String,
+    #[serde(default)]
+    pub reason: Option<String>,
+    pub requested_at: Stamp,
+}
+
 /// The process that works on a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Owner {
@@ -517,6 +530,7 @@ impl Manifest {
                 self.metrics_recorded = false;
                 self.guardrail_status = None;
                 self.run_summary_path = None;
+                self.cancellation = None;
                 // What an earlier attempt said about its failure is not true of this one.
                 self.summary = None;
                 for entry in self.commands.iter_mut().filter(|entry| !entry.status.is_finished()) {
@@ -593,6 +607,7 @@ impl Manifest {
                 let verdict = StageVerdict { stage, index: *index, at, verdict: (**verdict).clone() };
                 self.guardrails.push(verdict);
             }
+            Happened::CancelRequested { cancellation } => self.cancellation = Some(cancellation.clone()),
             Happened::Heartbeat => self.heartbeat_at = Some(at),
             // Kept in the journal only.
             Happened::Interrupted { .. } | Happened::StageSpawned { .. } | Happened::Other => return Ok(()),

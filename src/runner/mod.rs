@@ -28,6 +28,7 @@ use crate::run::stamp::Stamp;
 use crate::run::status::RunStatus;
 use crew::Crew;
 use interrupt::{Interrupt, Interrupts};
+pub use stages::stage_end;
 use stop::Stop;
 
 /// Which of its two streams a command printed on.

@@ -210,7 +210,7 @@ fn pipeline_of(stage: &Stage) -> &str {
     }
 }
 
-pub(super) fn stage_end(status: StageStatus, summary: String, note: Option<String>) -> Happened {
+pub fn stage_end(status: StageStatus, summary: String, note: Option<String>) -> Happened {
     Happened::StageFinished(Box::new(StageEnd {
         status,
         exit_code: None,

@@ -175,6 +175,16 @@ impl RunPaths {
         }
     }
 
+    /// Returns where somebody asks for the end of an attempt.
+    pub fn cancel_request(&self, attempt: usize) -> PathBuf {
+        self.dir.join(format!("cancel-request.{attempt}.json"))
+    }
+
+    /// Returns where the owner of a detached run tells what a terminal would show.
+    pub fn supervisor_log(&self) -> PathBuf {
+        self.dir.join("supervisor.log")
+    }
+
     /// Returns the log of a stage.
     pub fn stage_log(&self, index: usize, id: &str) -> PathBuf {
         self.commands.join(format!("{}.ndjson", stem(index, id)))

@@ -2,6 +2,7 @@
 
 pub mod beneath;
 pub mod clock;
+pub mod daemon;
 pub mod digest;
 pub mod env;
 pub mod fs;

@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::run::manifest::Owner;
 use crate::run::stamp::Stamp;
+use crate::sys::env::Env;
 
 /// The variable that marks a process as part of runs: the [`mark`]s of the stages that it belongs to,
 /// the outermost first, joined by `:`.
@@ -27,6 +28,13 @@ fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
+/// Returns who uses this program, as in `ada@workstation`.
+pub fn whoami(env: &Env) -> String {
+    let named = ["USER", "LOGNAME"].iter().find_map(|name| env.get(name).filter(|name| !name.is_empty()));
+    let user = named.map_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()), str::to_owned);
+    format!("{user}@{}", host())
+}
+
 /// Returns when a process began, in clock ticks since boot; nothing if there is no such process.
 pub fn started(pid: u32) -> Option<u64> {
     stat_field(pid, 19)?.parse().ok()
@@ -35,7 +43,29 @@ pub fn started(pid: u32) -> Option<u64> {
 /// Whether the process that `owner` describes still lives on this machine: the same pid in the
 /// same boot, begun at the same tick.
 pub fn is_alive(owner: &Owner) -> bool {
-    owner.boot_id == boot_id() && started(owner.pid) == Some(owner.process_started)
+    owner.boot_id == boot_id()
+        && started(owner.pid) == Some(owner.process_started)
+        // Whoever should have waited for it may never do that.
+        && !is_zombie(owner.pid)
+}
+
+/// Sends a signal to the process that `owner` describes, and to no other one that has its pid now.
+/// Returns whether it was there.
+///
+/// # Errors
+/// If we may not signal it, as that of another user.
+pub fn signal_owner(owner: &Owner, signal: Signal) -> std::io::Result<bool> {
+    let Some(pid) = Pid::from_raw(owner.pid as i32) else { return Ok(false) };
+    let gone = |err| match err {
+        rustix::io::Errno::SRCH => Ok(false),
+        err => Err(std::io::Error::from(err)),
+    };
+    // The handle first: it stays with the process that we look at next.
+    match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+        Err(err) => gone(err),
+        Ok(_) if !is_alive(owner) => Ok(false),
+        Ok(handle) => rustix::process::pidfd_send_signal(handle, signal).map(|()| true).or_else(gone),
+    }
 }
 
 /// Whether `owner` lived on this machine since it was booted.
@@ -47,6 +77,16 @@ pub fn was_here(owner: &Owner) -> bool {
 pub fn adopt_orphans() {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
+/// Calls `work` in a moment in which orphans are not made our children: what it leaves behind is
+/// nobody's.
+pub fn disowning<T>(work: impl FnOnce() -> T) -> T {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_child_subreaper(None);
+    let result = work();
+    adopt_orphans();
+    result
 }
 
 /// Sends a signal to a process group.

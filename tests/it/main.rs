@@ -8,9 +8,11 @@ mod witness;
 
 mod architecture;
 mod completions;
+mod cancel;
 mod concurrency;
 mod config;
 mod crash;
+mod detach;
 mod docs;
 mod docs_sync;
 mod exec;

@@ -7,25 +7,26 @@ mod traced;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{Kind, Refusal};
+use super::{Kind, Refusal, cancel};
 use crate::id::RunId;
 use crate::net::trace::TRACEPARENT;
 use crate::output::mask::{MaskMode, Masker};
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::pipeline::{Action, Stage};
 use crate::run::event::{Happened, RunEnd};
-use crate::run::manifest::{Manifest, Owner};
+use crate::run::manifest::{Cancellation, Manifest, Owner, StageEntry};
 use crate::run::stamp::Stamp;
-use crate::run::status::RunStatus;
+use crate::run::status::{RunStatus, StageStatus};
 use crate::run::summary::Subtask;
 use crate::run::{coverage, metrics, summary};
-use crate::runner::{ChildEnd, Host, Limits, Outcome, Setup, Stream};
+use crate::runner::{self, ChildEnd, Host, Limits, Outcome, Setup, Stream};
 use crate::store::lease::{Asked, Lease};
 use crate::store::pointers::pretty;
 use crate::store::recorder::{RecordError, Recorder};
@@ -49,6 +50,8 @@ pub struct RunHost {
     depth: usize,
     limits: Limits,
     approval_policy: Option<String>,
+    /// Where somebody asks for the end of this attempt, or of that of the outermost run.
+    cancel_request: PathBuf,
     /// What marks the processes that began this run: the stages of other runs that it is a part of.
     lineage: String,
 }
@@ -59,12 +62,14 @@ pub struct Origin<'a> {
     pub parent: Option<&'a str>,
     depth: usize,
     lineage: &'a str,
+    /// Where the end of the parent is asked for.
+    cancel_request: Option<&'a Path>,
 }
 
 impl<'a> Origin<'a> {
     /// Returns the origin of a run that somebody asked for.
     pub fn asked(shared: &'a Shared, parent: Option<&'a str>) -> Result<Self> {
-        Ok(Self { run: shared.new_run()?, parent, depth: 0, lineage: &shared.lineage })
+        Ok(Self { run: shared.new_run()?, parent, depth: 0, lineage: &shared.lineage, cancel_request: None })
     }
 }
 
@@ -77,7 +82,7 @@ impl RunHost {
         limits: Limits,
         approval_policy: Option<String>,
     ) -> Result<Self> {
-        let Origin { run, parent, depth, lineage } = origin;
+        let Origin { run, parent, depth, lineage, cancel_request } = origin;
         let lineage = lineage.to_owned();
         let git = shared.keys()?;
         let at = shared.clock.now();
@@ -110,14 +115,19 @@ impl RunHost {
             Ok(Recorder::create(&shared.layout, paths.clone(), manifest, &token, lease, at)?)
         };
         let recorder = stored().context("the run cannot be stored, so it does not start")?;
-        Ok(Self { shared, plan, recorder, logs: HashMap::new(), depth, limits, approval_policy, lineage })
+        let cancel_request = cancel_request.map_or_else(|| paths.cancel_request(1), Path::to_owned);
+        let logs = HashMap::new();
+        Ok(Self { shared, plan, recorder, logs, depth, limits, approval_policy, cancel_request, lineage })
     }
 
     /// Goes on with a run that was interrupted.
     pub fn reopen(shared: Rc<Shared>, plan: Plan, recorder: Recorder, limits: Limits) -> Self {
         let approval_policy = recorder.manifest().approval_policy.clone();
         let lineage = shared.lineage.clone();
-        Self { shared, plan, recorder, logs: HashMap::new(), depth: 0, limits, approval_policy, lineage }
+        let attempts = recorder.manifest().attempts.as_ref().map_or(0, Vec::len);
+        let cancel_request = recorder.paths().cancel_request(attempts + 1);
+        let logs = HashMap::new();
+        Self { shared, plan, recorder, logs, depth: 0, limits, approval_policy, cancel_request, lineage }
     }
 
     /// Returns who works on the run: this process.
@@ -130,8 +140,22 @@ impl RunHost {
         self.recorder.manifest()
     }
 
+    /// Says to whoever watches that the run is on disk and ours.
+    pub fn owned(&mut self) -> Result<()> {
+        self.recorder.save(Durability::Process)?;
+        self.shared.watch.borrow_mut().owned(self.recorder.manifest(), self.recorder.paths());
+        Ok(())
+    }
+
     /// Ends the run: the verdict, then everything that follows from it. Returns the final state.
-    pub fn end(mut self, outcome: Outcome) -> Result<Manifest> {
+    pub fn end(mut self, mut outcome: Outcome) -> Result<Manifest> {
+        if outcome.status == RunStatus::Cancelled {
+            if let Some(cancellation) = cancel::requested(&self.cancel_request) {
+                outcome.detail = Some(cancel::DETAIL.to_owned());
+                self.tell(Happened::CancelRequested { cancellation }, 0)?;
+            }
+            self.end_open_stages()?;
+        }
         let end = self.run_end(outcome);
         self.tell(Happened::Finished(Box::new(end)), 0)?;
         let (shared, depth) = (Rc::clone(&self.shared), self.depth);
@@ -190,6 +214,7 @@ impl RunHost {
             depth: self.depth + 1,
             limits: self.limits,
             approval_policy: None,
+            cancel_request: self.cancel_request.clone(),
             lineage: String::new(),
         };
         match child.manifest().status.is_terminal() {
@@ -197,6 +222,18 @@ impl RunHost {
             false => child.end(outcome),
         }
         .map(drop)
+    }
+
+    /// A stage that nobody runs any more is not running.
+    fn end_open_stages(&mut self) -> Result<()> {
+        let running = |entry: &&StageEntry| entry.status == StageStatus::Running;
+        let open: Vec<_> = self.manifest().commands.iter().filter(running).cloned().collect();
+        for StageEntry { index, title, .. } in open {
+            let summary = "Cancelled: the process that ran it was gone".to_owned();
+            let note = format!("Stage '{title}' was running when the owner of the run died.");
+            self.tell(runner::stage_end(StageStatus::Failed, summary, Some(note)), index)?;
+        }
+        Ok(())
     }
 
     fn run_end(&self, outcome: Outcome) -> RunEnd {
@@ -211,6 +248,12 @@ impl RunHost {
         notes.extend(guardrails.recommendation.clone());
         notes.extend(manifest.guardrails.iter().map(|it| it.verdict.line()));
         notes.push(guardrails.summary.clone());
+        if let Some(Cancellation { actor, reason, .. }) =
+            manifest.cancellation.as_ref().filter(|_| outcome.status == RunStatus::Cancelled)
+        {
+            let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            notes.push(format!("Cancelled by {actor}{why}"));
+        }
         if let Some(only) = manifest.plan.as_ref().and_then(|plan| plan.only.as_ref()) {
             notes.push(format!("Partial run: only stage '{only}' was asked for, and only it is proven."));
         }
@@ -473,7 +516,13 @@ impl Host for RunHost {
         };
         self.tell(link, index)?;
         let lineage = self.lineage_of_stage(index);
-        let origin = Origin { run, parent: Some(&parent), depth: self.depth + 1, lineage: &lineage };
+        let origin = Origin {
+            run,
+            parent: Some(&parent),
+            depth: self.depth + 1,
+            lineage: &lineage,
+            cancel_request: Some(&self.cancel_request),
+        };
         let mut child = RunHost::create(Rc::clone(&self.shared), plan.clone(), origin, self.limits, policy)?;
         let owner = child.owner();
         child.tell(Happened::Started { owner }, 0)?;

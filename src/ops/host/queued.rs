@@ -117,6 +117,7 @@ pub(super) fn manifest(
         series: shared.series.clone(),
         attempts: None,
         guardrails: Vec::new(),
+        cancellation: None,
         journal: None,
         other: Default::default(),
     }

@@ -21,7 +21,7 @@ use crate::run::exec::GroupNames;
 use crate::run::git_keys::GitKeys;
 use crate::run::manifest::{Manifest, Series};
 use crate::runner::Stream;
-use crate::store::layout::Layout;
+use crate::store::layout::{Layout, RunPaths};
 use crate::sys::clock::Clock;
 use crate::sys::digest::{random_hex, sha256_hex};
 use crate::sys::env::{Env, is_shadow, is_true};
@@ -37,6 +37,8 @@ pub trait Watch {
     fn printed(&mut self, depth: usize, manifest: &Manifest, index: usize, stream: Stream, text: &str);
     /// Something is wrong that does not stop the run.
     fn warn(&mut self, text: &str);
+    /// The run that was asked for is on disk, and this process owns it.
+    fn owned(&mut self, _manifest: &Manifest, _paths: &RunPaths) {}
 }
 
 /// A watch that several runs tell.

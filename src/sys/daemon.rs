@@ -1,0 +1,114 @@
+//! Processes that outlive the terminal, the tool call or the session that started them.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+
+use crate::sys::process;
+
+/// A copy of this program on its way to become the owner of a run.
+#[derive(Debug)]
+pub struct Launched {
+    child: Child,
+}
+
+/// What a copy said before it let go of us.
+#[derive(Debug)]
+pub enum Said {
+    /// It goes on by itself, and these are its words.
+    Answer(Vec<u8>),
+    /// It ended without an answer. It has told on stderr why.
+    Ended(ExitStatus),
+}
+
+/// Starts this program anew with other arguments, in the same folder and environment.
+///
+/// # Errors
+/// If the program cannot be started.
+#[expect(clippy::disallowed_methods, reason = "a process of ours, and no stage")]
+pub fn launch(args: impl IntoIterator<Item = OsString>) -> io::Result<Launched> {
+    use std::os::unix::process::CommandExt;
+    // What the caller had open, such as a lock, must not stay open for as long as the run takes.
+    close_fds::set_fds_cloexec_threadsafe(3, &[]);
+    let mut command = Command::new("/proc/self/exe");
+    if let Some(name) = std::env::args_os().next() {
+        command.arg0(name);
+    }
+    let child = command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    Ok(Launched { child })
+}
+
+impl Launched {
+    /// Waits until the copy has let go of us, or has ended.
+    pub fn listen(mut self) -> io::Result<Said> {
+        let mut words = Vec::new();
+        if let Some(stdout) = &mut self.child.stdout {
+            stdout.read_to_end(&mut words)?;
+        }
+        match words.is_empty() {
+            true => Ok(Said::Ended(self.child.wait()?)),
+            false => Ok(Said::Answer(words)),
+        }
+    }
+}
+
+/// Leaves the terminal and the session of whoever started us: no signal of theirs reaches us then.
+pub fn leave_session() {
+    // It fails for a leader of a group, which nobody can hang up with its terminal either way.
+    let _ = rustix::process::setsid();
+}
+
+/// Says the last words to whoever launched us, and lets go: from here on, what is printed goes to
+/// `log`.
+///
+/// # Errors
+/// If there is nothing to put in the place of the caller's streams.
+pub fn let_go(words: &[u8], log: &File) -> io::Result<()> {
+    // Nobody may listen any more; the run is there all the same.
+    let mut stdout = io::stdout();
+    let _ = stdout.write_all(words).and_then(|()| stdout.flush());
+    let nothing = File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nothing)?;
+    rustix::stdio::dup2_stdout(log)?;
+    rustix::stdio::dup2_stderr(log)?;
+    Ok(())
+}
+
+/// Waits beside a process, and calls this program when that process dies without a farewell.
+#[derive(Debug)]
+pub struct Guardian {
+    farewell: ChildStdin,
+}
+
+/// A shell, because it is small. It reads a line that comes with the farewell, or the end of the
+/// pipe with the death of this process.
+const WATCH: &str = "exec 3<&0 </dev/null; { read -r _ <&3 || exec \"$0\" \"$@\"; } >/dev/null 2>&1 &";
+
+impl Guardian {
+    /// Starts a guardian that would call this program with `args`. It is no child of ours, so that
+    /// what ends our descendants spares it.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    #[expect(clippy::disallowed_methods, reason = "a process of ours, and no stage")]
+    pub fn start(args: impl IntoIterator<Item = OsString>) -> io::Result<Self> {
+        let program: PathBuf = std::env::current_exe()?;
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", WATCH]).arg(program).args(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let spawned = process::disowning(|| {
+            let mut shell = command.spawn()?;
+            let farewell = shell.stdin.take();
+            shell.wait()?;
+            io::Result::Ok(farewell)
+        })?;
+        spawned.map(|farewell| Self { farewell }).ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Sends the guardian away.
+    pub fn dismiss(mut self) {
+        let _ = self.farewell.write_all(b"over\n");
+    }
+}
