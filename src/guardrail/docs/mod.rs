@@ -1,7 +1,7 @@
 //! References that a document makes, and whether what they name exists (`contract-guardrails.md` §3.1).
 //!
 //! A document is read once: [`Document::parse`] finds what is code, link and text, [`references`]
-//! what it refers to. [`judge`] compares that with what the project has. Files are the caller's.
+//! what it refers to. [`judge()`] compares that with what the project has. Files are the caller's.
 
 pub mod commands;
 pub mod evidence;
