@@ -1,6 +1,7 @@
 //! The command line: flags of each request, dispatch, failures and exit codes.
 
 mod completions;
+mod bisect;
 mod docs;
 mod doctor;
 mod exec;
@@ -54,6 +55,7 @@ enum Request {
     Init(init::InitArgs),
     Doctor(doctor::DoctorArgs),
     Start(start::StartArgs),
+    Bisect(bisect::BisectArgs),
     Plan(plan::PlanArgs),
     Resume(resume::ResumeArgs),
     Status(status::StatusArgs),
@@ -248,6 +250,7 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
     match request {
         Request::Init(args) => init::run(&ctx, args),
         Request::Start(args) => start::run(&ctx, args),
+        Request::Bisect(args) => bisect::run(&ctx, args),
         Request::Plan(args) => plan::run(&ctx, args),
         Request::Resume(args) => resume::run(&ctx, args),
         Request::Status(args) => status::run(&ctx, args),

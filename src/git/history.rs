@@ -1,5 +1,8 @@
 //! Commits: those of a range, and those between a good one and a bad one.
 
+use std::ffi::OsString;
+use std::path::Path;
+
 use super::program::Git;
 use super::{GitError, Repo};
 
@@ -26,6 +29,22 @@ impl Repo {
             Some(id) => Ok(self.rev_list(&["--max-count=1"], &id)?.pop()),
             None => Ok(None),
         }
+    }
+
+    /// Returns the commits that `bad` has and none of `good`, in the order in which it pays to test
+    /// them, as `git bisect` picks them.
+    pub fn candidates(&self, bad: &str, good: &[String]) -> Result<Vec<String>, GitError> {
+        let git = Git::new(self.work_tree()).args(["rev-list", "--bisect-all", "--end-of-options", bad]);
+        let listed = git.args(good.iter().map(|good| format!("^{good}"))).args(["--"]).run()?;
+        let text = String::from_utf8_lossy(&listed);
+        Ok(text.lines().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect())
+    }
+
+    /// Returns what a commit's tree has at a path; nothing if that is no file.
+    pub fn file_of_tree(&self, tree: &str, path: &Path) -> Option<Vec<u8>> {
+        let mut name = OsString::from(format!("{tree}:"));
+        name.push(path);
+        Git::new(self.work_tree()).args(["cat-file", "blob"]).args([name]).run().ok()
     }
 
     fn rev_list(&self, options: &[&str], range: &str) -> Result<Vec<Commit>, GitError> {

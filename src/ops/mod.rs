@@ -1,6 +1,7 @@
 //! What a user asks for: one file per request. Nothing here prints.
 
 pub mod candidates;
+pub mod bisect;
 pub mod docs;
 pub mod doctor;
 pub mod each;

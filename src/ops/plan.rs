@@ -1,5 +1,7 @@
 //! `plan`: what would run.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 
 use super::Context;
@@ -35,6 +37,23 @@ pub fn plan(ctx: &Context, options: &PlanOptions) -> Result<Plan> {
 pub fn read(ctx: &Context, name: &str) -> Option<String> {
     let bytes = fs::read_if_there(&ctx.root.join(name)).ok().flatten()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Returns the plan of the project as a commit's tree has it, without checking it out. `inside` is the
+/// root as seen from the top.
+pub fn plan_of_tree(ctx: &Context, tree: &str, inside: &Path, options: &PlanOptions) -> Result<Plan> {
+    let read = |name: &str| {
+        let bytes = ctx.repo.file_of_tree(tree, &inside.join(name))?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let config = match read(FILE_NAME) {
+        Some(text) => config::parse(FILE_NAME, &text)?,
+        None => Config::default(),
+    };
+    let builtins = |id: &PipelineId| builtin::find(id, &read);
+    let pipeline = plan::choose(&config, &builtins, options.pipeline.as_ref())?;
+    let target = Target::named(options.target.as_deref(), None);
+    Ok(Plan::new(&config, &builtins, pipeline, target.as_ref())?)
 }
 
 /// Returns what the project declares; nothing if it has no configuration.

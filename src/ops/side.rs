@@ -89,7 +89,7 @@ impl Side {
 }
 
 /// Returns where the root is below the top of the worktree.
-fn inside(ctx: &Context) -> Result<PathBuf> {
+pub(super) fn inside(ctx: &Context) -> Result<PathBuf> {
     let inside = ctx.layout.root.strip_prefix(ctx.repo.work_tree()).map(Path::to_owned);
     inside.map_err(|_| {
         let root = ctx.layout.root.display();

@@ -367,6 +367,11 @@ impl Plan {
 }
 
 impl PlannedStage {
+    /// Returns one stable text of what this stage does, for hashing: as in [`Plan::digest_input`].
+    pub fn digest_input(&self) -> String {
+        serde_json::to_string(&self.digest()).expect("texts, numbers and maps with text keys are JSON")
+    }
+
     fn digest(&self) -> DigestStage<'_> {
         let Self { stage, child, .. } = self;
         match &stage.action {

@@ -394,6 +394,9 @@ pub struct PlanRecord {
     /// Whether the stages are the subtasks of a group: the target first, until one fails.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub group: bool,
+    /// The digest of each stage's own definition, in the order of the stages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<String>,
     /// Names of the variables whose values are masked.
     #[serde(default)]
     pub masked: Vec<String>,

@@ -7,8 +7,9 @@ mod listener;
 mod witness;
 
 mod architecture;
-mod completions;
+mod bisect;
 mod cancel;
+mod completions;
 mod concurrency;
 mod config;
 mod crash;

@@ -32,6 +32,7 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("metrics-line", "One line of metrics.json", of::<MetricsLine>()),
         ("start", "The answer of start and resume --format json", of::<render::start::Document>()),
         ("exec", "The answer of exec --json, and its run-summary.json", of::<render::exec::Document>()),
+        ("bisect", "The answer of bisect --format json", of::<render::bisect::Document>()),
         ("each", "The answer of start --each --format json", of::<render::each::Document>()),
         ("plan", "The answer of plan --format json", of::<render::plan::Document>()),
         ("status", "The answer of status --format json", of::<render::status::Document<'static>>()),

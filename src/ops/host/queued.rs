@@ -111,6 +111,7 @@ pub(super) fn manifest(
             jobs: Some(limits.jobs).filter(|jobs| jobs.get() > 1),
             keep_going: limits.keep_going,
             group: plan.group,
+            stages: plan.stages.iter().map(Shared::definition).collect(),
             masked: shared.masking.secrets.names().to_vec(),
             notes: instructions.notes.into_iter().chain(note_of_group(plan)).collect(),
         }),

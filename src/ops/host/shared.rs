@@ -15,7 +15,7 @@ use crate::ops::Context;
 use crate::output::mask::MaskMode;
 use crate::output::secrets::Secrets;
 use crate::pipeline::Action;
-use crate::pipeline::plan::Plan;
+use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::run::event::Happened;
 use crate::run::exec::GroupNames;
 use crate::run::git_keys::GitKeys;
@@ -135,6 +135,11 @@ impl Shared {
     /// Returns the digest of everything that decides what runs.
     pub fn digest(plan: &Plan) -> String {
         format!("sha256:{}", sha256_hex(plan.digest_input().as_bytes()))
+    }
+
+    /// Returns the digest of what one stage does.
+    pub fn definition(stage: &PlannedStage) -> String {
+        format!("sha256:{}", sha256_hex(stage.digest_input().as_bytes()))
     }
 
     /// Returns an id for a run that begins now.

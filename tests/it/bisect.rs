@@ -1,0 +1,150 @@
+//! `bisect`: the first bad commit, with as few runs as possible.
+
+use serde_json::{Value, json};
+
+use crate::fixture::Fixture;
+
+/// A repository whose stage `test` gets the number of its commit as `$n`, with commits 1 to `last`.
+fn with_commits(command: &str, last: usize) -> Fixture {
+    let repo = Fixture::with_config(&json!({"pipelines": [
+        {"id": "diagnostics", "guardrailsRequired": false, "stages": [
+            {"kind": "command", "id": "build", "command": "true"},
+            {"kind": "command", "id": "test", "command": format!("n=$(cat n); {command}")},
+        ]},
+    ]}));
+    for n in 0..=last {
+        repo.write("n", &format!("{n}\n"));
+        repo.git(&["add", "--all"]);
+        repo.git(&["commit", "--quiet", "--message", &format!("c{n}")]);
+    }
+    repo
+}
+
+fn words<'a>(answer: &'a Value, key: &str) -> Vec<&'a str> {
+    answer["steps"].as_array().expect("steps").iter().map(|step| step[key].as_str().expect("text")).collect()
+}
+
+#[test]
+fn the_first_bad_commit_is_found_in_as_many_runs_as_git_needs() {
+    let repo = with_commits("test $n -lt 11", 16);
+
+    let seen = repo.orchestrate("bisect HEAD~16..HEAD --stage test --format json");
+
+    let answer = seen.json();
+    assert_eq!((seen.code, &answer["outcome"], &answer["total"]), (0, &json!("found"), &json!(16)));
+    assert_eq!(answer["first_bad"]["subject"], "c11");
+    assert_eq!(answer["runs"], 4);
+    assert_eq!(repo.runs("0101").len(), 4);
+}
+
+#[test]
+fn what_is_known_is_not_run_again() {
+    let repo = with_commits("test $n -lt 3", 6);
+    repo.orchestrate("start --each HEAD~6..HEAD --keep-going --task each");
+
+    let seen = repo.orchestrate("bisect HEAD~6..HEAD --stage test");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert!(seen.stdout.contains("(known)\nFirst bad commit: "), "{seen}");
+    assert!(seen.stdout.ends_with("  c3\n"), "{seen}");
+    assert_eq!(repo.runs("0101").len(), 0);
+
+    // Another definition of the stage is another stage, and so is another stage.
+    let seen = repo.orchestrate("bisect HEAD~6..HEAD --stage build --format json");
+    assert_eq!((seen.code, &seen.json()["outcome"]), (1, &json!("none_bad")), "{seen}");
+    assert_eq!(seen.json()["runs"], 0);
+}
+
+#[test]
+fn a_void_run_is_not_what_is_known() {
+    let repo = with_commits("touch new; test $n -lt 2", 2);
+    repo.orchestrate("start --each HEAD~2..HEAD --keep-going --task each");
+
+    let seen = repo.orchestrate("bisect HEAD~2..HEAD --stage test --format json");
+
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(words(&seen.json(), "verdict"), ["good", "bad"]);
+    assert_eq!(seen.json()["runs"], 2);
+}
+
+#[test]
+fn a_skipped_commit_leaves_a_doubt() {
+    let repo = with_commits("if [ $n = 3 ]; then exit 125; fi; test $n -lt 4", 6);
+
+    let seen = repo.orchestrate("bisect HEAD~6..HEAD --stage test");
+
+    assert_eq!(seen.code, 1, "{seen}");
+    let tail: Vec<_> = seen.stdout.lines().rev().take(3).collect();
+    assert!(tail[2] == "The first bad commit could be any of:", "{seen}");
+    assert!(tail[1].ends_with("c3") && tail[0].ends_with("c4"), "{seen}");
+}
+
+#[test]
+fn exit_code_127_and_signals_end_the_search() {
+    for command in ["exit 127", "exit 200", "kill -9 $$"] {
+        let repo = with_commits(command, 4);
+        let seen = repo.orchestrate("bisect HEAD~4..HEAD --stage test --format json");
+        assert_eq!((seen.code, &seen.json()["outcome"]), (1, &json!("aborted")), "{command}: {seen}");
+        assert_eq!(seen.json()["runs"], 1, "{command}");
+    }
+}
+
+#[test]
+fn an_end_that_is_good_after_all_is_told() {
+    let repo = with_commits("true", 4);
+
+    let seen = repo.orchestrate("bisect HEAD~4..HEAD --stage test --format json");
+
+    assert_eq!((seen.code, &seen.json()["outcome"]), (1, &json!("none_bad")), "{seen}");
+}
+
+#[test]
+fn a_commit_whose_configuration_is_broken_is_skipped() {
+    let repo = with_commits("test $n -lt 5", 2);
+    let config = repo.read("codex.orchestrator.json");
+    repo.write("codex.orchestrator.json", "{");
+    repo.git(&["commit", "--quiet", "--all", "--message", "broken"]);
+    repo.write("codex.orchestrator.json", &config);
+    for n in 4..=6 {
+        repo.write("n", &format!("{n}\n"));
+        repo.git(&["commit", "--quiet", "--all", "--message", &format!("c{n}")]);
+    }
+
+    let seen = repo.orchestrate("bisect HEAD~5..HEAD --stage test --format json");
+
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(seen.json()["first_bad"]["subject"], "c5");
+}
+
+#[test]
+fn a_merge_is_followed_to_the_side_that_brought_it() {
+    let repo = with_commits("test ! -e bad", 1);
+    repo.git(&["checkout", "--quiet", "-b", "side", "HEAD~1"]);
+    for name in ["one", "bad", "two"] {
+        repo.write(name, name);
+        repo.git(&["add", name]);
+        repo.git(&["commit", "--quiet", "--message", name]);
+    }
+    repo.git(&["checkout", "--quiet", "main"]);
+    repo.git(&["merge", "--quiet", "--no-edit", "side"]);
+
+    let seen = repo.orchestrate("bisect HEAD~2..HEAD --stage test --format json");
+
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(seen.json()["first_bad"]["subject"], "bad");
+}
+
+#[test]
+fn a_range_without_commits_is_refused() {
+    let repo = with_commits("true", 2);
+
+    for (range, said) in [
+        ("HEAD..HEAD", "holds no commit, so none of them is bad"),
+        ("HEAD..HEAD~1", "the older end comes first"),
+        ("HEAD", "is no range of commits"),
+        ("nowhere..HEAD", "`nowhere` names no commit"),
+    ] {
+        let seen = repo.orchestrate(&format!("bisect {range} --stage test"));
+        assert_eq!(seen.code, 2, "{range}: {seen}");
+        assert!(seen.stderr.contains(said), "{range}: {seen}");
+    }
+}
