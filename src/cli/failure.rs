@@ -83,6 +83,7 @@ impl Failure {
                 Kind::Storage => 4,
                 Kind::Busy => 5,
                 Kind::Invalid => 6,
+                Kind::Cancelled(interrupt) => 128 + interrupt.signal().as_raw() as u8,
             };
         }
         // A file that cannot be read is no reason not to believe it.

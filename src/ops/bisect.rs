@@ -82,8 +82,9 @@ impl Verdict {
             (StageStatus::Failed | StageStatus::Skipped, Some(125)) => Some(Self::Skip),
             (StageStatus::Failed | StageStatus::Skipped, Some(1..=124 | 126)) => Some(Self::Bad),
             (StageStatus::Failed | StageStatus::Skipped, Some(code)) => Some(Self::Abort(code)),
-            (StageStatus::Failed, None) => Some(Self::Bad),
-            (StageStatus::Skipped, None) => Some(Self::Skip),
+            // A subpipeline has no code; a command without one could not even be started.
+            (StageStatus::Failed, None) if stage.command.is_none() => Some(Self::Bad),
+            (StageStatus::Failed | StageStatus::Skipped, None) => Some(Self::Skip),
             _ => None,
         }
     }
@@ -91,6 +92,9 @@ impl Verdict {
 
 /// What earlier runs say: by tree and definition of the stage, each verdict with its run.
 type Records = HashMap<String, Vec<(String, Verdict, String)>>;
+
+/// What they say about commits, by their ids.
+type Known<'a> = HashMap<&'a str, (Verdict, String)>;
 
 /// Finds the first bad commit.
 pub fn bisect(ctx: &Context, options: BisectOptions, watch: SharedWatch) -> Result<BisectOutcome> {
@@ -126,6 +130,9 @@ pub fn bisect(ctx: &Context, options: BisectOptions, watch: SharedWatch) -> Resu
             let left: Vec<_> = ctx.repo.candidates(&search.bad.id, &search.good)?;
             let left: Vec<&Commit> =
                 left.iter().filter_map(|id| search.by_id.get(id.as_str()).copied()).collect();
+            if search.learn_end(&left, &known) {
+                break Found::NoneBad(search.bad.clone());
+            }
             // What is known costs nothing: the earliest bad one first, then all that is good before it.
             if search.learn(&left, &known) {
                 continue;
@@ -143,11 +150,22 @@ pub fn bisect(ctx: &Context, options: BisectOptions, watch: SharedWatch) -> Resu
             if interrupts.first().is_some() {
                 break Found::Interrupted;
             }
-            if side.is_none() {
-                side = Some(Side::take(ctx, &watch)?);
-            }
-            let side = side.as_mut().expect("it was just taken");
-            let there = side.at(ctx, commit)?;
+            let side = match &mut side {
+                Some(side) => side,
+                none => {
+                    let side = none.insert(Side::take(ctx, &watch)?);
+                    // Without a plan at the bad end nothing can have failed there, and the others
+                    // would all be skipped.
+                    let Some(there) = side.at_unless_interrupted(ctx, last, interrupts).await? else {
+                        break Found::Interrupted;
+                    };
+                    plan_of(&there, &start)?;
+                    side
+                }
+            };
+            let Some(there) = side.at_unless_interrupted(ctx, commit, interrupts).await? else {
+                break Found::Interrupted;
+            };
             let step =
                 |verdict, run, reason| Step { commit: commit.clone(), verdict, run, known: false, reason };
             let end = match plan_of(&there, &start) {
@@ -197,21 +215,16 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     /// Takes over what earlier runs say about the commits in question. Returns whether that left
     /// fewer of them.
-    fn learn(&mut self, left: &[&'a Commit], known: &HashMap<&str, (Verdict, String)>) -> bool {
+    fn learn(&mut self, left: &[&'a Commit], known: &Known) -> bool {
         let told =
             |search: &Self, commit: &Commit| search.steps.iter().any(|step| step.commit.id == commit.id);
         let of = |commit: &&&'a Commit, wanted| {
             known.get(commit.id.as_str()).is_some_and(|(verdict, _)| *verdict == wanted)
         };
-        let note = |search: &mut Self, commit: &Commit| {
-            let (verdict, run) = known[commit.id.as_str()].clone();
-            let step = Step { commit: commit.clone(), verdict, run: Some(run), known: true, reason: None };
-            search.steps.push(step);
-        };
         let earliest =
             left.iter().filter(|it| of(it, Verdict::Bad)).min_by_key(|it| self.order[it.id.as_str()]);
         if let Some(earliest) = earliest.filter(|it| !told(self, it)) {
-            note(self, earliest);
+            self.note(earliest, known);
             let shrinks = earliest.id != self.bad.id;
             self.bad = earliest;
             if shrinks {
@@ -224,16 +237,35 @@ impl<'a> Search<'a> {
             .filter(|it| it.id != self.bad.id && of(it, Verdict::Good))
             .max_by_key(|it| self.order[it.id.as_str()]);
         if let Some(latest) = latest {
-            note(self, latest);
+            self.note(latest, known);
             self.good.push(latest.id.clone());
             return true;
         }
         for commit in left.iter().filter(|it| it.id != self.bad.id && of(it, Verdict::Skip)) {
             if self.skipped.insert(commit.id.clone()) {
-                note(self, commit);
+                self.note(commit, known);
             }
         }
         false
+    }
+
+    /// Takes over that the last commit is good, if earlier runs say so and none says that another is
+    /// bad. Returns whether that is so.
+    fn learn_end(&mut self, left: &[&Commit], known: &Known) -> bool {
+        let says = |commit: &Commit, wanted| {
+            known.get(commit.id.as_str()).is_some_and(|(verdict, _)| *verdict == wanted)
+        };
+        let good = says(self.bad, Verdict::Good) && !left.iter().any(|it| says(it, Verdict::Bad));
+        if good {
+            self.note(self.bad, known);
+        }
+        good
+    }
+
+    fn note(&mut self, commit: &Commit, known: &Known) {
+        let (verdict, run) = known[commit.id.as_str()].clone();
+        let step = Step { commit: commit.clone(), verdict, run: Some(run), known: true, reason: None };
+        self.steps.push(step);
     }
 
     fn sorted(&self, left: &[&Commit]) -> Vec<Commit> {
@@ -244,12 +276,7 @@ impl<'a> Search<'a> {
 }
 
 /// Returns what is known about commits, by their ids: the same tree, and the same stage.
-fn known<'a>(
-    ctx: &Context,
-    all: &'a [Commit],
-    records: &Records,
-    start: &StartOptions,
-) -> HashMap<&'a str, (Verdict, String)> {
+fn known<'a>(ctx: &Context, all: &'a [Commit], records: &Records, start: &StartOptions) -> Known<'a> {
     let mut known = HashMap::new();
     let Ok(inside) = inside(ctx) else { return known };
     let StartOptions { pipeline, target, .. } = start.clone();
@@ -302,7 +329,9 @@ fn records(ctx: &Context, all: &[Commit]) -> Records {
         }
         let Some(plan) = &manifest.plan else { continue };
         for (stage, definition) in manifest.commands.iter().zip(&plan.stages) {
-            let verdict = Verdict::of(stage).filter(|verdict| !matches!(verdict, Verdict::Abort(_)));
+            // What could not be run may be run by now.
+            let told = stage.exit_code.is_some() || stage.command.is_none();
+            let verdict = Verdict::of(stage).filter(|verdict| told && !matches!(verdict, Verdict::Abort(_)));
             if let Some(verdict) = verdict {
                 let record = (definition.clone(), verdict, manifest.run_id.to_string());
                 records.entry(tree.clone()).or_default().push(record);

@@ -77,12 +77,12 @@ pub fn each(ctx: &Context, options: EachOptions, watch: SharedWatch) -> Result<E
             if interrupts.first().is_some() {
                 break;
             }
-            let there = side.at(ctx, commit);
-            let planned = there.and_then(|there| Ok((plan_of(&there, &start)?, there)));
-            // A signal that the terminal also sent to git says nothing about the commit.
-            interrupts.catch_up().await;
-            *end = match planned {
-                Err(_) if interrupts.first().is_some() => break,
+            let there = match side.at_unless_interrupted(ctx, commit, interrupts).await {
+                Ok(Some(there)) => Ok(there),
+                Ok(None) => break,
+                Err(err) => Err(err),
+            };
+            *end = match there.and_then(|there| Ok((plan_of(&there, &start)?, there))) {
                 Err(err) => End::Refused(err),
                 Ok((plan, there)) => {
                     let series =

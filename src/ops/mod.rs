@@ -33,6 +33,7 @@ use anyhow::Result;
 
 use crate::git::{GitError, Repo, WorktreeInfo};
 use crate::run::manifest::Manifest;
+use crate::runner::interrupt::Interrupt;
 use crate::store::layout::Layout;
 use crate::sys::clock::Clock;
 use crate::sys::env::Env;
@@ -110,7 +111,7 @@ pub struct Refusal {
     pub hint: Option<String>,
 }
 
-/// The kinds of refusal, one per exit code.
+/// The kinds of refusal, one per exit code or, for signals, a row of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// 1: a guardrail cannot judge, so it says no.
@@ -125,6 +126,8 @@ pub enum Kind {
     Busy,
     /// 6: the evidence is not to be believed.
     Invalid,
+    /// 128 and the signal: somebody ended it before there was a run that could say so.
+    Cancelled(Interrupt),
 }
 
 impl Refusal {

@@ -10,6 +10,7 @@ use super::host::SharedWatch;
 use super::{Context, Kind, Refusal};
 use crate::git::{Commit, Repo, Slot};
 use crate::run::manifest::Manifest;
+use crate::runner::interrupt::Interrupts;
 use crate::sys::process;
 
 /// A side worktree that is ours for now.
@@ -54,6 +55,23 @@ impl Side {
         let short = commit.id.get(..12).unwrap_or(&commit.id).to_owned();
         let repo = self.slot.reposition(commit).with_context(|| format!("cannot check out `{short}`"))?;
         Ok(self.context(ctx, repo))
+    }
+
+    /// Like [`Side::at`]; nothing if a signal came in the meantime, which the terminal also sent to
+    /// git: how that ended says nothing about the commit.
+    pub async fn at_unless_interrupted(
+        &mut self,
+        ctx: &Context,
+        commit: &Commit,
+        interrupts: &mut Interrupts,
+    ) -> Result<Option<Context>> {
+        let there = self.at(ctx, commit);
+        interrupts.catch_up().await;
+        if interrupts.first().is_some() {
+            self.slot.distrust();
+            return Ok(None);
+        }
+        there.map(Some)
     }
 
     /// Returns what `ctx` is in the side worktree as the last run left it.

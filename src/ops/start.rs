@@ -76,11 +76,20 @@ pub fn start_at(
     ctx.layout.check(&options.task)?;
     with_interrupts(async |interrupts| {
         let mut side = Side::take(ctx, &watch)?;
-        let there = side.at(ctx, &commit)?;
+        let Some(there) = side.at_unless_interrupted(ctx, &commit, interrupts).await? else {
+            return Err(cancelled(interrupts).into());
+        };
         let plan = plan_of(&there, &options)?;
         let run = Asked { plan, options: &options, series: None };
         run.execute(&there, watch, interrupts, |run| side.used_by(run)).await
     })
+}
+
+/// Says that nothing was run because of a signal.
+fn cancelled(interrupts: &Interrupts) -> Refusal {
+    let interrupt = interrupts.first().unwrap_or(Interrupt::Interrupt);
+    let message = format!("cancelled by {} before anything ran", interrupt.name());
+    Refusal::new(Kind::Cancelled(interrupt), message)
 }
 
 /// Returns what a request would run in a context.

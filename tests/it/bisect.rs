@@ -48,7 +48,7 @@ fn what_is_known_is_not_run_again() {
     assert!(seen.stdout.ends_with("  c3\n"), "{seen}");
     assert_eq!(repo.runs("0101").len(), 0);
 
-    // Another definition of the stage is another stage, and so is another stage.
+    // What is known about the other stage is another thing.
     let seen = repo.orchestrate("bisect HEAD~6..HEAD --stage build --format json");
     assert_eq!((seen.code, &seen.json()["outcome"]), (1, &json!("none_bad")), "{seen}");
     assert_eq!(seen.json()["runs"], 0);
@@ -131,6 +131,65 @@ fn a_merge_is_followed_to_the_side_that_brought_it() {
 
     assert_eq!(seen.code, 0, "{seen}");
     assert_eq!(seen.json()["first_bad"]["subject"], "bad");
+}
+
+#[test]
+fn a_root_can_be_the_first_bad_commit() {
+    let repo = with_commits("test ! -e bad", 1);
+    repo.git(&["checkout", "--quiet", "--orphan", "island"]);
+    repo.write("bad", "bad");
+    repo.git(&["add", "bad"]);
+    repo.git(&["commit", "--quiet", "--message", "a root"]);
+    repo.git(&["commit", "--quiet", "--allow-empty", "--message", "after it"]);
+    repo.git(&["checkout", "--quiet", "main"]);
+    repo.git(&["merge", "--quiet", "--no-edit", "--allow-unrelated-histories", "island"]);
+
+    let seen = repo.orchestrate("bisect HEAD^1..HEAD --stage test --format json");
+
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(seen.json()["first_bad"]["subject"], "a root");
+}
+
+#[test]
+fn a_stage_that_the_bad_end_does_not_have_is_an_error() {
+    let repo = with_commits("false", 2);
+    let seen = repo.orchestrate("bisect HEAD~2..HEAD --stage tset");
+    assert_eq!(seen.code, 2, "{seen}");
+    assert!(seen.stderr.contains("`tset`"), "{seen}");
+
+    repo.write("codex.orchestrator.json", "{");
+    repo.git(&["commit", "--quiet", "--all", "--message", "broken"]);
+    let seen = repo.orchestrate("bisect HEAD~2..HEAD --stage test");
+    assert_eq!(seen.code, 2, "{seen}");
+    assert!(seen.stderr.contains("codex.orchestrator.json:1:"), "{seen}");
+    assert_eq!(repo.runs("0101").len(), 0);
+}
+
+#[test]
+fn a_stage_that_cannot_be_started_says_nothing_about_its_commit() {
+    let repo = Fixture::with_config(&json!({"pipelines": [
+        {"id": "diagnostics", "guardrailsRequired": false, "stages": [
+            {"kind": "command", "id": "test", "command": "test ! -e bad", "cwd": "sub"},
+        ]},
+    ]}));
+    repo.write("sub/n", "0");
+    repo.git(&["add", "sub"]);
+    repo.git(&["commit", "--quiet", "--message", "c0"]);
+    repo.git(&["mv", "sub", "gone"]);
+    repo.git(&["commit", "--quiet", "--message", "nowhere to run"]);
+    repo.git(&["mv", "gone", "sub"]);
+    repo.git(&["commit", "--quiet", "--message", "back"]);
+    repo.write("sub/bad", "bad");
+    repo.git(&["add", "sub"]);
+    repo.git(&["commit", "--quiet", "--message", "bad"]);
+
+    for runs in [2, 0] {
+        let seen = repo.orchestrate("bisect HEAD~3..HEAD --stage test --format json");
+
+        assert_eq!((seen.code, &seen.json()["outcome"]), (0, &json!("found")), "{seen}");
+        assert_eq!(seen.json()["first_bad"]["subject"], "bad");
+        assert_eq!(seen.json()["runs"], runs, "{seen}");
+    }
 }
 
 #[test]
