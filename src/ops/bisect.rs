@@ -78,6 +78,8 @@ impl Verdict {
     /// Returns what a stage says by the way it ended; nothing if it did not.
     fn of(stage: &StageEntry) -> Option<Self> {
         match (stage.status, stage.exit_code) {
+            // The signal was ours.
+            (StageStatus::Failed | StageStatus::Skipped, _) if stage.timed_out => Some(Self::Bad),
             (StageStatus::Succeeded, _) => Some(Self::Good),
             (StageStatus::Failed | StageStatus::Skipped, Some(125)) => Some(Self::Skip),
             (StageStatus::Failed | StageStatus::Skipped, Some(1..=124 | 126)) => Some(Self::Bad),

@@ -166,6 +166,24 @@ fn a_stage_that_the_bad_end_does_not_have_is_an_error() {
 }
 
 #[test]
+fn a_stage_that_takes_too_long_is_bad() {
+    let repo = Fixture::with_config(&json!({"pipelines": [
+        {"id": "diagnostics", "guardrailsRequired": false, "stages": [
+            {"kind": "command", "id": "test", "command": "test ! -e slow || sleep 600", "timeout": "50ms"},
+        ]},
+    ]}));
+    repo.git(&["commit", "--quiet", "--allow-empty", "--message", "quick"]);
+    repo.write("slow", "");
+    repo.git(&["add", "slow"]);
+    repo.git(&["commit", "--quiet", "--message", "slow"]);
+
+    let seen = repo.orchestrate("bisect HEAD~2..HEAD --stage test --format json");
+
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(seen.json()["first_bad"]["subject"], "slow");
+}
+
+#[test]
 fn a_stage_that_cannot_be_started_says_nothing_about_its_commit() {
     let repo = Fixture::with_config(&json!({"pipelines": [
         {"id": "diagnostics", "guardrailsRequired": false, "stages": [
