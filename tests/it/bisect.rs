@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::fixture::Fixture;
+use crate::trees::{mess, of_user};
+use crate::witness::{Gate, ended, spawn, wait_for};
 
 /// A repository whose stage `test` gets the number of its commit as `$n`, with commits 1 to `last`.
 fn with_commits(command: &str, last: usize) -> Fixture {
@@ -223,5 +225,61 @@ fn a_range_without_commits_is_refused() {
         let seen = repo.orchestrate(&format!("bisect {range} --stage test"));
         assert_eq!(seen.code, 2, "{range}: {seen}");
         assert!(seen.stderr.contains(said), "{range}: {seen}");
+    }
+}
+
+#[test]
+fn what_is_the_user_s_stays_also_when_the_search_is_killed() {
+    let wait = "test -e \"$HOME/again\" || { echo on > \"$HOME/on\"; read _ < \"$HOME/gate\"; }";
+    let repo = with_commits(&format!("touch half; git add half; {wait}; git rm -qf half; test $n -lt 3"), 4);
+    mess(&repo);
+    let before = of_user(&repo);
+    let _gate = Gate::new(&repo, "gate");
+    let mut killed = spawn(repo.program().args(["bisect", "HEAD~4..HEAD", "--stage", "test"]));
+    wait_for(&repo.beside("on"));
+
+    killed.kill().expect("it lives");
+    killed.wait().expect("it is ours");
+    assert_eq!(of_user(&repo), before);
+    std::fs::write(repo.beside("again"), "").expect("a file");
+    let seen = repo.orchestrate("bisect HEAD~4..HEAD --stage test --format json");
+
+    // What it was at says nothing, so that commit is run again, where the killed one left its files.
+    assert_eq!(seen.code, 0, "{seen}");
+    assert!(seen.stderr.contains("ending 1 processes that run"), "{seen}");
+    assert_eq!(seen.json()["first_bad"]["subject"], "c3");
+    assert_eq!(seen.json()["steps"][0]["known"], false);
+    assert_eq!(of_user(&repo), before);
+    assert!(!repo.path(".git/orchestrate/slots/2").exists());
+    assert!(!repo.path(".git/BISECT_LOG").exists());
+}
+
+#[test]
+fn an_interrupt_ends_the_search() {
+    let repo = with_commits("echo on > \"$HOME/on\"; read _ < \"$HOME/gate\"", 4);
+    let _gate = Gate::new(&repo, "gate");
+    let search =
+        spawn(repo.program().args(["bisect", "HEAD~4..HEAD", "--stage", "test", "--format", "json"]));
+    wait_for(&repo.beside("on"));
+
+    let pid = rustix::process::Pid::from_child(&search);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it lives");
+    let seen = ended(search);
+
+    assert_eq!((seen.code, &seen.json()["outcome"]), (130, &json!("cancelled")), "{seen}");
+    assert_eq!(seen.json()["first_bad"], Value::Null);
+}
+
+#[test]
+fn a_linked_worktree_and_a_subfolder_know_what_the_others_know() {
+    let repo = with_commits("test $n -lt 3", 6);
+    repo.write("part/file", "");
+    repo.git(&["worktree", "add", "--quiet", "--detach", "../home/linked"]);
+    repo.orchestrate("start --each HEAD~6..HEAD --keep-going");
+
+    for place in [repo.path("part"), repo.beside("linked")] {
+        let seen = repo.orchestrate_in(&place, "bisect HEAD~6..HEAD --stage test --format json");
+        assert_eq!((seen.code, &seen.json()["runs"]), (0, &json!(0)), "{seen}");
+        assert_eq!(seen.json()["first_bad"]["subject"], "c3");
     }
 }

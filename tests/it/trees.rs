@@ -35,7 +35,7 @@ fn commit(repo: &Fixture, n: usize) {
 }
 
 /// Everything of the user's that a run on another tree must leave as it is.
-fn of_user(repo: &Fixture) -> Vec<String> {
+pub fn of_user(repo: &Fixture) -> Vec<String> {
     let index = fs::read(repo.path(".git/index")).expect("an index");
     let mut all = vec![format!("{index:?}"), repo.read(".git/HEAD")];
     for args in [
@@ -57,7 +57,7 @@ fn of_user(repo: &Fixture) -> Vec<String> {
 }
 
 /// Makes every part of the user's worktree differ from its commit.
-fn mess(repo: &Fixture) {
+pub fn mess(repo: &Fixture) {
     repo.write("n", "staged\n");
     repo.git(&["add", "n"]);
     repo.git(&["stash", "push", "--quiet"]);
@@ -68,7 +68,7 @@ fn mess(repo: &Fixture) {
     repo.write("ignored.o", "ignored\n");
 }
 
-fn slot(repo: &Fixture, number: usize) -> std::path::PathBuf {
+pub fn slot(repo: &Fixture, number: usize) -> std::path::PathBuf {
     repo.path(&format!(".git/orchestrate/slots/{number}/tree"))
 }
 
