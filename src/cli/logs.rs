@@ -7,7 +7,8 @@ use super::failure::Failure;
 use crate::id::TaskId;
 use crate::ops::Context;
 use crate::ops::logs::{LogsOptions, logs};
-use crate::render;
+use crate::render::logs::Text;
+use crate::render::printer;
 
 /// Print what the stages of a run printed
 #[derive(Debug, clap::Args)]
@@ -16,7 +17,11 @@ pub struct LogsArgs {
     #[arg(default_value = "latest")]
     run: String,
     /// Only this stage: its id, or its number
+    #[arg(value_name = "STAGE")]
     stage: Option<String>,
+    /// The same, of the run that is `latest` if none is named
+    #[arg(long = "stage", value_name = "STAGE", conflicts_with = "stage")]
+    only: Option<String>,
     /// Task the run belongs to
     #[arg(long, value_name = "ID")]
     task: Option<TaskId>,
@@ -29,15 +34,15 @@ pub struct LogsArgs {
 }
 
 pub fn run(ctx: &Context, args: LogsArgs) -> Result<ExitCode, Failure> {
-    let LogsArgs { run, stage, task, follow, json } = args;
-    let options = LogsOptions { task, run: super::wanted(Some(&run))?, stage, follow, children: !json };
-    let terminal = render::printer::stdout_is_terminal();
+    let LogsArgs { run, stage, only, task, follow, json } = args;
+    let options =
+        LogsOptions { task, run: super::wanted(Some(&run))?, stage: stage.or(only), follow, text: !json };
+    let mut text = Text::new(printer::stdout_is_terminal());
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     logs(ctx, &options, |line| {
-        let written = match (&line.printed, json) {
-            (_, true) => out.write_all(line.raw).and_then(|()| out.write_all(b"\n")),
-            (Some(printed), false) => render::logs::printed(&mut out, printed, terminal),
-            (None, false) => Ok(()),
+        let written = match json {
+            true => out.write_all(line.raw).and_then(|()| out.write_all(b"\n")),
+            false => text.line(&mut out, line),
         };
         let written = match follow {
             true => written.and_then(|()| out.flush()),
@@ -48,6 +53,6 @@ pub fn run(ctx: &Context, args: LogsArgs) -> Result<ExitCode, Failure> {
             written => written.map(|()| true).map_err(anyhow::Error::from),
         }
     })?;
-    render::printer::tolerate_closed(out.flush())?;
+    printer::tolerate_closed(text.end(&mut out).and_then(|()| out.flush()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -12,6 +12,8 @@ use super::which;
 use super::{Context, Kind, Refusal};
 use crate::id::{RunId, TaskId};
 use crate::run::event::{Happened, RunEvent};
+use crate::run::manifest::{Manifest, StageEntry};
+use crate::run::status::StageStatus;
 use crate::store::catalog::{self, Found, Wanted};
 use crate::sys::fs::At;
 
@@ -24,8 +26,8 @@ pub struct LogsOptions {
     pub stage: Option<String>,
     /// Whether to go on until the run is over.
     pub follow: bool,
-    /// Whether the logs of child runs are wanted too.
-    pub children: bool,
+    /// Whether the text is wanted, with that of child runs, and not the lines as they are.
+    pub text: bool,
 }
 
 /// How long to wait for more.
@@ -36,105 +38,204 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Line<'a> {
     /// The line as it stands in the file.
     pub raw: &'a [u8],
-    /// What was printed, if the line says that.
-    pub printed: Option<Printed>,
+    /// What it says to a reader of the text, if anything.
+    pub said: Option<Said>,
+    /// The number of the log among those that are read, which tells runs apart.
+    pub log: usize,
+    /// The stages of the log's run.
+    pub stages: &'a Stages,
+    /// Whether the run may have several stages that print at the same time.
+    pub mixed: bool,
+}
+
+/// What a line says about the command of a stage.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type")]
+pub enum Said {
+    #[serde(rename = "exec:begin")]
+    Began { index: usize, attempt: u32 },
+    #[serde(rename = "exec:chunk")]
+    Printed(Printed),
+    #[serde(rename = "exec:end")]
+    Ended { index: usize },
 }
 
 /// A piece of output.
 #[derive(Debug, Deserialize)]
 pub struct Printed {
     pub index: usize,
+    pub stream: String,
     pub data: String,
     /// The bytes as they came, where they are no text.
     pub data_base64: Option<String>,
 }
 
+impl Said {
+    /// Reads a line; most are about something else, which costs no parsing.
+    fn read(line: &[u8]) -> Option<Self> {
+        match line.starts_with(b"{\"type\":\"exec:") {
+            true => serde_json::from_slice(line).ok(),
+            false => None,
+        }
+    }
+}
+
+/// What the stages of a run are called.
+#[derive(Debug)]
+pub struct Stages {
+    /// The names of the stages above a child run.
+    above: Vec<String>,
+    /// Name, and whether it was retried by the time when the log was opened.
+    stages: Vec<(String, bool)>,
+}
+
+impl Stages {
+    fn new(above: Vec<String>, entries: &[StageEntry]) -> Self {
+        let stage = |entry: &StageEntry| (entry.id.clone(), !entry.failed_attempts.is_empty());
+        Self { above, stages: entries.iter().map(stage).collect() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(names: &[&str]) -> Self {
+        Self { above: Vec::new(), stages: names.iter().map(|name| ((*name).to_owned(), false)).collect() }
+    }
+
+    /// Returns the name of a stage, after those of the stages that it is a part of.
+    pub fn name(&self, index: usize) -> String {
+        let own = self.stages.get(index.wrapping_sub(1)).map(|(name, _)| name.clone());
+        let own = own.unwrap_or_else(|| index.to_string());
+        self.above.iter().chain([&own]).map(String::as_str).collect::<Vec<_>>().join("/")
+    }
+
+    /// Whether a stage is known to have been run again.
+    pub fn retried(&self, index: usize) -> bool {
+        self.stages.get(index.wrapping_sub(1)).is_some_and(|(_, retried)| *retried)
+    }
+}
+
 /// Calls `tell` with every line of the log that is wanted, until it says that nobody listens. The log of
-/// a child run stands where the child began.
-pub fn logs(
-    ctx: &Context,
-    options: &LogsOptions,
-    mut tell: impl FnMut(Line<'_>) -> Result<bool>,
-) -> Result<()> {
+/// a child run stands where the child began, or beside what else happens while one waits for more.
+pub fn logs(ctx: &Context, options: &LogsOptions, tell: impl FnMut(Line<'_>) -> Result<bool>) -> Result<()> {
     let (found, state) = which::run(ctx, options.task.as_ref(), &options.run)?;
+    let manifest = &state.manifest;
     let path = match &options.stage {
         None => found.paths.journal.clone(),
-        Some(stage) => stage_log(&found, &state.manifest, stage)?,
+        Some(stage) => stage_log(&found, manifest, stage)?,
     };
-    read(ctx, &found, &path, options, &mut tell).map(drop)
-}
-
-/// Reads one log. Returns whether somebody still listens.
-fn read(
-    ctx: &Context,
-    found: &Found,
-    path: &Path,
-    options: &LogsOptions,
-    tell: &mut dyn FnMut(Line<'_>) -> Result<bool>,
-) -> Result<bool> {
-    let mut reader: Option<BufReader<File>> = None;
-    let mut line = Vec::new();
+    let mut shown = manifest.commands.iter().filter(|entry| entry.status != StageStatus::Skipped);
+    let one = shown.next().is_none_or(|entry| entry.kind != "subpipeline") && shown.next().is_none();
+    let parallel = manifest.plan.as_ref().is_some_and(|plan| plan.jobs.is_some());
+    let root = Log::new(found.clone(), path, Stages::new(Vec::new(), &manifest.commands));
+    let mixed = parallel && !one && options.stage.is_none();
+    let mut reading = Reading { follow: options.follow, text: options.text, mixed, logs: vec![root], tell };
     loop {
-        // Asked before the file is read to its end: what is printed in between is read next time.
-        let over = !options.follow || is_over(ctx, found)?;
-        if reader.is_none() && path.exists() {
-            reader = Some(BufReader::with_capacity(256 * 1024, File::open(path).at(path)?));
-        }
-        while let Some(reader) = &mut reader {
-            let read = reader.read_until(b'\n', &mut line).at(path)?;
-            if read == 0 || !line.ends_with(b"\n") {
-                // The rest of the line is not written yet.
-                break;
+        // Asked before the files are read to their ends: what is printed in between is read next time.
+        let over = !options.follow || is_over(ctx, &found)?;
+        // Those of children that begin meanwhile are among them.
+        let mut at = 0;
+        while at < reading.logs.len() {
+            if !reading.read(at)? {
+                return Ok(());
             }
-            let raw = line.strip_suffix(b"\n").unwrap_or(&line);
-            let printed = match raw.starts_with(b"{\"type\":\"exec:chunk\"") {
-                true => serde_json::from_slice(raw).ok(),
-                false => None,
-            };
-            if !tell(Line { raw, printed })? {
-                return Ok(false);
-            }
-            if let Some(child) = linked(raw).filter(|_| options.children)
-                && !child_log(ctx, found, &child, options, tell)?
-            {
-                return Ok(false);
-            }
-            line.clear();
+            at += 1;
         }
         if over {
-            return Ok(true);
+            return Ok(());
         }
         std::thread::sleep(PAUSE);
     }
 }
 
-/// Returns the child that a line links to the run.
-fn linked(line: &[u8]) -> Option<RunId> {
-    if !line.starts_with(b"{\"type\":\"child:linked\"") {
-        return None;
+/// A log that is read.
+struct Log {
+    found: Found,
+    path: PathBuf,
+    /// None before the first line: a child run is linked before it is made.
+    stages: Option<Stages>,
+    above: Vec<String>,
+    reader: Option<BufReader<File>>,
+    /// The beginning of a line whose rest is not written yet.
+    line: Vec<u8>,
+}
+
+impl Log {
+    fn new(found: Found, path: PathBuf, stages: Stages) -> Self {
+        Self { found, path, stages: Some(stages), above: Vec::new(), reader: None, line: Vec::new() }
     }
-    match serde_json::from_slice::<RunEvent>(line).ok()?.event {
-        Happened::ChildLinked { run_id, .. } => run_id.parse().ok(),
-        _ => None,
+
+    /// Reads a whole line, if there is one.
+    fn next(&mut self) -> Result<bool> {
+        if self.reader.is_none() && self.path.exists() {
+            let file = File::open(&self.path).at(&self.path)?;
+            self.reader = Some(BufReader::with_capacity(256 * 1024, file));
+        }
+        let Some(reader) = &mut self.reader else { return Ok(false) };
+        if self.line.ends_with(b"\n") {
+            self.line.clear();
+        }
+        reader.read_until(b'\n', &mut self.line).at(&self.path)?;
+        Ok(self.line.ends_with(b"\n"))
     }
 }
 
-fn child_log(
-    ctx: &Context,
-    parent: &Found,
-    run: &RunId,
-    options: &LogsOptions,
-    tell: &mut dyn FnMut(Line<'_>) -> Result<bool>,
-) -> Result<bool> {
-    let paths = parent.layout.run(&parent.task, run);
-    let child = Found { run: run.clone(), paths, ..parent.clone() };
-    // The link comes first, and the child is made after it.
-    while options.follow && !catalog::has_begun(&child.paths) && !is_over(ctx, parent)? {
-        std::thread::sleep(PAUSE);
+/// The logs of a run and of its children.
+struct Reading<T> {
+    follow: bool,
+    text: bool,
+    mixed: bool,
+    logs: Vec<Log>,
+    tell: T,
+}
+
+impl<T: FnMut(Line<'_>) -> Result<bool>> Reading<T> {
+    /// Reads a log as far as it is written. Returns whether somebody still listens.
+    fn read(&mut self, at: usize) -> Result<bool> {
+        while self.logs[at].next()? {
+            let log = &mut self.logs[at];
+            let stages = log.stages.get_or_insert_with(|| {
+                // A manifest that cannot be read keeps no names, which is no reason to show nothing.
+                let state = catalog::read(&log.found.paths).ok();
+                let entries = state.map(|state| state.manifest.commands).unwrap_or_default();
+                Stages::new(std::mem::take(&mut log.above), &entries)
+            });
+            let raw = log.line.strip_suffix(b"\n").unwrap_or(&log.line);
+            let said = self.text.then(|| Said::read(raw)).flatten();
+            if !(self.tell)(Line { raw, said, log: at, stages, mixed: self.mixed })? {
+                return Ok(false);
+            }
+            let Some((child, ended)) = self.text.then(|| self.child(at)).flatten() else { continue };
+            // What stands behind the end of a child was printed after all that the child printed.
+            if (ended || !self.follow) && !self.read(child)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
-    match catalog::has_begun(&child.paths) {
-        true => read(ctx, &child, &child.paths.journal, options, tell),
-        false => Ok(true),
+
+    /// Returns the log of the child that the last line of a log is about, and whether the line tells
+    /// its end.
+    fn child(&mut self, at: usize) -> Option<(usize, bool)> {
+        let log = &self.logs[at];
+        if !log.line.starts_with(b"{\"type\":\"child:") {
+            return None;
+        }
+        let line: RunEvent = serde_json::from_slice(&log.line).ok()?;
+        let (run, ended) = match line.event {
+            Happened::ChildLinked { run_id, .. } => (run_id, false),
+            Happened::ChildFinished { run_id, .. } => (run_id, true),
+            _ => return None,
+        };
+        let run: RunId = run.parse().ok()?;
+        // A child that goes on with its parent is linked once more.
+        if let Some(known) = self.logs.iter().position(|log| log.found.run == run) {
+            return Some((known, ended));
+        }
+        let paths = log.found.layout.run(&log.found.task, &run);
+        let path = paths.journal.clone();
+        let above = vec![log.stages.as_ref()?.name(line.index)];
+        let found = Found { run, paths, ..log.found.clone() };
+        self.logs.push(Log { found, path, stages: None, above, reader: None, line: Vec::new() });
+        Some((self.logs.len() - 1, ended))
     }
 }
 
@@ -144,7 +245,7 @@ fn is_over(ctx: &Context, found: &Found) -> Result<bool> {
     Ok(state.manifest.status.is_terminal() || which::pulse(ctx, found, &state).dead)
 }
 
-fn stage_log(found: &Found, manifest: &crate::run::manifest::Manifest, stage: &str) -> Result<PathBuf> {
+fn stage_log(found: &Found, manifest: &Manifest, stage: &str) -> Result<PathBuf> {
     let entries = &manifest.commands;
     let entry = entries
         .iter()

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::fixture::Fixture;
+use crate::witness::{Gate, ended, spawn, wait_for, wait_until};
 
 fn events(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("one object per line")).collect()
@@ -188,4 +189,95 @@ fn the_log_of_a_child_stands_where_the_child_began() {
     assert_eq!(repo.orchestrate("start").code, 0);
     assert_eq!(repo.orchestrate("logs").stdout, "before\nwithin\nafter\n");
     assert_eq!(repo.orchestrate("logs -f").stdout, "before\nwithin\nafter\n");
+}
+
+/// A stage that begins lines on both streams, and ends them when the test lets it.
+fn in_pieces(id: &str) -> Value {
+    let up = format!("echo up > \"$HOME/{id}.up\"");
+    let command =
+        format!("printf '{id} '; printf 'to ' >&2; {up}; read _ < \"$HOME/{id}\"; echo out; echo err >&2");
+    json!({"kind": "command", "id": id, "command": command})
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn stages_that_run_at_the_same_time_share_no_line() {
+    let repo = Fixture::with_config(&json!({"pipelines": [
+        {"id": "diagnostics", "title": "D", "guardrailsRequired": false, "stages": [in_pieces("a"), in_pieces("b")]},
+    ]}));
+    let mut gates = [Gate::new(&repo, "a"), Gate::new(&repo, "b")];
+    let running = spawn(repo.program().args(["start", "--jobs", "2"]));
+    wait_for(&repo.beside("a.up"));
+    wait_for(&repo.beside("b.up"));
+    let following = spawn(repo.program().args(["logs", "-f"]));
+    gates.iter_mut().for_each(Gate::open);
+    assert_eq!(ended(running).code, 0);
+
+    let whole = ["a | a out", "a | to err", "b | b out", "b | to err"];
+    assert_eq!(sorted(&repo.orchestrate("logs").stdout), whole);
+    assert_eq!(sorted(&ended(following).stdout), whole);
+    // A reader of one stage knows whose lines they are.
+    assert_eq!(repo.orchestrate("logs --stage b").stdout, repo.orchestrate("logs latest b").stdout);
+    assert!(!repo.orchestrate("logs --stage b").stdout.contains('|'));
+    assert_eq!(repo.orchestrate("logs latest a --stage b").code, 2);
+}
+
+#[test]
+fn what_a_child_prints_and_what_runs_beside_it_are_followed_at_once() {
+    let waits = |id: &str| {
+        let command = format!("echo {id} says; read _ < \"$HOME/{id}\"; echo {id} ends");
+        json!({"kind": "command", "id": id, "command": command})
+    };
+    let repo = Fixture::with_config(&json!({"pipelines": [
+        {"id": "diagnostics", "title": "Outer", "guardrailsRequired": false, "stages": [
+            {"kind": "subpipeline", "id": "sub", "pipeline": "inner"},
+            waits("beside"),
+        ]},
+        {"id": "inner", "title": "Inner", "guardrailsRequired": false, "stages": [waits("within")]},
+    ]}));
+    let mut gates = [Gate::new(&repo, "beside"), Gate::new(&repo, "within")];
+    let running = spawn(repo.program().args(["start", "--jobs", "2"]));
+    wait_until("the run is there", || repo.orchestrate("logs").code == 0);
+    let seen = repo.beside("seen");
+    let mut following =
+        repo.program().args(["logs", "-f"]).stdout(std::fs::File::create(&seen).unwrap()).spawn().unwrap();
+    let text = || std::fs::read_to_string(&seen).unwrap();
+    wait_until("both are followed while neither has ended", || {
+        sorted(&text()) == ["beside | beside says", "sub/within | within says"]
+    });
+    gates.iter_mut().for_each(Gate::open);
+    assert_eq!(ended(running).code, 0);
+    assert!(following.wait().unwrap().success(), "it ends with the run");
+
+    let whole = [
+        "beside | beside ends",
+        "beside | beside says",
+        "sub/within | within ends",
+        "sub/within | within says",
+    ];
+    assert_eq!(sorted(&text()), whole);
+    assert_eq!(sorted(&repo.orchestrate("logs").stdout), whole);
+    let events = repo.orchestrate("logs --json").stdout;
+    assert!(!events.contains("within says"), "the events of a run are its own");
+}
+
+#[test]
+fn every_attempt_of_a_stage_has_its_heading() {
+    let repo = Fixture::with_config(&json!({"pipelines": [
+        {"id": "diagnostics", "title": "D", "guardrailsRequired": false, "stages": [
+            {"kind": "command", "id": "once", "command": "echo once"},
+            {"kind": "command", "id": "shaky", "retries": {"max": 2, "delay": 0},
+             "command": "printf try; test -e \"$HOME/again\" || { touch \"$HOME/again\"; exit 1; }"},
+        ]},
+    ]}));
+    assert_eq!(repo.orchestrate("start").code, 0);
+    let attempts = "── shaky, attempt 1\ntry\n── shaky, attempt 2\ntry";
+    assert_eq!(repo.orchestrate("logs").stdout, format!("once\n{attempts}"));
+    assert_eq!(repo.orchestrate("logs --stage shaky").stdout, attempts);
+    assert_eq!(repo.orchestrate("logs --stage once").stdout, "once\n");
 }
