@@ -23,8 +23,9 @@ fn main() {
         ["print", bytes] => print(bytes.parse().expect("a number")),
         ["tree"] => tree(),
         wanted => {
-            let scenarios: [(&str, fn()); 10] = [
+            let scenarios: [(&str, fn()); 11] = [
                 ("detach", detached),
+                ("parallel", parallel_stages),
                 ("version", version),
                 ("one", one_stage),
                 ("fifty", fifty_stages),
@@ -71,6 +72,14 @@ fn fifty_stages() {
     let repo = Repo::new(200, 50);
     let start = Run::new("start, 50 stages", &repo.root, PROGRAM, &["start"]);
     pair(15, &start, &floor_spawn(&repo, 50), "at most 2");
+}
+
+/// Stages that only wait, in twos: the ideal is two waits one after the other, which the peer does.
+fn parallel_stages() {
+    let repo = Repo::make(200, &["sleep 0.2"; 16]);
+    let start = Run::new("start --jobs 8, 16 × `sleep 0.2`", &repo.root, PROGRAM, &["start", "--jobs", "8"]);
+    let ideal = Run::new("sleep 0.4", &repo.root, "sleep", &["0.4"]);
+    pair(20, &start, &ideal, "at most 1.15");
 }
 
 fn thousand_stages() {

@@ -65,6 +65,14 @@ pub fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// How wide the terminal of the narration is.
+pub fn stderr_columns() -> usize {
+    match rustix::termios::tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => 80,
+    }
+}
+
 /// The style of a word that tells how something ended or stands.
 pub fn style(word: &str) -> Style {
     let style = Style::new();

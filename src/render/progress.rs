@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::printer::{span, style};
+use super::printer::{span, stderr_columns, style};
 use super::status::commit;
 use crate::id::RunId;
 use crate::ops::host::Watch;
@@ -72,7 +72,9 @@ impl Progress {
             let template =
                 format!("{}{{spinner}} {{prefix}}  {{elapsed}}  {{wide_msg:.dim}}", "  ".repeat(depth));
             bar.set_style(ProgressStyle::with_template(&template).expect("the template is well-formed"));
-            bar.set_prefix(untrusted(&entry.id).with_width(40).to_string());
+            // A name that fills the line would leave no room for what is printed.
+            let room = (stderr_columns() / 2).min(40);
+            bar.set_prefix(untrusted(&entry.id).with_width(room).to_string());
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
