@@ -45,12 +45,15 @@ pub fn detach(
             printer::answer(&Finished { manifest: &manifest, word }, format.into())?;
             Ok(ExitCode::SUCCESS)
         }
-        Detached::Refused(status) => {
-            use std::os::unix::process::ExitStatusExt;
-            let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-            Ok(ExitCode::from(code.unwrap_or(4) as u8))
-        }
+        Detached::Refused(status) => Ok(code(status)),
     }
+}
+
+/// Returns the code of a copy of this program, as its caller's own.
+pub fn code(status: std::process::ExitStatus) -> ExitCode {
+    use std::os::unix::process::ExitStatusExt;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    ExitCode::from(code.unwrap_or(4) as u8)
 }
 
 /// Owns the run that a request makes.

@@ -1,5 +1,6 @@
 //! The command line: flags of each request, dispatch, failures and exit codes.
 
+mod approve;
 mod completions;
 mod bisect;
 mod docs;
@@ -72,6 +73,8 @@ enum Request {
     Gc(gc::GcArgs),
     Guard(guard::GuardArgs),
     Cancel(cancel::CancelArgs),
+    Approve(approve::ApproveArgs),
+    Reject(approve::RejectArgs),
     #[command(hide = true)]
     Supervise(detach::SuperviseArgs),
     #[command(hide = true)]
@@ -191,7 +194,11 @@ impl ProgressArgs {
         if let Some(reason) = why_not.filter(|_| self.interactive) {
             eprintln!("[HUD disabled] {reason}");
         }
-        Rc::new(std::cell::RefCell::new(Progress::new(mode)))
+        // Whoever asked for plain lines, or reads them elsewhere, decides elsewhere too.
+        let can_prompt = why_not.is_none_or(|why| why == "TERM=dumb")
+            && !self.no_interactive
+            && crate::sys::process::owns_terminal();
+        Rc::new(std::cell::RefCell::new(Progress::new(mode).prompting(can_prompt)))
     }
 }
 
@@ -266,6 +273,8 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Gc(args) => gc::run(&ctx, args),
         Request::Guard(args) => guard::run(&ctx, args),
         Request::Cancel(args) => cancel::run(&ctx, args),
+        Request::Approve(args) => approve::approve(&ctx, args),
+        Request::Reject(args) => approve::reject(&ctx, args),
         Request::Supervise(args) => detach::supervise(&ctx, args),
         Request::Sweep(args) => detach::swept(&ctx, &args),
     }

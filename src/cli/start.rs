@@ -30,7 +30,8 @@ pub struct StartArgs {
     /// Run that this run is a part of
     #[arg(long, value_name = "RUN")]
     parent_run: Option<RunId>,
-    /// Recorded as the run's approval policy
+    /// Who is asked before stages that need an approval: nobody, and they are approved (`auto`) or refused
+    /// (`never`); somebody with any other word, such as `on-request`
     #[arg(long, value_name = "POLICY")]
     approval_policy: Option<String>,
     #[command(flatten)]
@@ -110,6 +111,8 @@ impl StartArgs {
 pub fn exit_code(outcome: &RunOutcome) -> ExitCode {
     match outcome.manifest.status {
         RunStatus::Succeeded => ExitCode::SUCCESS,
+        // It waits for a decision, and nobody waits for us.
+        RunStatus::InProgress => ExitCode::SUCCESS,
         RunStatus::Cancelled => outcome.interrupt.map_or(ExitCode::from(128 + 2), interrupted),
         _ => ExitCode::from(1),
     }

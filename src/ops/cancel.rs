@@ -65,7 +65,8 @@ pub fn cancel(ctx: &Context, options: &CancelOptions, watch: &SharedWatch) -> Re
                 _ => Err(over(&found, &state.manifest).into()),
             };
         }
-        if which::pulse(ctx, &found, &state).dead {
+        let parked = state.manifest.parked_at.is_some() && !held;
+        if parked || which::pulse(ctx, &found, &state).dead {
             return bury(ctx, &found, cancellation, watch);
         }
         if !asked {
@@ -82,7 +83,7 @@ pub fn cancel(ctx: &Context, options: &CancelOptions, watch: &SharedWatch) -> Re
     }
 }
 
-fn over(found: &Found, manifest: &Manifest) -> Refusal {
+pub(super) fn over(found: &Found, manifest: &Manifest) -> Refusal {
     let (run, status) = (&found.run, manifest.status);
     Refusal::new(Kind::Usage, format!("run `{run}` is over: it has ended as {status}"))
         .hint(format!("`git orchestrate status {run}` shows how"))
@@ -95,7 +96,8 @@ fn refuse_a_part(ctx: &Context, found: &Found, manifest: &Manifest) -> Result<()
     };
     let Ok((parent, state)) = which::run(ctx, Some(&found.task), &Wanted::Id(parent)) else { return Ok(()) };
     let same = state.manifest.owner().map(|owner| owner.pid) == manifest.owner().map(|owner| owner.pid);
-    if state.manifest.status.is_terminal() || !same || which::pulse(ctx, &parent, &state).dead {
+    let parked = state.manifest.parked_at.is_some();
+    if state.manifest.status.is_terminal() || !same || parked || which::pulse(ctx, &parent, &state).dead {
         return Ok(());
     }
     let message = format!("run `{}` is a part of run `{}`, and ends with it only", found.run, parent.run);

@@ -1,9 +1,10 @@
 //! Detached runs: a copy of this program owns the run, and whoever asked for it need not stay.
 
 use std::cell::RefCell;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::rc::Rc;
 
@@ -12,6 +13,7 @@ use anyhow::{Context as _, Result};
 use super::host::{SharedWatch, Watch};
 use super::resume::end_orphans;
 use super::{Context, which};
+use crate::git::is_local_variable;
 use crate::id::{RunId, TaskId};
 use crate::run::event::Happened;
 use crate::run::manifest::{Manifest, Owner};
@@ -38,8 +40,15 @@ pub enum Detached {
 
 /// Hands a request over to a copy of this program. `args` are those of the request, with its name.
 pub fn hand_over(args: impl IntoIterator<Item = OsString>) -> Result<Detached> {
+    hand_over_in(None, args)
+}
+
+/// Like [`hand_over`], in another worktree.
+pub fn hand_over_in(worktree: Option<&Path>, args: impl IntoIterator<Item = OsString>) -> Result<Detached> {
     let args = std::iter::once(SUPERVISE.into()).chain(args);
-    let launched = daemon::launch(args).context("cannot start a process for the run")?;
+    // What ties us to our worktree would lead the copy astray.
+    let ties = |name: &OsStr| is_local_variable(name) || name == "CODEX_ORCHESTRATOR_ROOT";
+    let launched = daemon::launch(worktree, &ties, args).context("cannot start a process for the run")?;
     Ok(match launched.listen().context("cannot hear from the process that is to own the run")? {
         Said::Ended(status) => Detached::Refused(status),
         Said::Answer(words) => {
@@ -91,6 +100,10 @@ impl Watch for Supervised {
 
     fn printed(&mut self, depth: usize, manifest: &Manifest, index: usize, stream: Stream, text: &str) {
         self.inner.borrow_mut().printed(depth, manifest, index, stream, text);
+    }
+
+    fn is_detached(&self) -> bool {
+        true
     }
 
     fn warn(&mut self, text: &str) {

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::which::{self, Pulse};
 use super::{Context, Kind, Refusal};
 use crate::id::TaskId;
+use crate::run::approval::Waiting;
 use crate::run::manifest::Manifest;
 use crate::run::status::RunStatus;
 use crate::store::catalog::{self, Found, ReadError};
@@ -32,6 +33,8 @@ pub struct Listed {
     pub run: Result<(Manifest, Pulse), ReadError>,
     /// What to type so that the run goes on, if it does not by itself.
     pub next: Option<String>,
+    /// What of the run, and of its child runs, waits for a decision.
+    pub waiting: Vec<Waiting>,
 }
 
 /// Returns runs, newest first. Reads no more of them than the answer needs.
@@ -75,7 +78,9 @@ pub fn list(ctx: &Context, options: &ListOptions) -> Result<Vec<Listed>> {
                 Ok((manifest, pulse)) => which::next(ctx, &found, manifest, *pulse),
                 Err(_) => None,
             };
-            listed.push(Listed { found, run, next });
+            let waiting = run.as_ref().map(|(manifest, _)| which::questions(&found, manifest));
+            let waiting = waiting.into_iter().flatten().map(|it| it.waiting).collect();
+            listed.push(Listed { found, run, next, waiting });
         }
     }
     Ok(listed)

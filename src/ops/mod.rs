@@ -1,5 +1,6 @@
 //! What a user asks for: one file per request. Nothing here prints.
 
+pub mod approve;
 pub mod candidates;
 pub mod bisect;
 pub mod docs;

@@ -17,7 +17,7 @@ use crate::pipeline::plan::Plan;
 use crate::run::event::{Happened, RunEvent};
 use crate::run::manifest::{Manifest, Owner, ResumeEvent, ResumeOutcome};
 use crate::run::status::RunStatus;
-use crate::runner::{self, Host, Outcome};
+use crate::runner::{Host, Outcome};
 use crate::store::catalog::{self, Found, State, Wanted};
 use crate::store::journal;
 use crate::store::layout::RunPaths;
@@ -134,7 +134,12 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
         // A run that died early may lack them, and so may one of the reference.
         fs::create_dir_all(&found.paths.commands)?;
         fs::create_dir_all(&found.paths.errors)?;
-        let mut host = RunHost::reopen(shared, plan.clone(), recorder, limits);
+        if moved {
+            // Whoever approved had the other tree before them.
+            let next = recorder.manifest().attempts.as_ref().map_or(0, Vec::len) + 1;
+            fs::rename(&found.paths.approvals(), &found.paths.approvals_before(next))?;
+        }
+        let mut host = RunHost::reopen(shared, plan, recorder, limits);
         resume.outcome = ResumeOutcome::Accepted;
         let abandoned = abandoned_children(host.manifest());
         let owner = host.owner();
@@ -144,8 +149,7 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
             let status = close_child(ctx, &found, &child, &host)?;
             host.tell(Happened::ChildFinished { run_id: child, status, moved: false }, 0)?;
         }
-        let outcome = runner::execute(&plan, &mut host, interrupts, limits).await?;
-        let manifest = host.end(outcome)?;
+        let manifest = host.drive(interrupts).await?;
         Ok(RunOutcome { manifest, interrupt: interrupts.first() })
     })
 }
@@ -213,7 +217,7 @@ pub(super) fn refuse_if_alive_elsewhere(
     before: Option<&Owner>,
 ) -> Result<()> {
     let manifest = &state.manifest;
-    if manifest.status.is_terminal() {
+    if manifest.status.is_terminal() || manifest.parked_at.is_some() {
         return Ok(());
     }
     // A stage may have removed the file that its owner had locked.
@@ -266,6 +270,7 @@ fn verify_plan(found: &Found, manifest: &Manifest, plan: &Plan) -> Result<()> {
                     let command = match &planned.stage.action {
                         crate::pipeline::Action::Command(action) => Some(action.command.as_str()),
                         crate::pipeline::Action::Subpipeline { .. } => None,
+                        crate::pipeline::Action::Manual { .. } => None,
                     };
                     entry.id != planned.stage.id.as_str() || entry.command.as_deref() != command
                 })

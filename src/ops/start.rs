@@ -14,7 +14,7 @@ use crate::pipeline::plan::Plan;
 use crate::run::event::Happened;
 use crate::run::manifest::{Manifest, Series};
 use crate::runner::interrupt::{Interrupt, Interrupts};
-use crate::runner::{self, Host, Limits};
+use crate::runner::{Host, Limits};
 
 /// What to run, and for what.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ impl Pace {
     }
 }
 
-/// A run that ended.
+/// A run that ended, or that nobody works on until somebody decides.
 #[derive(Debug)]
 pub struct RunOutcome {
     pub manifest: Manifest,
@@ -123,13 +123,12 @@ impl Asked<'_> {
         let origin = Origin::asked(&shared, parent)?;
         let policy = options.approval_policy.clone();
         let limits = options.pace.limits(&plan);
-        let mut host = RunHost::create(Rc::clone(&shared), plan.clone(), origin, limits, policy)?;
+        let mut host = RunHost::create(Rc::clone(&shared), plan, origin, limits, policy)?;
         created(host.manifest().run_id.as_str())?;
         let owner = host.owner();
         host.tell(Happened::Started { owner }, 0)?;
         host.owned()?;
-        let outcome = runner::execute(&plan, &mut host, interrupts, limits).await?;
-        let manifest = host.end(outcome)?;
+        let manifest = host.drive(interrupts).await?;
         Ok(RunOutcome { manifest, interrupt: interrupts.first() })
     }
 }

@@ -5,8 +5,9 @@ use anyhow::Result;
 use super::which::{self, Pulse};
 use super::{Context, verify};
 use crate::id::TaskId;
+use crate::run::approval::Waiting;
 use crate::run::manifest::Manifest;
-use crate::store::catalog::{Found, Wanted};
+use crate::store::catalog::{Found, State, Wanted};
 
 /// Where a run stands.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct RunState {
     pub pulse: Pulse,
     /// What to type so that the run goes on, if it does not by itself.
     pub next: Option<String>,
+    /// What of the run, and of its child runs, waits for a decision.
+    pub waiting: Vec<Waiting>,
     /// Why the manifest file could not be used, if the journal stood in for it.
     pub rebuilt: Option<String>,
     pub integrity: Integrity,
@@ -46,8 +49,10 @@ pub fn status(ctx: &Context, task: Option<&TaskId>, run: &Wanted) -> Result<RunS
     let (found, state) = which::run(ctx, task, run)?;
     let pulse = which::pulse(ctx, &found, &state);
     let next = which::next(ctx, &found, &state.manifest, pulse);
+    let waiting = which::questions(&found, &state.manifest).into_iter().map(|it| it.waiting).collect();
     let integrity = integrity(&found, &state.manifest);
-    Ok(RunState { found, pulse, next, manifest: state.manifest, rebuilt: state.rebuilt, integrity })
+    let State { manifest, rebuilt, .. } = state;
+    Ok(RunState { found, pulse, next, waiting, manifest, rebuilt, integrity })
 }
 
 fn integrity(found: &Found, manifest: &Manifest) -> Integrity {

@@ -4,9 +4,10 @@ use anyhow::{Context as _, Result};
 
 use super::Context;
 use crate::git::WorktreeInfo;
-use crate::id::TaskId;
+use crate::id::{RunId, TaskId};
+use crate::run::approval::{Approval, Waiting};
 use crate::run::liveness::{self, Liveness};
-use crate::run::manifest::Manifest;
+use crate::run::manifest::{Manifest, StageEntry};
 use crate::store::catalog::{self, Found, State, Wanted};
 use crate::store::lease::Lease;
 use crate::sys::process;
@@ -61,18 +62,75 @@ pub fn next(ctx: &Context, found: &Found, manifest: &Manifest, pulse: Pulse) -> 
         return None;
     }
     // A part of a run goes on with the whole.
-    let run = manifest.parent_run_id.as_deref().unwrap_or(found.run.as_str());
+    Some(resume(ctx, found, manifest.parent_run_id.as_deref().unwrap_or(found.run.as_str())))
+}
+
+/// Returns what to type so that a run goes on.
+pub fn resume(ctx: &Context, found: &Found, run: &str) -> String {
     let there = match found.layout == ctx.layout {
         true => String::new(),
         false => format!("-C '{}' ", found.layout.root.display()),
     };
-    Some(format!("git {there}orchestrate resume {run}"))
+    format!("git {there}orchestrate resume {run}")
+}
+
+/// A stage that waits for a decision, in a run or in one of its child runs.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The run that has the stage.
+    pub found: Found,
+    pub manifest: Manifest,
+    pub index: usize,
+    pub id: String,
+    pub waiting: Waiting,
+}
+
+/// Returns what of a run, and of its child runs that are not over, waits for a decision.
+pub fn questions(found: &Found, manifest: &Manifest) -> Vec<Question> {
+    if manifest.status.is_terminal() {
+        return Vec::new();
+    }
+    let ask = |entry: &StageEntry| {
+        Some(Question {
+            found: found.clone(),
+            manifest: manifest.clone(),
+            index: entry.index,
+            id: entry.id.clone(),
+            waiting: entry.waiting.clone()?,
+        })
+    };
+    let mut all: Vec<_> = manifest.commands.iter().filter_map(ask).collect();
+    for child in manifest.child_runs.iter().filter(|child| !child.status.is_terminal()) {
+        if let Some((found, manifest)) = child_of(found, &child.run_id) {
+            all.extend(questions(&found, &manifest));
+        }
+    }
+    all
+}
+
+/// Returns every decision about the stages of a run and of its child runs.
+pub fn approvals(found: &Found, manifest: &Manifest) -> Vec<Approval> {
+    let mut all = manifest.approvals.clone();
+    for child in &manifest.child_runs {
+        if let Some((found, manifest)) = child_of(found, &child.run_id) {
+            all.extend(approvals(&found, &manifest));
+        }
+    }
+    all
+}
+
+fn child_of(parent: &Found, child: &str) -> Option<(Found, Manifest)> {
+    let run: RunId = child.parse().ok()?;
+    let paths = parent.layout.run(&parent.task, &run);
+    let state = catalog::read(&paths).ok()?;
+    Some((Found { run, paths, ..parent.clone() }, state.manifest))
 }
 
 /// Looks whether somebody works on a run.
 pub fn pulse(ctx: &Context, found: &Found, state: &State) -> Pulse {
     let liveness = liveness::liveness(&state.manifest, state.heartbeat, ctx.clock.now());
     let dead = !state.manifest.status.is_terminal()
+        && state.manifest.parked_at.is_none()
         && match state.manifest.owner() {
             // On this machine the kernel knows, also when a stage has removed the lease.
             Some(owner) if owner.host == process::host() => {

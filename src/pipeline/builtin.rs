@@ -162,6 +162,7 @@ fn stage(id: &str, command: String) -> Stage {
         title: command.clone(),
         needs: Vec::new(),
         timeout: None,
+        needs_approval: false,
         action: Action::Command(Command {
             command,
             cwd: None,
@@ -334,7 +335,7 @@ mod tests {
         let pipeline = diagnostics(&repository(files)).expect("a known kind");
         let line = |stage: &Stage| match &stage.action {
             Action::Command(command) => format!("{}: {}", stage.id, command.command),
-            Action::Subpipeline { .. } => unreachable!("we ship commands only"),
+            _ => unreachable!("we ship commands only"),
         };
         pipeline.stages.iter().map(line).collect()
     }

@@ -45,7 +45,7 @@ pub(super) const STAGE_KEYS: &[&str] = &[
     "id",
     "title",
     "needs",
-    "timeout",
+    "approval",
     "plan",
     "requiresCloud",
     "requires_cloud",
@@ -53,11 +53,14 @@ pub(super) const STAGE_KEYS: &[&str] = &[
     "execution_mode",
     "mode",
 ];
+/// Those of stages that do something by themselves.
+pub(super) const RUNNING_KEYS: &[&str] = &["timeout"];
 pub(super) const COMMAND_KEYS: &[&str] =
     &["command", "cwd", "env", "allowFailure", "summaryHint", "session", "retries", "memoryLimit"];
 pub(super) const RETRIES_KEYS: &[&str] = &["max", "delay", "maxDelay", "transient"];
 pub(super) const TRANSIENT_KEYS: &[&str] = &["exitCodes", "patterns"];
 pub(super) const SUBPIPELINE_KEYS: &[&str] = &["pipeline", "optional"];
+pub(super) const MANUAL_KEYS: &[&str] = &["instructions"];
 pub(super) const PLAN_KEYS: &[&str] = &[
     "runnable",
     "aliases",
@@ -79,6 +82,23 @@ const DEFAULT_TARGET: [&str; 3] = ["defaultTarget", "default", "primary"];
 
 /// Sections that the design knows and this version does not read.
 const LATER_KEYS: &[&str] = &["hooks", "streams", "slots", "learning", "budget", "reuse"];
+
+/// What a stage can do, and the keys that belong to it.
+struct Kind {
+    word: &'static str,
+    within: &'static str,
+    keys: &'static [&'static [&'static str]],
+}
+
+const KINDS: &[Kind] = &[
+    Kind { word: "command", within: "a stage of kind `command`", keys: &[RUNNING_KEYS, COMMAND_KEYS] },
+    Kind {
+        word: "subpipeline",
+        within: "a stage of kind `subpipeline`",
+        keys: &[RUNNING_KEYS, SUBPIPELINE_KEYS],
+    },
+    Kind { word: "manual", within: "a stage of kind `manual`", keys: &[MANUAL_KEYS] },
+];
 
 /// Reads the text of a configuration. `file_name` is what errors call it.
 ///
@@ -261,32 +281,25 @@ impl<'f> Reader<'f> {
 
     fn stage(&self, value: &Value<'_>) -> Result<ReadStage, ConfigError> {
         let fields = self.object(value, "a stage", "a stage")?;
-        // First of all, since such a stage has keys of its own.
-        if let Some(Value::StringLit(kind)) = fields.get("kind")
-            && kind.value == "manual"
-        {
-            return Err(self.error(kind.range.start..kind.range.end, Problem::ManualStage));
-        }
-        fields.only(&[STAGE_KEYS, COMMAND_KEYS, SUBPIPELINE_KEYS].concat(), |_| None)?;
+        let all = [STAGE_KEYS, RUNNING_KEYS, COMMAND_KEYS, SUBPIPELINE_KEYS, MANUAL_KEYS].concat();
+        fields.only(&all, |_| None)?;
         let Some(kind_value) = fields.get("kind") else {
             let likely = if fields.get("pipeline").is_some() { "subpipeline" } else { "command" };
             return Err(fields.missing("kind").with_hint(format!("add `\"kind\": \"{likely}\"`")));
         };
         let kind = self.text(kind_value, "`kind`")?;
-        let (kind, own, other, other_kind) = match kind {
-            "command" => ("a stage of kind `command`", COMMAND_KEYS, SUBPIPELINE_KEYS, "subpipeline"),
-            "subpipeline" => ("a stage of kind `subpipeline`", SUBPIPELINE_KEYS, COMMAND_KEYS, "command"),
-            _ => {
-                let error = self.error(span(kind_value), Problem::UnknownKind { kind: kind.to_owned() });
-                return Err(match nearest(kind, ["command", "subpipeline"]) {
-                    Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-                    None => error,
-                });
-            }
+        let Some(own) = KINDS.iter().find(|own| own.word == kind) else {
+            let error = self.error(span(kind_value), Problem::UnknownKind { kind: kind.to_owned() });
+            return Err(match nearest(kind, KINDS.iter().map(|kind| kind.word)) {
+                Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+                None => error,
+            });
         };
-        let fields = Fields { within: kind, ..fields };
-        fields.only(&[STAGE_KEYS, own].concat(), |key| {
-            other.contains(&key).then(|| format!("`{key}` belongs to stages of kind `{other_kind}`"))
+        let fields = Fields { within: own.within, ..fields };
+        fields.only(&[&[STAGE_KEYS], own.keys].concat().concat(), |key| {
+            let those = KINDS.iter().filter(|kind| kind.keys.iter().any(|keys| keys.contains(&key)));
+            let kinds: Vec<_> = those.map(|kind| format!("`{}`", kind.word)).collect();
+            (!kinds.is_empty()).then(|| format!("`{key}` belongs to stages of kind {}", kinds.join(" or ")))
         })?;
 
         let id_value = fields.required("id")?;
@@ -299,18 +312,31 @@ impl<'f> Reader<'f> {
             needs_at.push(span(value));
         }
         let mut call = None;
-        let action = if other_kind == "subpipeline" {
-            Action::Command(self.command(&fields)?)
-        } else {
-            let target = fields.required("pipeline")?;
-            let pipeline: PipelineId = self.id(target, "pipeline")?;
-            let optional = fields.flag("optional")?.unwrap_or(false);
-            call = Some(Call { pipeline: pipeline.clone(), at: span(target), optional });
-            Action::Subpipeline { pipeline, optional }
+        let action = match own.word {
+            "command" => Action::Command(self.command(&fields)?),
+            "manual" => Action::Manual { instructions: fields.text("instructions")?.map(str::to_owned) },
+            _ => {
+                let target = fields.required("pipeline")?;
+                let pipeline: PipelineId = self.id(target, "pipeline")?;
+                let optional = fields.flag("optional")?.unwrap_or(false);
+                call = Some(Call { pipeline: pipeline.clone(), at: span(target), optional });
+                Action::Subpipeline { pipeline, optional }
+            }
         };
         let hints = self.hints(&fields)?;
         let timeout = fields.timeout()?;
-        let stage = Stage { id, title, needs, timeout, action, hints };
+        let needs_approval = match fields.get("approval") {
+            None => false,
+            Some(value) if self.text(value, "`approval`")? == "required" => true,
+            Some(value) => {
+                let word = self.text(value, "`approval`")?.to_owned();
+                let problem = Problem::WrongWord { what: "`approval`".to_owned(), word };
+                return Err(self
+                    .error(span(value), problem)
+                    .with_hint("write `\"required\"`, or leave it out"));
+            }
+        };
+        let stage = Stage { id, title, needs, timeout, needs_approval, action, hints };
         Ok(ReadStage { stage, id_at: span(id_value), needs_at, call })
     }
 
@@ -957,7 +983,7 @@ mod tests {
     fn command(text: &str) -> Command {
         match stage(text).action {
             Action::Command(command) => command,
-            Action::Subpipeline { .. } => panic!("no command"),
+            other => panic!("no command: {other:?}"),
         }
     }
 
@@ -1053,10 +1079,11 @@ mod tests {
             ),
             // Stages
             (one("{}"), "1:39", "a stage has no `kind`"),
+            (one("{\"kind\": \"manual\", \"prompt\": \"?\"}"), "1:58", "unknown key `prompt` in a stage"),
             (
-                one("{\"kind\": \"manual\", \"prompt\": \"?\"}"),
-                "1:48",
-                "stages of kind `manual` are not supported by this version yet",
+                one("{\"kind\": \"manual\", \"timeout\": 5}"),
+                "1:58",
+                "unknown key `timeout` in a stage of kind `manual`",
             ),
             (one("{\"kind\": \"comand\"}"), "1:48", "unknown kind `comand` of a stage"),
             (one("{\"kind\": \"command\", \"comand\": \"x\"}"), "1:59", "unknown key `comand` in a stage"),
@@ -1253,8 +1280,9 @@ mod tests {
         };
         assert_eq!(keys(""), sorted(&[TOP_KEYS]));
         assert_eq!(keys("/$defs/Pipeline"), sorted(&[PIPELINE_KEYS]));
-        assert_eq!(keys("/$defs/Stage/oneOf/0"), sorted(&[STAGE_KEYS, COMMAND_KEYS]));
-        assert_eq!(keys("/$defs/Stage/oneOf/1"), sorted(&[STAGE_KEYS, SUBPIPELINE_KEYS]));
+        assert_eq!(keys("/$defs/Stage/oneOf/0"), sorted(&[STAGE_KEYS, RUNNING_KEYS, COMMAND_KEYS]));
+        assert_eq!(keys("/$defs/Stage/oneOf/1"), sorted(&[STAGE_KEYS, RUNNING_KEYS, SUBPIPELINE_KEYS]));
+        assert_eq!(keys("/$defs/Stage/oneOf/2"), sorted(&[STAGE_KEYS, MANUAL_KEYS]));
         assert_eq!(keys("/$defs/PlanHints"), sorted(&[PLAN_KEYS]));
         assert_eq!(keys("/$defs/Retries"), sorted(&[RETRIES_KEYS]));
         assert_eq!(keys("/$defs/Transient"), sorted(&[TRANSIENT_KEYS]));
@@ -1278,6 +1306,7 @@ mod tests {
             let mut value = json!({
                 "id": stage.id, "title": stage.title, "needs": stage.needs,
                 "timeout": stage.timeout.map(|time| time.as_secs_f64()), "executionMode": execution_mode,
+                "approval": stage.needs_approval.then_some("required"),
                 "plan": {
                     "runnable": runnable, "aliases": aliases, "default": default_target, "requires_cloud": requires_cloud,
                 },
@@ -1298,6 +1327,7 @@ mod tests {
                 Action::Subpipeline { pipeline, optional } => {
                     json!({ "kind": "subpipeline", "pipeline": pipeline, "optional": optional })
                 }
+                Action::Manual { instructions } => json!({ "kind": "manual", "instructions": instructions }),
             };
             let object = value.as_object_mut().expect("an object");
             object.extend(more.as_object().expect("an object").clone());
@@ -1335,6 +1365,8 @@ mod tests {
         ) -> Stage {
             let action = if call == 0 {
                 Action::Subpipeline { pipeline: "a".parse().expect("an id"), optional: flags[0] }
+            } else if call == 1 {
+                Action::Manual { instructions: texts.clone() }
             } else {
                 Action::Command(Command {
                     command: text.clone(),
@@ -1355,8 +1387,8 @@ mod tests {
                 requires_cloud: flags[3], execution_mode: flags[4].then(|| "mcp".to_owned()),
             };
             let needs = texts_of_needs.into_iter().map(|id| id.parse().expect("an id")).collect();
-            let timeout = flags[0].then_some(Duration::from_millis(1500));
-            Stage { id: id.parse().expect("an id"), title, needs, timeout, action, hints }
+            let timeout = flags[0].then_some(Duration::from_millis(1500)).filter(|_| call != 1);
+            Stage { id: id.parse().expect("an id"), title, needs, timeout, needs_approval: flags[3], action, hints }
         }
     }
 

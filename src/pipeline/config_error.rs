@@ -65,8 +65,6 @@ pub enum Problem {
     Pattern { pattern: String, reason: String },
     #[error("unknown kind `{}` of a stage", shown(kind))]
     UnknownKind { kind: String },
-    #[error("stages of kind `manual` are not supported by this version yet")]
-    ManualStage,
     #[error("two pipelines have the id `{}`", shown(id.as_str()))]
     DuplicatePipeline { id: PipelineId },
     #[error("two stages of pipeline `{}` have the id `{}`", shown(pipeline.as_str()), shown(stage))]
@@ -131,10 +129,7 @@ impl Problem {
                 _ => "write a number of seconds, or a text such as `\"90s\"` or `\"5m\"`".to_owned(),
             },
             Self::Pattern { .. } => "a `\\` in a pattern is written `\\\\` in JSON".to_owned(),
-            Self::UnknownKind { .. } => "kinds: command, subpipeline".to_owned(),
-            Self::ManualStage => {
-                "remove the stage, or make it a `command` that checks what was done by hand".to_owned()
-            }
+            Self::UnknownKind { .. } => "kinds: command, subpipeline, manual".to_owned(),
             Self::DuplicatePipeline { .. } => "rename one of them, or remove it".to_owned(),
             Self::DuplicateStage { .. } => "a target and a record could mean either: rename one".to_owned(),
             Self::NoStages { .. } => "a run of nothing would prove nothing: add a stage".to_owned(),

@@ -74,6 +74,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("timeout", &[r#""5m""#, "90"]),
     ("retries", &["2", r#"{"max": 3, "delay": "2s", "transient": {"exitCodes": [75]}}"#]),
     ("memoryLimit", &[r#""2GiB""#]),
+    ("approval", &[r#""required""#]),
+    ("instructions", &[r#""Look at the pages in the browser.""#]),
     ("max", &["3"]),
     ("delay", &[r#""2s""#]),
     ("maxDelay", &[r#""30s""#]),
@@ -270,8 +272,10 @@ enum Stage {
         session: Option<Session>,
         /// The stages of this pipeline that must end well before this one begins.
         needs: Option<Vec<String>>,
-        /// How long the stage may take; each time, if it is run again.
+        /// How long the stage may take; each time, if it is run again. It does not count while somebody is asked.
         timeout: Option<Time>,
+        /// Whether somebody has to approve the stage before it begins.
+        approval: Option<Approval>,
         /// What the stage tells the planner.
         plan: Option<PlanHints>,
         /// Whether the stage needs the cloud; `plan` has the last word.
@@ -301,8 +305,10 @@ enum Stage {
         optional: Option<bool>,
         /// The stages of this pipeline that must end well before this one begins.
         needs: Option<Vec<String>>,
-        /// How long the child run may take.
+        /// How long the child run may take. It does not count while somebody is asked.
         timeout: Option<Time>,
+        /// Whether somebody has to approve the stage before it begins.
+        approval: Option<Approval>,
         /// What the stage tells the planner.
         plan: Option<PlanHints>,
         /// Whether the stage needs the cloud; `plan` has the last word.
@@ -318,6 +324,41 @@ enum Stage {
         /// Another spelling of `executionMode`.
         mode: Option<String>,
     },
+    /// Waits until somebody says that something was done, or that it is fine.
+    Manual {
+        /// The name of the stage, which differs from the others of its pipeline.
+        #[schemars(length(min = 1))]
+        id: String,
+        /// The name to show; the id if left out.
+        title: Option<String>,
+        /// What whoever is asked should do or look at.
+        instructions: Option<String>,
+        /// The stages of this pipeline that must end well before this one begins.
+        needs: Option<Vec<String>>,
+        /// Such a stage is approved anyway; for those who like to say so.
+        approval: Option<Approval>,
+        /// What the stage tells the planner.
+        plan: Option<PlanHints>,
+        /// Whether the stage needs the cloud; `plan` has the last word.
+        requires_cloud: Option<bool>,
+        /// Another spelling of `requiresCloud`.
+        #[schemars(rename = "requires_cloud")]
+        requires_cloud_2: Option<bool>,
+        /// `cloud` or `mcp`; other words are only recorded. `plan` has the last word.
+        execution_mode: Option<String>,
+        /// Another spelling of `executionMode`.
+        #[schemars(rename = "execution_mode")]
+        execution_mode_2: Option<String>,
+        /// Another spelling of `executionMode`.
+        mode: Option<String>,
+    },
+}
+
+/// That somebody has to approve, unless the run's approval policy says otherwise.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+enum Approval {
+    Required,
 }
 
 /// A length of time such as `90s` or `5m`, or a number of seconds.

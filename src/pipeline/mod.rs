@@ -60,6 +60,8 @@ pub struct Stage {
     pub needs: Vec<StageId>,
     /// How long it may take; each time, if it is run again.
     pub timeout: Option<Duration>,
+    /// Whether somebody has to approve it before it begins, as its own keys say.
+    pub needs_approval: bool,
     pub action: Action,
     pub hints: Hints,
 }
@@ -75,6 +77,17 @@ pub enum Action {
         /// Whether the parent goes on when the child fails or does not exist.
         optional: bool,
     },
+    /// Somebody does something, and says that it is done.
+    Manual {
+        instructions: Option<String>,
+    },
+}
+
+impl Stage {
+    /// Whether somebody has to decide before the stage begins.
+    pub fn asks(&self) -> bool {
+        self.needs_approval || matches!(self.action, Action::Manual { .. })
+    }
 }
 
 /// A text for `/bin/sh -c`, and how to run it.

@@ -212,7 +212,7 @@ impl Plan {
         let mut planned = Vec::new();
         for (position, stage) in stages.into_iter().enumerate() {
             let child = match &stage.action {
-                Action::Command(_) => None,
+                Action::Command(_) | Action::Manual { .. } => None,
                 Action::Subpipeline { pipeline, optional } => match find(config, builtin, pipeline) {
                     Ok(Some(child)) => {
                         let depth = depth.checked_sub(1).ok_or_else(|| PlanError::TooDeep(id.clone()))?;
@@ -324,6 +324,7 @@ impl Plan {
                     stage_kind: match stage.action {
                         Action::Command(_) => StageKind::Command,
                         Action::Subpipeline { .. } => StageKind::Subpipeline,
+                        Action::Manual { .. } => StageKind::Manual,
                     },
                     index,
                     aliases: stage.hints.aliases.clone(),
@@ -344,7 +345,7 @@ impl Plan {
     /// Returns one stable text of everything that decides what runs, for hashing.
     ///
     /// It holds ids, kinds, commands, folders, variables, what a failure does, what a stage needs, limits and
-    /// retries, called pipelines in full, the order of it all, and the stage to which a target restricts the run. It leaves out what only
+    /// retries, what somebody has to approve and by which instructions, called pipelines in full, the order of it all, and the stage to which a target restricts the run. It leaves out what only
     /// names, explains or labels: titles, descriptions, tags, summary hints, sessions, planner hints, and who
     /// declared a pipeline; and how many commands may run at the same time, which may differ when a run goes on.
     /// What a stage does not have stands nowhere in it, so that runs of older versions can go on.
@@ -385,13 +386,19 @@ impl PlannedStage {
                 timeout: stage.timeout,
                 retries: command.retries.as_ref(),
                 memory_limit: command.memory_limit,
+                approval: stage.needs_approval,
             },
+            Action::Manual { instructions } => {
+                let instructions = instructions.as_deref();
+                DigestStage::Manual { id: &stage.id, needs: &stage.needs, instructions }
+            }
             Action::Subpipeline { pipeline, optional } => DigestStage::Subpipeline {
                 id: &stage.id,
                 needs: &stage.needs,
                 pipeline,
                 optional: *optional,
                 timeout: stage.timeout,
+                approval: stage.needs_approval,
                 child: child.as_ref().map(|child| child.digest_pipeline()),
             },
         }
@@ -430,6 +437,16 @@ enum DigestStage<'a> {
         retries: Option<&'a Retries>,
         #[serde(skip_serializing_if = "Option::is_none")]
         memory_limit: Option<u64>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        approval: bool,
+    },
+    /// What somebody approves is what the instructions say.
+    Manual {
+        id: &'a StageId,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        needs: &'a [StageId],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        instructions: Option<&'a str>,
     },
     Subpipeline {
         id: &'a StageId,
@@ -439,6 +456,8 @@ enum DigestStage<'a> {
         optional: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         timeout: Option<Duration>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        approval: bool,
         child: Option<DigestPipeline<'a>>,
     },
 }
@@ -495,6 +514,7 @@ pub struct PlanItemMetadata {
 pub enum StageKind {
     Command,
     Subpipeline,
+    Manual,
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::printer::{Answer, span, style};
 use super::status::series;
 use crate::ops::list::Listed;
 use crate::output::untrusted::untrusted;
+use crate::run::approval::Waiting;
 use crate::run::manifest::Series;
 use crate::run::stamp::Stamp;
 use crate::run::status::RunStatus;
@@ -47,6 +48,8 @@ struct Run {
     dead: bool,
     /// What to type so that a dead run goes on.
     next: Option<String>,
+    /// What waits for a decision, in the run and in its child runs.
+    waiting: Vec<Waiting>,
     partial: bool,
     void: bool,
     commit: Option<String>,
@@ -93,6 +96,7 @@ impl Answer for Runs<'_> {
                 stale: pulse.liveness.stale,
                 dead: pulse.dead,
                 next: listed.next.clone(),
+                waiting: listed.waiting.clone(),
                 partial: manifest.is_partial(),
                 void: manifest.is_void(),
                 commit: git.and_then(|git| git.commit.clone()),
@@ -115,7 +119,7 @@ impl Answer for Runs<'_> {
         let mut table = tabwriter::TabWriter::new(Vec::new()).padding(2).ansi(true);
         let head = anstyle::Style::new().bold();
         writeln!(table, "{head}RUN\tTASK\tPIPELINE\tSTATUS\tCOMMIT\tWORKTREE\tSTARTED{head:#}")?;
-        for Listed { found, run, .. } in self.runs {
+        for Listed { found, run, waiting, .. } in self.runs {
             let worktree = found.layout.root.file_name().unwrap_or_default().to_string_lossy();
             let worktree = untrusted(&worktree);
             let (manifest, pulse) = match run {
@@ -128,7 +132,11 @@ impl Answer for Runs<'_> {
                 }
             };
             let status = manifest.status.as_str();
-            let mut words = vec![if pulse.dead { "dead" } else { status }];
+            let mut words = vec![match waiting.is_empty() {
+                _ if pulse.dead => "dead",
+                true => status,
+                false => "waiting",
+            }];
             if pulse.liveness.stale && !pulse.dead {
                 words.push("stale");
             }
@@ -164,8 +172,17 @@ impl Answer for Runs<'_> {
         }
         let table = table.into_inner().map_err(|err| io::Error::other(err.to_string()))?;
         out.write_all(&table)?;
+        let mut said = std::collections::BTreeSet::new();
         for next in self.runs.iter().filter_map(|listed| listed.next.as_ref()) {
             writeln!(out, "dead; go on with: {}", untrusted(next))?;
+        }
+        for waiting in self.runs.iter().flat_map(|listed| &listed.waiting) {
+            // A child run says what the run says that it is a part of.
+            let (approve, reject) = (waiting.command("approve"), waiting.command("reject"));
+            if said.insert(approve.clone()) {
+                writeln!(out, "waiting; decide with: {}", untrusted(&approve))?;
+                writeln!(out, "                  or: {}", untrusted(&reject))?;
+            }
         }
         Ok(())
     }

@@ -67,6 +67,20 @@ enum Stage {
         /// How many bytes of memory its processes may have.
         #[serde(skip_serializing_if = "Option::is_none")]
         memory_limit: Option<u64>,
+        /// `required`: somebody has to approve it before it begins.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        approval: Option<&'static str>,
+    },
+    Manual {
+        index: usize,
+        id: String,
+        title: String,
+        kind: &'static str,
+        /// The stages that must end well before this one begins; left out if there are none.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        needs: Vec<String>,
+        /// What whoever is asked should do or look at.
+        instructions: Option<String>,
     },
     Subpipeline {
         index: usize,
@@ -84,6 +98,9 @@ enum Stage {
         /// How many seconds the child run may take.
         #[serde(skip_serializing_if = "Option::is_none")]
         timeout: Option<f64>,
+        /// `required`: somebody has to approve it before it begins.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        approval: Option<&'static str>,
         /// The stages of the called pipeline, frozen with the plan.
         stages: Vec<Stage>,
     },
@@ -128,7 +145,11 @@ fn stage(planned: &PlannedStage) -> Stage {
     let PlannedStage { index, stage, child } = planned;
     let (index, id, title) = (*index, stage.id.to_string(), stage.title.clone());
     let needs = stage.needs.iter().map(ToString::to_string).collect();
+    let approval = stage.needs_approval.then_some("required");
     match &stage.action {
+        Action::Manual { instructions } => {
+            Stage::Manual { index, id, title, kind: "manual", needs, instructions: instructions.clone() }
+        }
         Action::Command(Command {
             command,
             cwd,
@@ -152,6 +173,7 @@ fn stage(planned: &PlannedStage) -> Stage {
             timeout: stage.timeout.as_ref().map(Duration::as_secs_f64),
             retries: again.as_ref().map(retries),
             memory_limit: *memory_limit,
+            approval,
         },
         Action::Subpipeline { pipeline, optional } => Stage::Subpipeline {
             index,
@@ -163,6 +185,7 @@ fn stage(planned: &PlannedStage) -> Stage {
             optional: *optional,
             timeout: child_timeout(planned).as_ref().map(Duration::as_secs_f64),
             jobs: child.as_deref().and_then(|child| child.jobs),
+            approval,
             stages: child.as_deref().map(stages).unwrap_or_default(),
         },
     }
@@ -229,6 +252,7 @@ fn text(plan: &Plan, out: &mut dyn Write, depth: usize) -> io::Result<()> {
         let kind = match &stage.action {
             Action::Command(_) => "command",
             Action::Subpipeline { .. } => "subpipeline",
+            Action::Manual { .. } => "manual",
         };
         let left_out = if running.contains(index) { "" } else { " — left out" };
         writeln!(
@@ -241,7 +265,15 @@ fn text(plan: &Plan, out: &mut dyn Write, depth: usize) -> io::Result<()> {
             let needs: Vec<_> = stage.needs.iter().map(StageId::as_str).collect();
             writeln!(out, "{indent}   needs: {}", untrusted(&needs.join(", ")))?;
         }
+        if stage.needs_approval {
+            writeln!(out, "{indent}   approval: required")?;
+        }
         match &stage.action {
+            Action::Manual { instructions } => {
+                if let Some(instructions) = instructions {
+                    writeln!(out, "{indent}   instructions: {}", untrusted(instructions))?;
+                }
+            }
             Action::Command(action) => {
                 writeln!(out, "{indent}   command: {}", untrusted(&action.command))?;
                 if let Some(cwd) = &action.cwd {

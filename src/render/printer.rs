@@ -80,7 +80,7 @@ pub fn style(word: &str) -> Style {
     match word {
         "ok" | "succeeded" => color(AnsiColor::Green),
         "FAILED" | "failed" | "void" | "dead" => color(AnsiColor::Red).bold(),
-        "skipped" | "cancelled" | "stale" | "partial" | "warning" => color(AnsiColor::Yellow),
+        "skipped" | "cancelled" | "stale" | "waiting" | "partial" | "warning" => color(AnsiColor::Yellow),
         "running" | "in_progress" => color(AnsiColor::Cyan),
         _ => style.dimmed(),
     }

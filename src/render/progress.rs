@@ -11,10 +11,12 @@ use super::status::commit;
 use crate::id::RunId;
 use crate::ops::host::Watch;
 use crate::output::untrusted::{last_line_of, strip_escapes, untrusted};
+use crate::run::approval::{DecisionSource, Waiting};
 use crate::run::event::Happened;
 use crate::run::manifest::Manifest;
+use crate::run::stamp::Stamp;
 use crate::run::status::StageStatus;
-use crate::runner::Stream;
+use crate::runner::{Question, Stream};
 
 /// How much is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,10 @@ pub struct Progress {
     /// The live lines, if any stage of any run has begun.
     live: Option<MultiProgress>,
     running: HashMap<(RunId, usize), Running>,
+    /// Whether somebody sits at our terminal who can be asked.
+    can_prompt: bool,
+    /// Whether a question stands on the terminal, without an answer yet.
+    asking: bool,
     /// Whether it was said what was done about a signal: every run that goes on hears of it.
     interrupted: bool,
 }
@@ -48,7 +54,28 @@ const PAUSE: Duration = Duration::from_millis(50);
 impl Progress {
     /// Returns a narration of one command of the program.
     pub fn new(mode: Mode) -> Self {
-        Self { mode, live: None, running: HashMap::new(), interrupted: false }
+        Self {
+            mode,
+            live: None,
+            running: HashMap::new(),
+            can_prompt: false,
+            asking: false,
+            interrupted: false,
+        }
+    }
+
+    /// Makes it a narration for somebody who can be asked, or not.
+    pub fn prompting(self, can_prompt: bool) -> Self {
+        Self { can_prompt, ..self }
+    }
+
+    /// Shows live lines again, which had made way for a question.
+    fn answered(&mut self) {
+        if std::mem::take(&mut self.asking)
+            && let Some(live) = &self.live
+        {
+            live.set_draw_target(ProgressDrawTarget::stderr_with_hz(15));
+        }
     }
 
     fn line(&self, write: impl FnOnce(&mut dyn Write)) {
@@ -153,6 +180,43 @@ impl Watch for Progress {
                     );
                 });
             }
+            Happened::StageWaiting { run, stage, instructions } => {
+                let waiting = Waiting {
+                    since: manifest.updated_at.unwrap_or_else(|| Stamp::new(jiff::Timestamp::UNIX_EPOCH)),
+                    run: run.clone(),
+                    stage: stage.clone(),
+                    instructions: instructions.clone(),
+                };
+                self.line(|err| {
+                    let (indent, color) = ("  ".repeat(depth), style("waiting"));
+                    let _ = write!(err, "{indent}{color}{:>8}{color:#}  {}", "waits", untrusted(stage));
+                    if let Some(instructions) = instructions {
+                        let _ = write!(err, "  {}", untrusted(instructions));
+                    }
+                    let _ = writeln!(err);
+                    for verb in ["approve", "reject"] {
+                        let _ = writeln!(err, "{indent}          {}", untrusted(&waiting.command(verb)));
+                    }
+                });
+            }
+            Happened::StageDecided { approval } => {
+                let Some(ruling) = approval.ruling() else { return };
+                let open = self.asking && ruling.source != DecisionSource::Prompt;
+                self.answered();
+                self.line(|err| {
+                    if open {
+                        let _ = writeln!(err);
+                    }
+                    let (indent, word) = ("  ".repeat(depth), ruling.decision.as_str());
+                    let stage = approval.stage.as_deref().unwrap_or_default();
+                    let _ =
+                        writeln!(err, "{indent}{word}  {}  by {}", untrusted(stage), untrusted(&ruling.by()));
+                });
+            }
+            Happened::StageHeld { .. } if self.asking => {
+                self.answered();
+                self.line(|err| drop(writeln!(err)));
+            }
             Happened::StageFinished(_) => self.ended(depth, manifest, index),
             Happened::Interrupted { signal } if !self.interrupted => {
                 self.interrupted = true;
@@ -191,6 +255,26 @@ impl Watch for Progress {
             bar.set_message(untrusted(&line).with_width(200).to_string());
             *last_line_at = Some(Instant::now());
         }
+    }
+
+    fn can_prompt(&self) -> bool {
+        self.can_prompt
+    }
+
+    fn question(&mut self, manifest: &Manifest, index: usize, question: Question) {
+        let Some(entry) = manifest.commands.get(index.wrapping_sub(1)) else { return };
+        // Lines that move would write over what is typed.
+        if let Some(live) = &self.live {
+            live.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        self.asking = true;
+        let mut err = anstream::AutoStream::auto(std::io::stderr()).lock();
+        let bold = anstyle::Style::new().bold();
+        let _ = match question {
+            Question::Decision => write!(err, "{bold}Approve {}?{bold:#} [y/n] ", untrusted(&entry.title)),
+            Question::Reason => write!(err, "Why (may be left empty): "),
+        };
+        let _ = err.flush();
     }
 
     fn warn(&mut self, text: &str) {

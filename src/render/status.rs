@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::printer::{Answer, span, style};
 use crate::ops::status::{Integrity, RunState};
 use crate::output::untrusted::untrusted;
+use crate::run::approval::{Approval, Waiting};
 use crate::run::git_keys::GitKeys;
-use crate::run::manifest::{Approval, Attempt, ChildRun, Series, SeriesKind, StageEntry};
+use crate::run::manifest::{Attempt, ChildRun, Series, SeriesKind, StageEntry};
 use crate::run::stamp::Stamp;
 use crate::run::status::{RunStatus, StageStatus};
 
@@ -38,6 +39,10 @@ pub struct Document<'a> {
     /// What to type so that a dead run goes on.
     next: Option<&'a str>,
     approvals: &'a [Approval],
+    /// What waits for a decision, in the run and in its child runs.
+    waiting: Vec<Question<'a>>,
+    /// Whether nobody works on the run until there is a decision.
+    parked: bool,
     metrics_recorded: bool,
     git: Option<&'a GitKeys>,
     partial: bool,
@@ -80,6 +85,8 @@ impl<'a> Answer for Standing<'a> {
             dead: pulse.dead,
             next: self.0.next.as_deref(),
             approvals: &manifest.approvals,
+            waiting: self.0.waiting.iter().map(Question::from).collect(),
+            parked: manifest.parked_at.is_some(),
             metrics_recorded: manifest.metrics_recorded,
             git: manifest.git.as_ref(),
             partial: manifest.is_partial(),
@@ -115,6 +122,7 @@ impl<'a> Answer for Standing<'a> {
             write!(out, " ({})", untrusted(detail))?;
         }
         for (is, word) in [
+            (!self.0.waiting.is_empty(), "waiting"),
             (manifest.is_partial(), "partial"),
             (manifest.is_void(), "void"),
             (pulse.dead, "dead"),
@@ -166,6 +174,21 @@ impl<'a> Answer for Standing<'a> {
             }
             writeln!(out)?;
         }
+        for approval in &manifest.approvals {
+            let (Some(ruling), Some(stage)) = (approval.ruling(), &approval.stage) else { continue };
+            let (decision, at) = (ruling.decision.as_str(), approval.timestamp);
+            writeln!(out, "Stage {} {decision} by {} at {at}", untrusted(stage), untrusted(&ruling.by()))?;
+        }
+        for waiting in &self.0.waiting {
+            write!(out, "Waits for a decision about {}", untrusted(&waiting.stage))?;
+            match &waiting.instructions {
+                Some(instructions) => writeln!(out, ": {}", untrusted(instructions))?,
+                None => writeln!(out)?,
+            }
+            for verb in ["approve", "reject"] {
+                writeln!(out, "  {}", untrusted(&waiting.command(verb)))?;
+            }
+        }
         if let Some(summary) = &manifest.summary {
             writeln!(out, "{}", untrusted(summary).with_lines())?;
         }
@@ -173,6 +196,23 @@ impl<'a> Answer for Standing<'a> {
             writeln!(out, "The process that worked on this run is gone. Go on with: {}", untrusted(next))?;
         }
         Ok(())
+    }
+}
+
+/// What waits for a decision.
+#[derive(Serialize, JsonSchema)]
+pub struct Question<'a> {
+    #[serde(flatten)]
+    waiting: &'a Waiting,
+    /// What to type to approve it.
+    approve: String,
+    /// What to type to reject it.
+    reject: String,
+}
+
+impl<'a> From<&'a Waiting> for Question<'a> {
+    fn from(waiting: &'a Waiting) -> Self {
+        Self { waiting, approve: waiting.command("approve"), reject: waiting.command("reject") }
     }
 }
 

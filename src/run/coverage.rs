@@ -119,6 +119,7 @@ mod tests {
             flaky: false,
             failed_attempts: Vec::new(),
             memory_limit: None,
+            waiting: None,
         }
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::guardrail::Verdict;
+use crate::run::approval::Approval;
 use crate::run::manifest::{
     Cancellation, GuardrailStatus, Handle, Manifest, MemoryLimit, Owner, PrivacyDecision, PrivacyTotals,
     ResumeEvent,
@@ -81,6 +82,19 @@ pub enum Happened {
         pause_ms: u64,
         end: Box<StageEnd>,
     },
+    /// Somebody is asked whether the stage may begin.
+    #[serde(rename = "stage:waiting")]
+    StageWaiting {
+        /// The run to name in the answer: the outermost one.
+        run: String,
+        /// The stage to name, with the stages above it.
+        stage: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instructions: Option<String>,
+    },
+    /// Somebody, or the approval policy, has decided about the stage.
+    #[serde(rename = "stage:decided")]
+    StageDecided { approval: Approval },
     /// The stage could not begin, and stays as it is.
     #[serde(rename = "stage:held")]
     StageHeld { reason: String },
@@ -91,6 +105,9 @@ pub enum Happened {
     /// Somebody asked for the end of the run.
     #[serde(rename = "run:cancel-requested")]
     CancelRequested { cancellation: Cancellation },
+    /// All that is left waits for decisions: nobody works on the run until there is one.
+    #[serde(rename = "run:parked")]
+    Parked,
     /// Another program added sections to the manifest.
     #[serde(rename = "run:sections")]
     Sections { sections: Map<String, Value> },
@@ -164,6 +181,8 @@ impl Happened {
                 | Self::ChildLinked { .. }
                 | Self::StageFinished(_)
                 | Self::StageRetried { .. }
+                | Self::StageDecided { .. }
+                | Self::Parked
                 | Self::Finished(_)
         )
     }
@@ -224,6 +243,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::run::approval::{Decision, DecisionSource, Ruling};
     use crate::run::manifest::{JournalMark, ResumeOutcome};
 
     fn at(second: usize) -> Stamp {
@@ -312,6 +332,22 @@ mod tests {
                 other => other,
             }),
             text().prop_map(|reason| Happened::StageHeld { reason }),
+            text().prop_map(|stage| Happened::StageWaiting { run: "r".into(), stage, instructions: None }),
+            (text(), any::<bool>()).prop_map(|(actor, approved)| Happened::StageDecided {
+                approval: Approval::new(
+                    &Ruling {
+                        decision: if approved { Decision::Approved } else { Decision::Rejected },
+                        actor,
+                        timestamp: at(3),
+                        reason: approved.then(|| "fine".to_owned()),
+                        source: DecisionSource::Command,
+                    },
+                    "s1",
+                    1,
+                    "m#approvals[0]".to_owned(),
+                ),
+            }),
+            Just(Happened::Parked),
             Just(Happened::Heartbeat),
             Just(Happened::Interrupted { signal: "SIGINT".into() }),
             text().prop_map(|actor| Happened::CancelRequested {

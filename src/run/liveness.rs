@@ -28,5 +28,7 @@ pub fn liveness(manifest: &Manifest, heartbeat_file: Option<Stamp>, now: Stamp) 
             .started_at
             .is_none_or(|at| now.seconds_since(at) >= f64::from(manifest.heartbeat_stale_after_seconds)),
     };
-    Liveness { heartbeat_age: age, stale: quiet && !manifest.status.is_terminal() }
+    // A run that waits for a decision has nobody whose heart could beat.
+    let should_beat = !manifest.status.is_terminal() && manifest.parked_at.is_none();
+    Liveness { heartbeat_age: age, stale: quiet && should_beat }
 }

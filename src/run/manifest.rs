@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::guardrail::Verdict;
 use crate::id::{RunId, TaskId};
+use crate::run::approval::{Approval, Waiting};
 use crate::run::event::{Happened, RunEvent, StageEnd};
 use crate::run::git_keys::GitKeys;
 use crate::run::liveness::{HEARTBEAT_SECONDS, STALE_SECONDS};
@@ -125,6 +126,9 @@ pub struct Manifest {
     /// Extension: who asked for an end of the newest attempt, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<Cancellation>,
+    /// Extension: since when nobody works on the run, because all that is left waits for a decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked_at: Option<Stamp>,
     /// Extension: how far into `runner.ndjson` this document has got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal: Option<JournalMark>,
@@ -162,18 +166,6 @@ pub struct ResumeEvent {
 pub enum ResumeOutcome {
     Accepted,
     Blocked,
-}
-
-/// One approval.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Approval {
-    pub actor: String,
-    pub timestamp: Stamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    #[serde(flatten)]
-    #[schemars(skip)]
-    pub other: Map<String, Value>,
 }
 
 /// One stage of the run.
@@ -218,6 +210,9 @@ pub struct StageEntry {
     /// Extension: how much memory the stage could have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<MemoryLimit>,
+    /// Extension: what somebody is asked before the stage can begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
 }
 
 /// An attempt to run a stage that failed, and was not the last.
@@ -267,6 +262,7 @@ impl StageEntry {
         self.flaky = false;
         self.failed_attempts.clear();
         self.memory_limit = None;
+        self.waiting = None;
     }
 }
 
@@ -443,7 +439,8 @@ pub struct Attempt {
     pub number: u32,
     pub started_at: Stamp,
     pub completed_at: Option<Stamp>,
-    /// How the attempt ended; null while it goes on, and for ever if it was killed.
+    /// How the attempt ended; null while it goes on, and for ever if it was killed, or if the run was
+    /// parked to wait for a decision.
     pub status: Option<RunStatus>,
     /// The stages that began in this attempt, 1-based.
     pub stages: Vec<usize>,
@@ -534,6 +531,7 @@ impl Manifest {
                 self.guardrail_status = None;
                 self.run_summary_path = None;
                 self.cancellation = None;
+                self.parked_at = None;
                 // What an earlier attempt said about its failure is not true of this one.
                 self.summary = None;
                 for entry in self.commands.iter_mut().filter(|entry| !entry.status.is_finished()) {
@@ -555,7 +553,7 @@ impl Manifest {
                 entry.started_at = Some(at);
                 entry.log_path = log_path.clone();
                 entry.memory_limit = memory_limit.clone();
-                self.status_detail = None;
+                self.say_what_waits();
                 // Those of an earlier attempt are about what it saw.
                 self.guardrails.retain(|verdict| verdict.index != *index);
                 if let Some(attempt) = self.attempts.as_mut().and_then(|attempts| attempts.last_mut()) {
@@ -580,8 +578,31 @@ impl Manifest {
                     git.moved = Some(true);
                 }
             }
+            Happened::StageWaiting { run, stage, instructions } => {
+                let entry = self.stage(*index)?;
+                entry.waiting = Some(Waiting {
+                    since: at,
+                    run: run.clone(),
+                    stage: stage.clone(),
+                    instructions: instructions.clone(),
+                });
+                self.say_what_waits();
+            }
+            Happened::StageDecided { approval } => {
+                self.stage(*index)?.waiting = None;
+                self.approvals.push(approval.clone());
+                self.say_what_waits();
+            }
+            Happened::Parked => {
+                self.parked_at = Some(at);
+                self.heartbeat_at = Some(at);
+                if let Some(attempt) = self.attempts.as_mut().and_then(|attempts| attempts.last_mut()) {
+                    attempt.completed_at = Some(at);
+                }
+            }
             Happened::StageFinished(end) => {
                 let entry = self.stage(*index)?;
+                entry.waiting = None;
                 entry.status = end.status;
                 entry.completed_at = Some(at);
                 entry.exit_code = end.exit_code;
@@ -604,7 +625,11 @@ impl Manifest {
                 });
                 self.keep_output(end);
             }
-            Happened::StageHeld { reason } => self.stage(*index)?.summary = Some(reason.clone()),
+            Happened::StageHeld { reason } => {
+                let entry = self.stage(*index)?;
+                entry.waiting = None;
+                entry.summary = Some(reason.clone());
+            }
             Happened::Judged { verdict } => {
                 let stage = self.stage(*index)?.id.clone();
                 let verdict = StageVerdict { stage, index: *index, at, verdict: (**verdict).clone() };
@@ -628,6 +653,10 @@ impl Manifest {
             Happened::Finished(end) => {
                 self.status = self.status.to(end.status)?;
                 self.status_detail = end.status_detail.clone();
+                self.parked_at = None;
+                for entry in &mut self.commands {
+                    entry.waiting = None;
+                }
                 self.completed_at = Some(at);
                 self.heartbeat_at = Some(at);
                 for note in &end.notes {
@@ -653,6 +682,12 @@ impl Manifest {
         }
         self.updated_at = Some(at);
         Ok(())
+    }
+
+    /// While somebody is asked, that is why the run is where it is.
+    fn say_what_waits(&mut self) {
+        let asked = self.commands.iter().find(|entry| entry.waiting.is_some());
+        self.status_detail = asked.map(|entry| format!("stage:{}:waiting", entry.id));
     }
 
     /// Takes in what is known of a command's output.

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::Limits;
+use super::typed::Typed;
 use crate::sys::process::{self, StageProcesses};
 
 /// The commands of one run and of its children, all of which this process started.
@@ -15,6 +16,10 @@ pub(super) struct Crew {
     pub(super) limits: Limits,
     /// One permit per command that may run.
     pub(super) room: Semaphore,
+    /// Somebody may have decided about a stage.
+    pub(super) woken: Notify,
+    /// What is typed on our terminal, if somebody can be asked there.
+    pub(super) typed: Option<Typed>,
     members: RefCell<Vec<Member>>,
     left: RefCell<Left>,
 }
@@ -34,10 +39,17 @@ struct Left {
 }
 
 impl Crew {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, can_prompt: bool) -> Self {
         let left = Left { known: process::adopted(&[]).into_iter().collect(), unclaimed: Vec::new() };
         let room = Semaphore::new(usize::from(limits.jobs.get()));
-        Self { limits, room, members: RefCell::default(), left: RefCell::new(left) }
+        Self {
+            limits,
+            room,
+            woken: Notify::new(),
+            typed: can_prompt.then(Typed::new),
+            members: RefCell::default(),
+            left: RefCell::new(left),
+        }
     }
 
     /// Takes in a command that has started.

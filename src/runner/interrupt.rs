@@ -14,6 +14,8 @@ pub struct Interrupts {
     interrupt: Stream,
     terminate: Stream,
     suspend: Stream,
+    /// What it means by itself is nothing, so it harms nobody who does not listen yet.
+    wake: Stream,
     /// A file that grew too large is an error of a write, and no reason to die.
     _too_large: Stream,
     seen: Option<Interrupt>,
@@ -27,7 +29,12 @@ pub enum Interrupt {
     Terminate,
     /// Ctrl-Z.
     Suspend,
+    /// Somebody has left word for us.
+    Wake,
 }
+
+/// The signal by which a run is told that somebody has left word for it.
+pub const WAKE: rustix::process::Signal = rustix::process::Signal::URG;
 
 impl Interrupt {
     /// Returns the signal to forward.
@@ -37,6 +44,7 @@ impl Interrupt {
             Self::Interrupt => rustix::process::Signal::INT,
             Self::Terminate => rustix::process::Signal::TERM,
             Self::Suspend => rustix::process::Signal::TSTP,
+            Self::Wake => WAKE,
         }
     }
 
@@ -47,6 +55,7 @@ impl Interrupt {
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
             Self::Suspend => "SIGTSTP",
+            Self::Wake => "SIGURG",
         }
     }
 }
@@ -65,6 +74,7 @@ impl Interrupts {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             suspend: signal(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()))?,
+            wake: signal(SignalKind::from_raw(WAKE.as_raw()))?,
             _too_large: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
             seen: None,
         })
@@ -83,8 +93,9 @@ impl Interrupts {
             _ = self.interrupt.recv() => Interrupt::Interrupt,
             _ = self.terminate.recv() => Interrupt::Terminate,
             _ = self.suspend.recv() => Interrupt::Suspend,
+            _ = self.wake.recv() => Interrupt::Wake,
         };
-        if next != Interrupt::Suspend {
+        if !matches!(next, Interrupt::Suspend | Interrupt::Wake) {
             self.seen.get_or_insert(next);
         }
         next

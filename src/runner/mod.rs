@@ -5,10 +5,12 @@ mod command;
 mod crew;
 pub mod interrupt;
 pub mod log;
+mod manual;
 mod memory;
 mod schedule;
 mod stages;
 mod stop;
+mod typed;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -23,11 +25,13 @@ use tokio::sync::watch;
 
 use crate::output::mask::{MaskMode, Masker};
 use crate::pipeline::plan::{Plan, PlannedStage};
+use crate::run::approval::{Decision, Ruling};
 use crate::run::event::Happened;
 use crate::run::stamp::Stamp;
 use crate::run::status::RunStatus;
 use crew::Crew;
 use interrupt::{Interrupt, Interrupts};
+use manual::Waits;
 pub use stages::stage_end;
 use stop::Stop;
 
@@ -78,6 +82,18 @@ pub trait Host {
     /// Keeps the note on a stage's failure. Returns its path as the manifest names it. `again` is the
     /// attempt that failed, if the stage is run again.
     fn keep_error(&mut self, index: usize, note: &Value, again: Option<u32>) -> Result<String>;
+    /// Asks somebody whether a stage may begin, or returns what is decided already.
+    fn ask(&mut self, stage: &PlannedStage) -> Result<Option<Ruling>>;
+    /// Returns what somebody has decided about a stage that waits.
+    fn decision(&mut self, index: usize) -> Result<Option<Ruling>>;
+    /// Keeps what somebody typed, unless it was decided elsewhere before.
+    fn decide(&mut self, index: usize, decision: Decision, reason: Option<String>) -> Result<()>;
+    /// Whether somebody can be asked on the terminal.
+    fn can_prompt(&self) -> bool;
+    /// Shows a question on the terminal.
+    fn question(&mut self, index: usize, question: Question);
+    /// Whether the run is left alone while all that is left of it waits for decisions.
+    fn can_park(&self) -> bool;
     /// Says that the run is alive.
     fn beat(&mut self) -> Result<()>;
     /// Returns when [`Host::save`] wants to be called, if it does.
@@ -88,6 +104,13 @@ pub trait Host {
     fn begin_child(&mut self, index: usize, plan: &Plan) -> Result<Box<dyn Host>>;
     /// Ends a run and keeps what follows from it.
     fn finish(self: Box<Self>, outcome: Outcome) -> Result<ChildEnd>;
+}
+
+/// What somebody is asked on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    Decision,
+    Reason,
 }
 
 /// How a plan ended.
@@ -137,25 +160,27 @@ pub const GRACE: Duration = Duration::from_secs(10);
 /// that a run has one writer however many of its stages run.
 type World<'w, 'h> = &'w RefCell<&'h mut (dyn Host + 'h)>;
 
-/// Runs the stages of a plan that are wanted and not finished yet.
+/// Runs the stages of a plan that are wanted and not finished yet. Returns nothing if all that is left
+/// waits for decisions, and the host would rather park than wait.
 pub async fn execute(
     plan: &Plan,
     host: &mut dyn Host,
     interrupts: &mut Interrupts,
     limits: Limits,
-) -> Result<Outcome> {
-    let crew = Crew::new(limits);
+) -> Result<Option<Outcome>> {
+    let crew = Crew::new(limits, host.can_prompt());
     // A signal may have come while the run was made ready.
     let (orders, received) = watch::channel(interrupts.first().map(Stop::interrupt));
     let world = RefCell::new(host);
     let outcome = {
-        let mut run = pin!(stages::run(plan, plan.timeout, &world, received, &crew));
+        let mut run = pin!(stages::run(plan, plan.timeout, &world, received, &crew, Waits::new(None)));
         loop {
             tokio::select! {
                 // A stage that has ended waits a moment, so that a signal before its end comes first.
                 biased;
                 interrupt = interrupts.next() => match interrupt {
                     Interrupt::Suspend => crew.suspend(),
+                    Interrupt::Wake => crew.woken.notify_waiters(),
                     interrupt => orders.send_modify(|stop| *stop = Some(match stop {
                         Some(stop) => stop.once_more(),
                         None => Stop::interrupt(interrupt),
@@ -167,7 +192,9 @@ pub async fn execute(
     };
     match outcome {
         Ok(mut outcome) => {
-            outcome.notes.extend(crew.unclaimed());
+            if let Some(outcome) = &mut outcome {
+                outcome.notes.extend(crew.unclaimed());
+            }
             Ok(outcome)
         }
         // The evidence cannot be kept: nothing may go on unseen.

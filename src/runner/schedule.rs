@@ -18,7 +18,17 @@ pub(super) struct Schedule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Waiting,
+    /// Somebody is asked about it.
+    Asking,
     Running,
+    Passed,
+    Failed,
+}
+
+/// What asking about a stage came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    CanBegin,
     Passed,
     Failed,
 }
@@ -60,6 +70,28 @@ impl Schedule {
         self.states[at] = State::Running;
         self.running += 1;
         Some(at)
+    }
+
+    /// Takes note that somebody is asked about a stage that has begun. It does not stand in the way of others
+    /// then, but where stages run one after the other.
+    pub(super) fn ask(&mut self, at: usize) {
+        self.states[at] = State::Asking;
+        if self.room > 1 {
+            self.running -= 1;
+        }
+    }
+
+    /// Takes note of an answer: the stage can begin, or has ended.
+    pub(super) fn answer(&mut self, at: usize, answer: Answer) {
+        if self.room == 1 {
+            self.running -= 1;
+        }
+        self.states[at] = match answer {
+            Answer::CanBegin => State::Waiting,
+            Answer::Passed => State::Passed,
+            Answer::Failed => State::Failed,
+        };
+        self.first = self.first.min(at);
     }
 
     /// Takes note of how a stage ended, or that it could not begin after all.
@@ -129,6 +161,30 @@ mod tests {
             order.push(at);
         }
         assert_eq!(order, [1, 3, 2, 0, 4]);
+    }
+
+    #[test]
+    fn a_stage_that_waits_for_a_person_holds_up_only_what_runs_in_order() {
+        let free = [vec![], vec![], vec![]];
+        let mut two = schedule(&free, 2);
+        assert_eq!(two.begin(), Some(0));
+        two.ask(0);
+        assert_eq!((two.begin(), two.begin(), two.begin()), (Some(1), Some(2), None));
+        two.answer(0, Answer::CanBegin);
+        assert_eq!(two.begin(), None, "there is no room");
+        two.end(2, true);
+        assert_eq!(two.begin(), Some(0));
+        let mut one = schedule(&free, 1);
+        assert_eq!(one.begin(), Some(0));
+        one.ask(0);
+        assert_eq!(one.begin(), None);
+        one.answer(0, Answer::CanBegin);
+        assert_eq!(one.begin(), Some(0));
+        one.end(0, true);
+        assert_eq!(one.begin(), Some(1));
+        one.ask(1);
+        one.answer(1, Answer::Failed);
+        assert_eq!(one.begin(), Some(2));
     }
 
     proptest! {

@@ -3,16 +3,18 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 
 use super::crew::Crew;
-use super::schedule::Schedule;
+use super::manual::{self, Allowance, Asked, Waits};
+use super::schedule::{Answer, Schedule};
 use super::stop::{self, Orders, Stop};
 use super::{Host, Outcome, World, command, sleep_until};
 use crate::pipeline::endurance::shown_duration;
@@ -32,15 +34,23 @@ pub(super) enum Ended {
     Stopped,
 }
 
+/// What a stage came to.
+enum Did {
+    /// What somebody said about it, before it began.
+    Asked(Asked),
+    Ended(Ended),
+}
+
 /// Runs the stages of a plan that are wanted and not finished yet, for no longer than `timeout`. `orders` is
-/// where others say that they are to end.
+/// where others say that they are to end. Returns nothing if the run is to be parked.
 pub(super) async fn run(
     plan: &Plan,
     timeout: Option<Duration>,
     host: World<'_, '_>,
     mut orders: Orders,
     crew: &Crew,
-) -> Result<Outcome> {
+    waits: Rc<Waits>,
+) -> Result<Option<Outcome>> {
     let wanted: Vec<_> = plan.running().collect();
     let jobs = plan.jobs.map_or(crew.limits.jobs, |own| own.min(crew.limits.jobs));
     let is_finished = |index| host.borrow().is_finished(index);
@@ -51,7 +61,9 @@ pub(super) async fn run(
     let mut open: Vec<usize> = Vec::new();
     let mut failed = None::<String>;
     let mut timed_out = None::<Duration>;
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let mut allowance = Allowance::new(timeout);
+    // About which stages somebody has said yes.
+    let mut approved = vec![false; wanted.len()];
     let mut upkeep = pin!(upkeep(host));
     loop {
         while told.borrow().is_none()
@@ -59,15 +71,32 @@ pub(super) async fn run(
         {
             let planned = wanted[at];
             let orders = told.clone();
-            open.push(at);
-            running.push(async move { (at, stage(planned, host, orders, crew).await) });
+            let asks = planned.stage.asks() && !approved[at];
+            if asks {
+                schedule.ask(at);
+            } else {
+                open.push(at);
+            }
+            let waits = Rc::clone(&waits);
+            running.push(async move {
+                let did = match asks {
+                    true => manual::ask(planned, host, orders, crew, &waits).await.map(Did::Asked),
+                    false => stage(planned, host, orders, crew, &waits).await.map(Did::Ended),
+                };
+                (at, did)
+            });
         }
         if running.is_empty() {
             break;
         }
+        let nothing_else = waits.own() == running.len() && timed_out.is_none() && told.borrow().is_none();
+        if nothing_else && host.borrow().can_park() {
+            return Ok(None);
+        }
+        let deadline = allowance.end(&waits);
         tokio::select! {
             biased;
-            Some((at, ended)) = running.next() => {
+            Some((at, did)) = running.next() => {
                 // A signal that came before the stage ended is heard before anything follows from that.
                 tokio::task::yield_now().await;
                 let heard = orders.has_changed().unwrap_or(false);
@@ -75,8 +104,25 @@ pub(super) async fn run(
                     pass_on(stop, &tell, &wanted, &open, host)?;
                 }
                 open.retain(|other| *other != at);
-                let ended = ended?;
-                schedule.end(at, matches!(ended, Ended::Fine));
+                let ended = match did? {
+                    Did::Asked(asked) => {
+                        let answer = match asked {
+                            Asked::Approved => Answer::CanBegin,
+                            Asked::Done => Answer::Passed,
+                            Asked::Rejected { .. } | Asked::Stopped => Answer::Failed,
+                        };
+                        schedule.answer(at, answer);
+                        approved[at] = true;
+                        match asked {
+                            Asked::Rejected { detail } => Ended::Failed { detail },
+                            _ => continue,
+                        }
+                    }
+                    Did::Ended(ended) => {
+                        schedule.end(at, matches!(ended, Ended::Fine));
+                        ended
+                    }
+                };
                 if let Ended::Failed { detail } = ended {
                     failed.get_or_insert(detail);
                     if !crew.limits.keep_going {
@@ -90,17 +136,18 @@ pub(super) async fn run(
                 timed_out = Some(after);
                 give(&tell, Stop::timeout(plan.pipeline.as_str(), after));
             }
+            () = waits.changed() => {}
             result = &mut upkeep => result?,
         }
     }
     if let Some(stop) = orders.borrow().as_ref() {
-        return Ok(Outcome::new(RunStatus::Cancelled, Some(stop.detail())));
+        return Ok(Some(Outcome::new(RunStatus::Cancelled, Some(stop.detail()))));
     }
     if let Some(after) = timed_out.filter(|_| failed.is_none()) {
         let mut outcome =
             Outcome::new(RunStatus::Failed, Some(format!("pipeline:{}:timed-out", plan.pipeline)));
         outcome.notes.push(format!("Pipeline '{}' timed out after {}.", plan.title, shown_duration(after)));
-        return Ok(outcome);
+        return Ok(Some(outcome));
     }
     if failed.is_some() {
         for (at, need) in schedule.held() {
@@ -108,10 +155,10 @@ pub(super) async fn run(
             host.borrow_mut().tell(Happened::StageHeld { reason }, wanted[at].index)?;
         }
     }
-    Ok(match failed {
+    Ok(Some(match failed {
         Some(detail) => Outcome::new(RunStatus::Failed, Some(detail)),
         None => Outcome::new(RunStatus::Succeeded, None),
-    })
+    }))
 }
 
 /// Gives an order of our own, unless there is one already.
@@ -143,10 +190,20 @@ fn pass_on(
     Ok(())
 }
 
-async fn stage(planned: &PlannedStage, host: World<'_, '_>, orders: Orders, crew: &Crew) -> Result<Ended> {
+async fn stage(
+    planned: &PlannedStage,
+    host: World<'_, '_>,
+    orders: Orders,
+    crew: &Crew,
+    waits: &Rc<Waits>,
+) -> Result<Ended> {
     match &planned.stage.action {
         Action::Command(action) => command::run(planned, action, host, orders, crew).await,
-        Action::Subpipeline { optional, .. } => subpipeline(planned, *optional, host, orders, crew).await,
+        Action::Subpipeline { optional, .. } => {
+            subpipeline(planned, *optional, host, orders, crew, waits).await
+        }
+        // Somebody has said that it is done, and it has ended with that.
+        Action::Manual { .. } => Ok(Ended::Fine),
     }
 }
 
@@ -156,6 +213,7 @@ async fn subpipeline(
     host: World<'_, '_>,
     orders: Orders,
     crew: &Crew,
+    waits: &Rc<Waits>,
 ) -> Result<Ended> {
     let PlannedStage { index, stage, child } = planned;
     host.borrow_mut().tell(Happened::StageStarted { log_path: None, memory_limit: None }, *index)?;
@@ -170,8 +228,11 @@ async fn subpipeline(
         let own: &mut dyn Host = &mut *child;
         let world = RefCell::new(own);
         let timeout = stage.timeout.into_iter().chain(plan.timeout).min();
-        Box::pin(run(plan, timeout, &world, orders.clone(), crew)).await?
+        let waits = Waits::new(Some(Rc::clone(waits)));
+        Box::pin(run(plan, timeout, &world, orders.clone(), crew, waits)).await?
     };
+    // Only whole runs are parked.
+    let outcome = outcome.context("a child run was left alone")?;
     let end = child.finish(outcome)?;
     let finished =
         Happened::ChildFinished { run_id: end.run_id.clone(), status: end.status, moved: end.moved };
@@ -206,7 +267,7 @@ fn orders_of_failure(stop: &Option<Stop>) -> bool {
 fn pipeline_of(stage: &Stage) -> &str {
     match &stage.action {
         Action::Subpipeline { pipeline, .. } => pipeline.as_str(),
-        Action::Command(_) => stage.id.as_str(),
+        Action::Command(_) | Action::Manual { .. } => stage.id.as_str(),
     }
 }
 

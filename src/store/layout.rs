@@ -169,7 +169,9 @@ impl RunPaths {
 
     /// Checks the folders of a run that is there already: none may be a symbolic link.
     pub fn check(&self) -> Result<(), UnsafePath> {
-        match [&self.dir, &self.commands, &self.errors].into_iter().find(|path| path.is_symlink()) {
+        let approvals = self.approvals();
+        match [&self.dir, &self.commands, &self.errors, &approvals].into_iter().find(|path| path.is_symlink())
+        {
             Some(link) => Err(UnsafePath::Link(link.clone())),
             None => Ok(()),
         }
@@ -178,6 +180,16 @@ impl RunPaths {
     /// Returns where somebody asks for the end of an attempt.
     pub fn cancel_request(&self, attempt: usize) -> PathBuf {
         self.dir.join(format!("cancel-request.{attempt}.json"))
+    }
+
+    /// Returns the folder of the decisions about stages of the run, and of its child runs.
+    pub fn approvals(&self) -> PathBuf {
+        self.dir.join("approvals")
+    }
+
+    /// Returns the folder of the decisions of attempts before one in which the tree had moved.
+    pub fn approvals_before(&self, attempt: usize) -> PathBuf {
+        self.dir.join(format!("approvals.before-attempt-{attempt}"))
     }
 
     /// Returns where the owner of a detached run tells what a terminal would show.
@@ -213,7 +225,7 @@ impl RunPaths {
 }
 
 /// The index keeps stages with the same slug apart.
-fn stem(index: usize, id: &str) -> String {
+pub(super) fn stem(index: usize, id: &str) -> String {
     format!("{index:02}-{}", slug(id))
 }
 

@@ -13,3 +13,4 @@ pub mod metrics_lines;
 pub mod history;
 pub mod drift;
 pub mod catalog;
+pub mod approvals;

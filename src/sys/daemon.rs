@@ -1,9 +1,9 @@
 //! Processes that outlive the terminal, the tool call or the session that started them.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 
 use crate::sys::process;
@@ -23,18 +23,29 @@ pub enum Said {
     Ended(ExitStatus),
 }
 
-/// Starts this program anew with other arguments, in the same folder and environment.
+/// Starts this program anew with other arguments, in the same folder and environment; in another folder
+/// without the variables that `ties` takes.
 ///
 /// # Errors
 /// If the program cannot be started.
 #[expect(clippy::disallowed_methods, reason = "a process of ours, and no stage")]
-pub fn launch(args: impl IntoIterator<Item = OsString>) -> io::Result<Launched> {
+pub fn launch(
+    folder: Option<&Path>,
+    ties: &dyn Fn(&OsStr) -> bool,
+    args: impl IntoIterator<Item = OsString>,
+) -> io::Result<Launched> {
     use std::os::unix::process::CommandExt;
     // What the caller had open, such as a lock, must not stay open for as long as the run takes.
     close_fds::set_fds_cloexec_threadsafe(3, &[]);
     let mut command = Command::new("/proc/self/exe");
     if let Some(name) = std::env::args_os().next() {
         command.arg0(name);
+    }
+    if let Some(folder) = folder {
+        command.current_dir(folder);
+        std::env::vars_os().filter(|(name, _)| ties(name)).for_each(|(name, _)| {
+            command.env_remove(name);
+        });
     }
     let child = command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     Ok(Launched { child })

@@ -35,6 +35,12 @@ pub fn whoami(env: &Env) -> String {
     format!("{user}@{}", host())
 }
 
+/// Whether this process may read from a terminal that is its stdin: one in the background would be stopped.
+pub fn owns_terminal() -> bool {
+    let stdin = rustix::stdio::stdin();
+    rustix::termios::tcgetpgrp(stdin).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
 /// Returns when a process began, in clock ticks since boot; nothing if there is no such process.
 pub fn started(pid: u32) -> Option<u64> {
     stat_field(pid, 19)?.parse().ok()

@@ -111,22 +111,22 @@ fn a_cycle_is_shown() {
 }
 
 #[test]
-fn a_manual_stage_is_refused_and_nothing_else_runs_in_its_place() {
+fn an_approval_is_required_or_left_out() {
     let seen = start(
         r#"{"pipelines": [{"id": "diagnostics", "title": "D", "stages": [
-  {"kind": "manual", "id": "ask", "title": "Ask"}
+  {"kind": "manual", "id": "ask", "approval": "maybe"}
 ]}]}
 "#,
     );
 
     assert_seen!(seen, @r#"
-    error: stages of kind `manual` are not supported by this version yet
-     --> codex.orchestrator.json:2:12
+    error: `approval` cannot be `maybe`
+     --> codex.orchestrator.json:2:47
       |
-    2 |   {"kind": "manual", "id": "ask", "title": "Ask"}
-      |            ^^^^^^^^
+    2 |   {"kind": "manual", "id": "ask", "approval": "maybe"}
+      |                                               ^^^^^^^
       |
-      = hint: remove the stage, or make it a `command` that checks what was done by hand
+      = hint: write `"required"`, or leave it out
     [exit: 2]
     "#);
 }

@@ -6,6 +6,7 @@ mod fixture;
 mod listener;
 mod witness;
 
+mod approve;
 mod architecture;
 mod bisect;
 mod cancel;

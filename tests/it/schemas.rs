@@ -31,6 +31,7 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("run-summary", "run-summary.json, and one item of runs.json", of::<RunSummary>()),
         ("metrics-line", "One line of metrics.json", of::<MetricsLine>()),
         ("start", "The answer of start and resume --format json", of::<render::start::Document>()),
+        ("approve", "The answer of approve and reject --format json", of::<render::approve::Document>()),
         ("exec", "The answer of exec --json, and its run-summary.json", of::<render::exec::Document>()),
         ("bisect", "The answer of bisect --format json", of::<render::bisect::Document>()),
         ("each", "The answer of start --each --format json", of::<render::each::Document>()),

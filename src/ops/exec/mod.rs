@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::host::{Origin, RunHost, Shared};
 use super::start::{Pace, with_interrupts};
@@ -108,7 +108,8 @@ pub fn exec(ctx: &Context, options: ExecOptions, follow: Box<dyn Follow>) -> Res
         let owner = host.owner();
         host.tell(Happened::Started { owner }, 0)?;
         collector.borrow_mut().begins(&shared.masked(&shell));
-        let mut outcome = runner::execute(&plan, &mut host, interrupts, limits).await?;
+        let outcome = runner::execute(&plan, &mut host, interrupts, limits).await?;
+        let mut outcome = outcome.context("a command asked for a decision")?;
         if outcome.status == RunStatus::Failed {
             outcome = Outcome { detail: Some("exec-failed".to_owned()), ..outcome };
         }
@@ -183,6 +184,7 @@ fn plan(shell: &str, cwd: String) -> Plan {
         title: format!("Execute {}", bounded(shell)),
         needs: Vec::new(),
         timeout: None,
+        needs_approval: false,
         action: Action::Command(Command {
             command: shell.to_owned(),
             cwd: Some(cwd),

@@ -1,11 +1,12 @@
 //! The world of one run: the runner's events on their way to `.runs/`, and what follows from them.
 
 mod adhoc;
+mod asked;
 mod queued;
 mod shared;
 mod traced;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -20,13 +21,16 @@ use crate::net::trace::TRACEPARENT;
 use crate::output::mask::{MaskMode, Masker};
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::pipeline::{Action, Stage};
+use crate::run::approval::{Decision, Ruling};
 use crate::run::event::{Happened, RunEnd};
 use crate::run::manifest::{Cancellation, Manifest, Owner, StageEntry};
 use crate::run::stamp::Stamp;
 use crate::run::status::{RunStatus, StageStatus};
 use crate::run::summary::Subtask;
 use crate::run::{coverage, metrics, summary};
-use crate::runner::{self, ChildEnd, Host, Limits, Outcome, Setup, Stream};
+use crate::runner::interrupt::Interrupts;
+use crate::runner::{self, ChildEnd, Host, Limits, Outcome, Question, Setup, Stream};
+use crate::store::approvals::Desk;
 use crate::store::lease::{Asked, Lease};
 use crate::store::pointers::pretty;
 use crate::store::recorder::{RecordError, Recorder};
@@ -54,6 +58,10 @@ pub struct RunHost {
     cancel_request: PathBuf,
     /// What marks the processes that began this run: the stages of other runs that it is a part of.
     lineage: String,
+    /// Where decisions about its stages are left.
+    desk: Desk,
+    /// The stages about which something was left that is no decision.
+    doubted: HashSet<usize>,
 }
 
 /// What a new run is called, and whose child it is.
@@ -64,12 +72,15 @@ pub struct Origin<'a> {
     lineage: &'a str,
     /// Where the end of the parent is asked for.
     cancel_request: Option<&'a Path>,
+    /// Where decisions are left, if it is a part of another run.
+    desk: Option<Desk>,
 }
 
 impl<'a> Origin<'a> {
     /// Returns the origin of a run that somebody asked for.
     pub fn asked(shared: &'a Shared, parent: Option<&'a str>) -> Result<Self> {
-        Ok(Self { run: shared.new_run()?, parent, depth: 0, lineage: &shared.lineage, cancel_request: None })
+        let lineage = &shared.lineage;
+        Ok(Self { run: shared.new_run()?, parent, depth: 0, lineage, cancel_request: None, desk: None })
     }
 }
 
@@ -82,7 +93,7 @@ impl RunHost {
         limits: Limits,
         approval_policy: Option<String>,
     ) -> Result<Self> {
-        let Origin { run, parent, depth, lineage, cancel_request } = origin;
+        let Origin { run, parent, depth, lineage, cancel_request, desk } = origin;
         let lineage = lineage.to_owned();
         let git = shared.keys()?;
         let at = shared.clock.now();
@@ -116,8 +127,21 @@ impl RunHost {
         };
         let recorder = stored().context("the run cannot be stored, so it does not start")?;
         let cancel_request = cancel_request.map_or_else(|| paths.cancel_request(1), Path::to_owned);
-        let logs = HashMap::new();
-        Ok(Self { shared, plan, recorder, logs, depth, limits, approval_policy, cancel_request, lineage })
+        let desk = desk.unwrap_or_else(|| Desk::of(&paths, run.as_str()));
+        let (logs, doubted) = (HashMap::new(), HashSet::new());
+        Ok(Self {
+            shared,
+            plan,
+            recorder,
+            logs,
+            depth,
+            limits,
+            approval_policy,
+            cancel_request,
+            lineage,
+            desk,
+            doubted,
+        })
     }
 
     /// Goes on with a run that was interrupted.
@@ -126,8 +150,21 @@ impl RunHost {
         let lineage = shared.lineage.clone();
         let attempts = recorder.manifest().attempts.as_ref().map_or(0, Vec::len);
         let cancel_request = recorder.paths().cancel_request(attempts + 1);
-        let logs = HashMap::new();
-        Self { shared, plan, recorder, logs, depth: 0, limits, approval_policy, cancel_request, lineage }
+        let desk = Desk::find(&shared.layout, &shared.task, recorder.paths(), recorder.manifest());
+        let (logs, doubted) = (HashMap::new(), HashSet::new());
+        Self {
+            shared,
+            plan,
+            recorder,
+            logs,
+            depth: 0,
+            limits,
+            approval_policy,
+            cancel_request,
+            lineage,
+            desk,
+            doubted,
+        }
     }
 
     /// Returns who works on the run: this process.
@@ -145,6 +182,22 @@ impl RunHost {
         self.recorder.save(Durability::Process)?;
         self.shared.watch.borrow_mut().owned(self.recorder.manifest(), self.recorder.paths());
         Ok(())
+    }
+
+    /// Leaves the run alone: all that is left of it waits for decisions. Returns its state.
+    pub fn park(mut self) -> Result<Manifest> {
+        self.tell(Happened::Parked, 0)?;
+        self.recorder.save(Durability::Power)?;
+        Ok(self.recorder.manifest().clone())
+    }
+
+    /// Goes on with the run from its plan, to its end or until it waits for decisions only.
+    pub async fn drive(mut self, interrupts: &mut Interrupts) -> Result<Manifest> {
+        let (plan, limits) = (self.plan.clone(), self.limits);
+        match runner::execute(&plan, &mut self, interrupts, limits).await? {
+            Some(outcome) => self.end(outcome),
+            None => self.park(),
+        }
     }
 
     /// Ends the run: the verdict, then everything that follows from it. Returns the final state.
@@ -216,6 +269,8 @@ impl RunHost {
             approval_policy: None,
             cancel_request: self.cancel_request.clone(),
             lineage: String::new(),
+            desk: self.desk.clone(),
+            doubted: HashSet::new(),
         };
         match child.manifest().status.is_terminal() {
             true => child.record_end(true),
@@ -232,6 +287,11 @@ impl RunHost {
             let summary = "Cancelled: the process that ran it was gone".to_owned();
             let note = format!("Stage '{title}' was running when the owner of the run died.");
             self.tell(runner::stage_end(StageStatus::Failed, summary, Some(note)), index)?;
+        }
+        let waiting = self.manifest().commands.iter().filter(|entry| entry.waiting.is_some());
+        for index in waiting.map(|entry| entry.index).collect::<Vec<_>>() {
+            let reason = "Cancelled while it waited for a decision".to_owned();
+            self.tell(Happened::StageHeld { reason }, index)?;
         }
         Ok(())
     }
@@ -487,6 +547,30 @@ impl Host for RunHost {
         Ok(self.shared.layout.relative(&path))
     }
 
+    fn ask(&mut self, stage: &PlannedStage) -> Result<Option<Ruling>> {
+        self.ask_about(stage)
+    }
+
+    fn decision(&mut self, index: usize) -> Result<Option<Ruling>> {
+        self.answer(index)
+    }
+
+    fn decide(&mut self, index: usize, decision: Decision, reason: Option<String>) -> Result<()> {
+        self.typed(index, decision, reason)
+    }
+
+    fn can_prompt(&self) -> bool {
+        self.shared.watch.borrow().can_prompt()
+    }
+
+    fn question(&mut self, index: usize, question: Question) {
+        self.show_question(index, question);
+    }
+
+    fn can_park(&self) -> bool {
+        self.depth == 0 && self.shared.watch.borrow().is_detached()
+    }
+
     fn beat(&mut self) -> Result<()> {
         let at = self.now();
         self.recorder.beat(at)?;
@@ -516,12 +600,15 @@ impl Host for RunHost {
         };
         self.tell(link, index)?;
         let lineage = self.lineage_of_stage(index);
+        let stage = self.manifest().commands.get(index - 1).map_or("", |entry| entry.id.as_str());
+        let desk = self.desk.below(index, stage);
         let origin = Origin {
             run,
             parent: Some(&parent),
             depth: self.depth + 1,
             lineage: &lineage,
             cancel_request: Some(&self.cancel_request),
+            desk: Some(desk),
         };
         let mut child = RunHost::create(Rc::clone(&self.shared), plan.clone(), origin, self.limits, policy)?;
         let owner = child.owner();

@@ -119,6 +119,7 @@ pub(super) fn manifest(
         attempts: None,
         guardrails: Vec::new(),
         cancellation: None,
+        parked_at: None,
         journal: None,
         other: Default::default(),
     }
@@ -134,6 +135,7 @@ fn entry(shared: &Shared, planned: &PlannedStage) -> StageEntry {
     let (kind, command) = match &stage.action {
         Action::Command(action) => ("command", Some(shared.masked(&action.command))),
         Action::Subpipeline { .. } => ("subpipeline", None),
+        Action::Manual { .. } => ("manual", None),
     };
     StageEntry {
         index: *index,
@@ -153,5 +155,6 @@ fn entry(shared: &Shared, planned: &PlannedStage) -> StageEntry {
         flaky: false,
         failed_attempts: Vec::new(),
         memory_limit: None,
+        waiting: None,
     }
 }

@@ -20,7 +20,7 @@ use crate::run::event::Happened;
 use crate::run::exec::GroupNames;
 use crate::run::git_keys::GitKeys;
 use crate::run::manifest::{Manifest, Series};
-use crate::runner::Stream;
+use crate::runner::{Question, Stream};
 use crate::store::layout::{Layout, RunPaths};
 use crate::sys::clock::Clock;
 use crate::sys::digest::{random_hex, sha256_hex};
@@ -37,6 +37,16 @@ pub trait Watch {
     fn printed(&mut self, depth: usize, manifest: &Manifest, index: usize, stream: Stream, text: &str);
     /// Something is wrong that does not stop the run.
     fn warn(&mut self, text: &str);
+    /// Whether somebody sits at our terminal who can be asked.
+    fn can_prompt(&self) -> bool {
+        false
+    }
+    /// Shows a question about a stage to whoever sits at our terminal.
+    fn question(&mut self, _manifest: &Manifest, _index: usize, _question: Question) {}
+    /// Whether nobody waits for the end of this process.
+    fn is_detached(&self) -> bool {
+        false
+    }
     /// The run that was asked for is on disk, and this process owns it.
     fn owned(&mut self, _manifest: &Manifest, _paths: &RunPaths) {}
 }
@@ -65,6 +75,8 @@ pub struct Shared {
     pub(super) tracing: Option<Tracing>,
     /// The runs that this one was asked for with.
     pub(super) series: Option<Series>,
+    /// Who decides when something is typed on our terminal.
+    pub(super) user: String,
 }
 
 impl Shared {
@@ -87,6 +99,7 @@ impl Shared {
         });
         Ok(Self {
             task_slug: masking.masked(&slug_of(&ctx.layout.root, &task, &watch)),
+            user: masking.masked(&process::whoami(&ctx.env)),
             layout: ctx.layout.clone(),
             root: ctx.root.clone(),
             repo,
