@@ -773,6 +773,11 @@ mod tests {
             ("\"command\": \"env\"", "\"command\": \"env\", \"timeout\": 5"),
             ("\"command\": \"env\"", "\"command\": \"env\", \"retries\": 2"),
             ("\"command\": \"env\"", "\"command\": \"env\", \"memoryLimit\": \"1GiB\""),
+            ("\"command\": \"env\"", "\"command\": \"env\", \"approval\": \"required\""),
+            (
+                r#""kind": "command", "id": "hello", "title": "say hello", "command": "echo hello""#,
+                r#""kind": "manual", "id": "hello", "instructions": "say hello""#,
+            ),
             ("\"description\": \"two stages\"", "\"timeout\": \"1h\""),
         ] {
             assert_ne!(with(from, to), base, "{to}");

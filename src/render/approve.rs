@@ -73,6 +73,9 @@ impl Answer for Answered<'_> {
         if let Some(reference) = reference {
             writeln!(out, "Record: {}", untrusted(reference))?;
         }
+        if reference.is_none() && next.is_none() && !manifest.status.is_terminal() {
+            writeln!(out, "The run has not heard of it yet; it will.")?;
+        }
         if let Some(next) = next {
             writeln!(out, "Nobody works on the run. It goes on with: {}", untrusted(next))?;
         }

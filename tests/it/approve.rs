@@ -184,6 +184,26 @@ fn what_a_person_sees_who_waits_and_who_decides() {
 }
 
 #[test]
+fn a_plan_shows_who_will_be_asked() {
+    let repo = with_stages(json!([
+        {"kind": "manual", "id": "look", "instructions": "Look at the pages."},
+        {"kind": "command", "id": "ship", "approval": "required", "command": "true"},
+    ]));
+    assert_seen!(repo.orchestrate("plan"), @"
+    Pipeline: diagnostics — Diagnostics [user]
+    Stages:
+    1. [manual] look (look)
+       instructions: Look at the pages.
+    2. [command] ship (ship)
+       approval: required
+       command: true
+    [exit: 0]
+    ");
+    let stages = repo.orchestrate("plan --format json").json()["stages"].clone();
+    assert_eq!((&stages[0]["kind"], &stages[1]["approval"]), (&json!("manual"), &json!("required")));
+}
+
+#[test]
 fn a_rejection_fails_the_stage_and_the_run() {
     let repo = asking();
     let running = start(&repo, "");
@@ -613,4 +633,71 @@ fn names_and_secrets_are_what_they_are() {
     assert_eq!(manifest(&run)["approvals"][0]["reason"], "[REDACTED]");
     let left = std::fs::read_to_string(run.join("approvals").join("01-it-s-a-b.json")).expect("a decision");
     assert!(!left.contains("s3cr3t"), "{left}");
+}
+
+/// Reads what a terminal shows until a text is there.
+fn read_until(out: &mut impl std::io::Read, text: &str) -> String {
+    let mut shown = Vec::new();
+    let mut byte = [0];
+    while !String::from_utf8_lossy(&shown).contains(text) {
+        let read = out.read(&mut byte).unwrap_or(0);
+        assert_eq!(read, 1, "no `{text}`: {}", String::from_utf8_lossy(&shown));
+        shown.push(byte[0]);
+    }
+    String::from_utf8_lossy(&shown).into_owned()
+}
+
+/// Starts a run on a terminal of its own, whose keyboard and screen are ours.
+fn on_a_terminal(repo: &Fixture) -> Child {
+    let start = format!("{} start --task t", env!("CARGO_BIN_EXE_git-orchestrate"));
+    let mut script = repo.command("script");
+    script.env("TERM", "xterm").env("USER", "ada").args([
+        "--quiet",
+        "--return",
+        "--command",
+        &start,
+        "/dev/null",
+    ]);
+    spawn(script.stdin(std::process::Stdio::piped()))
+}
+
+#[test]
+fn on_a_terminal_the_run_asks() {
+    use std::io::Write;
+    for (typed, decision, code) in [("y\n", "approved", 0), ("No\n", "rejected", 1)] {
+        let repo = asking();
+        let mut terminal = on_a_terminal(&repo);
+        let (mut keyboard, mut screen) =
+            (terminal.stdin.take().expect("a pipe"), terminal.stdout.take().expect("a pipe"));
+        let shown = read_until(&mut screen, "[y/n] ");
+        assert!(shown.contains("Look at the pages.") && shown.contains("Approve look?"), "{shown}");
+        // What is no answer is asked again.
+        keyboard.write_all(b"perhaps\n").expect("a terminal takes it");
+        read_until(&mut screen, "[y/n] ");
+        keyboard.write_all(typed.as_bytes()).expect("a terminal takes it");
+        read_until(&mut screen, "Why");
+        keyboard.write_all(b"fine on a phone too\n").expect("a terminal takes it");
+        read_until(&mut screen, "Run finished");
+        std::io::copy(&mut screen, &mut std::io::sink()).expect("the rest");
+        assert_eq!(terminal.wait().expect("it ends").code(), Some(code));
+        let approval = &manifest(&only_run(&repo))["approvals"][0];
+        assert_eq!((&approval["decision"], &approval["source"]), (&json!(decision), &json!("prompt")));
+        assert_eq!(approval["reason"], "fine on a phone too");
+        assert!(approval["actor"].as_str().expect("somebody").starts_with("ada@"));
+    }
+}
+
+#[test]
+fn who_sits_at_the_terminal_need_not_answer_if_somebody_else_has() {
+    let repo = asking();
+    let mut terminal = on_a_terminal(&repo);
+    let keyboard = terminal.stdin.take().expect("a pipe");
+    let mut screen = terminal.stdout.take().expect("a pipe");
+    read_until(&mut screen, "[y/n] ");
+    assert_eq!(repo.orchestrate("approve latest look --task t --actor bob").code, 0);
+    let rest = read_until(&mut screen, "Run finished");
+    assert!(rest.contains("approved  look  by bob"), "{rest}");
+    std::io::copy(&mut screen, &mut std::io::sink()).expect("the rest");
+    drop(keyboard);
+    assert_eq!(terminal.wait().expect("it ends").code(), Some(0));
 }
