@@ -35,10 +35,16 @@ pub struct Progress {
     running: HashMap<(RunId, usize), Running>,
     /// Whether somebody sits at our terminal who can be asked.
     can_prompt: bool,
-    /// Whether a question stands on the terminal, without an answer yet.
-    asking: bool,
+    /// The question that stands on the terminal without an answer yet.
+    asked: Option<Asked>,
     /// Whether it was said what was done about a signal: every run that goes on hears of it.
     interrupted: bool,
+}
+
+/// A question about a stage.
+struct Asked {
+    about: (RunId, usize),
+    text: String,
 }
 
 /// A stage that has begun.
@@ -51,17 +57,14 @@ struct Running {
 /// The live line need not move faster than people read.
 const PAUSE: Duration = Duration::from_millis(50);
 
+fn draw_target() -> ProgressDrawTarget {
+    ProgressDrawTarget::stderr_with_hz(15)
+}
+
 impl Progress {
     /// Returns a narration of one command of the program.
     pub fn new(mode: Mode) -> Self {
-        Self {
-            mode,
-            live: None,
-            running: HashMap::new(),
-            can_prompt: false,
-            asking: false,
-            interrupted: false,
-        }
+        Self { mode, live: None, running: HashMap::new(), can_prompt: false, asked: None, interrupted: false }
     }
 
     /// Makes it a narration for somebody who can be asked, or not.
@@ -69,19 +72,31 @@ impl Progress {
         Self { can_prompt, ..self }
     }
 
-    /// Shows live lines again, which had made way for a question.
-    fn answered(&mut self) {
-        if std::mem::take(&mut self.asking)
-            && let Some(live) = &self.live
-        {
-            live.set_draw_target(ProgressDrawTarget::stderr_with_hz(15));
+    /// Takes a question about a stage from the terminal. Returns whether it stood there.
+    fn answered(&mut self, about: (&RunId, usize)) -> bool {
+        if !self.asked.as_ref().is_some_and(|asked| (&asked.about.0, asked.about.1) == about) {
+            return false;
         }
+        self.asked = None;
+        // Live lines had made way for it.
+        if let Some(live) = &self.live {
+            live.set_draw_target(draw_target());
+        }
+        true
     }
 
     fn line(&self, write: impl FnOnce(&mut dyn Write)) {
         let write = || {
             let mut err = anstream::AutoStream::auto(std::io::stderr()).lock();
-            write(&mut err);
+            match &self.asked {
+                None => write(&mut err),
+                // Below what is told, the question is asked again.
+                Some(Asked { text, .. }) => {
+                    let _ = writeln!(err);
+                    write(&mut err);
+                    let _ = write!(err, "{text}").and_then(|()| err.flush());
+                }
+            }
         };
         match &self.live {
             Some(live) => live.suspend(write),
@@ -92,8 +107,10 @@ impl Progress {
     fn begin(&mut self, depth: usize, manifest: &Manifest, index: usize) {
         let Some(entry) = manifest.commands.get(index.wrapping_sub(1)) else { return };
         let bar = (self.mode == Mode::Live).then(|| {
+            let hidden = self.asked.is_some();
             let live = self.live.get_or_insert_with(|| {
-                MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(15))
+                let target = if hidden { ProgressDrawTarget::hidden() } else { draw_target() };
+                MultiProgress::with_draw_target(target)
             });
             let bar = live.add(ProgressBar::no_length());
             let template =
@@ -201,8 +218,8 @@ impl Watch for Progress {
             }
             Happened::StageDecided { approval } => {
                 let Some(ruling) = approval.ruling() else { return };
-                let open = self.asking && ruling.source != DecisionSource::Prompt;
-                self.answered();
+                let was_asked = self.answered((&manifest.run_id, index));
+                let open = was_asked && ruling.source != DecisionSource::Prompt;
                 self.line(|err| {
                     if open {
                         let _ = writeln!(err);
@@ -213,9 +230,10 @@ impl Watch for Progress {
                         writeln!(err, "{indent}{word}  {}  by {}", untrusted(stage), untrusted(&ruling.by()));
                 });
             }
-            Happened::StageHeld { .. } if self.asking => {
-                self.answered();
-                self.line(|err| drop(writeln!(err)));
+            Happened::StageHeld { .. } => {
+                if self.answered((&manifest.run_id, index)) {
+                    self.line(|err| drop(writeln!(err)));
+                }
             }
             Happened::StageFinished(_) => self.ended(depth, manifest, index),
             Happened::Interrupted { signal } if !self.interrupted => {
@@ -267,14 +285,14 @@ impl Watch for Progress {
         if let Some(live) = &self.live {
             live.set_draw_target(ProgressDrawTarget::hidden());
         }
-        self.asking = true;
-        let mut err = anstream::AutoStream::auto(std::io::stderr()).lock();
         let bold = anstyle::Style::new().bold();
-        let _ = match question {
-            Question::Decision => write!(err, "{bold}Approve {}?{bold:#} [y/n] ", untrusted(&entry.title)),
-            Question::Reason => write!(err, "Why (may be left empty): "),
+        let text = match question {
+            Question::Decision => format!("{bold}Approve {}?{bold:#} [y/n] ", untrusted(&entry.title)),
+            Question::Reason => "Why (may be left empty): ".to_owned(),
         };
-        let _ = err.flush();
+        let mut err = anstream::AutoStream::auto(std::io::stderr()).lock();
+        let _ = write!(err, "{text}").and_then(|()| err.flush());
+        self.asked = Some(Asked { about: (manifest.run_id.clone(), index), text });
     }
 
     fn warn(&mut self, text: &str) {
