@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use super::host::{Masking, RunHost, Shared, SharedWatch};
 use super::plan::{self, PlanOptions};
 use super::resume;
+use super::side::Side;
 use super::start::Pace;
 use super::{Context, Kind, Refusal, which};
 use crate::git::Repo;
@@ -178,19 +179,35 @@ fn bury(ctx: &Context, found: &Found, cancellation: Cancellation, watch: &Shared
     }
     resume::refuse_if_alive_elsewhere(&home, found, &state, lease.before.as_ref())?;
     let foreign = super::verify::manifest(found, &mut state.manifest)?;
-    let plan = plan_of(&home, &state.manifest)?;
-    let shared = Rc::new(Shared::new(&home, found.task.clone(), &plan, watch.clone())?);
+    // What a run did to its side worktree is seen there, as long as nobody had it since.
+    let in_side = state.manifest.git.as_ref().is_some_and(|git| git.worktree.slot.is_some());
+    let mut side = Side::of_run(&home, &state.manifest, watch).unwrap_or_else(|err| {
+        watch.borrow_mut().warn(&format!("cannot look at the side worktree of the run: {err:#}"));
+        None
+    });
+    let there = side.as_ref().map(|side| side.as_left(&home));
+    let displaced = in_side && side.is_none();
+    let there = there.as_ref().unwrap_or(&home);
+    let plan = plan_of(there, &state.manifest)?;
+    let shared = Rc::new(Shared::new(there, found.task.clone(), &plan, watch.clone())?);
     resume::refuse_if_a_child_is_alive(&home, found, &state.manifest)?;
     resume::end_orphans(found, &state.manifest, watch)?;
     let recorder = resume::adopt(found, state.manifest, foreign, lease)?;
     let limits = Pace::default().limits(&plan);
     let mut host = RunHost::reopen(shared, plan, recorder, limits);
+    if displaced {
+        host = host.displaced();
+    }
     for child in resume::abandoned_children(host.manifest()) {
         let status = resume::close_child(&home, found, &child, &host)?;
         host.tell(Happened::ChildFinished { run_id: child, status, moved: false }, 0)?;
     }
     host.tell(Happened::CancelRequested { cancellation }, 0)?;
-    host.end(Outcome::new(RunStatus::Cancelled, Some(DETAIL.to_owned())))
+    let manifest = host.end(Outcome::new(RunStatus::Cancelled, Some(DETAIL.to_owned())))?;
+    if let Some(side) = &mut side {
+        side.used(&manifest, watch)?;
+    }
+    Ok(manifest)
 }
 
 /// Returns the plan of a run, for its summary. The pipeline may be gone, or no plan any more; the

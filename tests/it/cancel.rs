@@ -104,6 +104,47 @@ fn a_run_whose_owner_died_is_cancelled_with_all_that_it_left() {
 }
 
 #[test]
+fn a_dead_run_of_a_commit_is_judged_by_its_own_worktree() {
+    let repo = Fixture::with_commands(&["true"]);
+    repo.git(&["add", "--all"]);
+    repo.git(&["commit", "--quiet", "--allow-empty", "--message", "quick"]);
+    let quick = repo.read("codex.orchestrator.json");
+    repo.write("codex.orchestrator.json", &quick.replace("\"true\"", &json!(WAITS).to_string()));
+    repo.git(&["commit", "--quiet", "--all", "--message", "waits"]);
+    repo.write("new", "the user goes on meanwhile");
+    let _gate = Gate::new(&repo, "gate");
+    let dead = |task: &str| {
+        let mut child = spawn(repo.program().args(["start", "--commit", "HEAD", "--task", task]));
+        wait_for(&repo.beside("up"));
+        std::fs::remove_file(repo.beside("up")).expect("removed");
+        child.kill().expect("the program can be killed");
+        child.wait().expect("it is dead");
+    };
+    let cancelled = |task: &str| {
+        let seen = repo.orchestrate(&format!("cancel --task {task}"));
+        assert_eq!(seen.code, 0, "{seen}");
+        let ended = repo.only_manifest(task);
+        assert_eq!(ended["status"], "cancelled");
+        ended["git"].clone()
+    };
+
+    dead("t");
+    let git = cancelled("t");
+    assert_eq!((&git["moved"], &git["tree_at_end"]), (&json!(false), &git["tree"]), "{git}");
+
+    // What another run left in the same place is not what this one saw.
+    dead("u");
+    assert_eq!(repo.orchestrate("start --commit HEAD~1 --task other").code, 0);
+    assert_eq!(repo.only_manifest("other")["git"]["worktree"]["slot"], 1);
+    let git = cancelled("u");
+    assert_eq!(
+        (&git["moved"], git.get("tree_at_end").filter(|it| !it.is_null())),
+        (&json!(true), None),
+        "{git}"
+    );
+}
+
+#[test]
 fn a_child_ends_with_its_parent_and_not_alone() {
     let repo = Fixture::with_config(&json!({"pipelines": [
         {"id": "diagnostics", "stages": [{"kind": "subpipeline", "id": "sub", "pipeline": "inner"}]},

@@ -62,6 +62,8 @@ pub struct RunHost {
     desk: Desk,
     /// The stages about which something was left that is no decision.
     doubted: HashSet<usize>,
+    /// Whether somebody else uses the worktree of the run by now.
+    displaced: bool,
 }
 
 /// What a new run is called, and whose child it is.
@@ -141,6 +143,7 @@ impl RunHost {
             lineage,
             desk,
             doubted,
+            displaced: false,
         })
     }
 
@@ -164,7 +167,14 @@ impl RunHost {
             lineage,
             desk,
             doubted,
+            displaced: false,
         }
+    }
+
+    /// Says that somebody else uses the worktree of the run by now, or nobody: what is there tells nothing
+    /// about the run.
+    pub fn displaced(self) -> Self {
+        Self { displaced: true, ..self }
     }
 
     /// Returns who works on the run: this process.
@@ -271,6 +281,7 @@ impl RunHost {
             lineage: String::new(),
             desk: self.desk.clone(),
             doubted: HashSet::new(),
+            displaced: self.displaced,
         };
         match child.manifest().status.is_terminal() {
             true => child.record_end(true),
@@ -317,15 +328,17 @@ impl RunHost {
         if let Some(only) = manifest.plan.as_ref().and_then(|plan| plan.only.as_ref()) {
             notes.push(format!("Partial run: only stage '{only}' was asked for, and only it is proven."));
         }
-        let (tree_at_end, moved) = match self.shared.repo.tree_now() {
-            Ok(now) => {
+        let now = (!self.displaced).then(|| self.shared.repo.tree_now());
+        let (tree_at_end, moved) = match now {
+            None => (None, None),
+            Some(Ok(now)) => {
                 let moved = manifest
                     .git
                     .as_ref()
                     .map(|git| git.moved == Some(true) || git.tree.as_ref() != Some(&now.state.tree));
                 (Some(now.state.tree), moved)
             }
-            Err(err) => {
+            Some(Err(err)) => {
                 self.shared.warn("cannot tell whether the tree moved", err);
                 (None, None)
             }
