@@ -74,7 +74,7 @@ impl Progress {
 
     /// Takes a question about a stage from the terminal. Returns whether it stood there.
     fn answered(&mut self, about: (&RunId, usize)) -> bool {
-        if !self.asked.as_ref().is_some_and(|asked| (&asked.about.0, asked.about.1) == about) {
+        if self.asked.as_ref().is_none_or(|asked| (&asked.about.0, asked.about.1) != about) {
             return false;
         }
         self.asked = None;
@@ -230,10 +230,8 @@ impl Watch for Progress {
                         writeln!(err, "{indent}{word}  {}  by {}", untrusted(stage), untrusted(&ruling.by()));
                 });
             }
-            Happened::StageHeld { .. } => {
-                if self.answered((&manifest.run_id, index)) {
-                    self.line(|err| drop(writeln!(err)));
-                }
+            Happened::StageHeld { .. } if self.answered((&manifest.run_id, index)) => {
+                self.line(|err| drop(writeln!(err)));
             }
             Happened::StageFinished(_) => self.ended(depth, manifest, index),
             Happened::Interrupted { signal } if !self.interrupted => {
