@@ -22,8 +22,9 @@ fn main() {
         ["floor", "ndjson", command] => floor::ndjson(command),
         ["print", bytes] => print(bytes.parse().expect("a number")),
         ["tree"] => tree(),
+        ["reposition", work_tree, words] => reposition(work_tree, words),
         wanted => {
-            let scenarios: [(&str, fn()); 11] = [
+            let scenarios: [(&str, fn()); 12] = [
                 ("detach", detached),
                 ("parallel", parallel_stages),
                 ("version", version),
@@ -33,6 +34,7 @@ fn main() {
                 ("flood", flood),
                 ("lines", short_lines),
                 ("key", tree_key),
+                ("each", each_commit),
                 ("list", many_runs),
                 ("metrics", many_metrics),
             ];
@@ -128,6 +130,41 @@ fn tree_key() {
     fs::write(repo.root.join("new file"), "untracked").expect("a file");
     fs::write(repo.root.join("d1/f1"), "changed").expect("a file");
     pair(30, &key, &status, "at most 1.5, with a changed and a new file");
+}
+
+/// Takes the repository at `BENCH_REPO`, whose branch `main` has a linear history, or makes one.
+fn each_commit() {
+    let repo = match std::env::var_os("BENCH_REPO") {
+        Some(root) => Repo { _dir: tempfile::tempdir().expect("a folder"), root: root.into() },
+        None => Repo::new(10_000, 1).with_changes(50),
+    };
+    let beside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let work_tree = beside.path().join("work tree").display().to_string();
+    let add = ["worktree", "add", "--quiet", "--detach", &work_tree, "HEAD"];
+    Run::new("", &repo.root, "git", &add).time();
+    let name = "start --each, 50 commits";
+    let each = Run::new(name, &repo.root, PROGRAM, &["start", "--each", "HEAD~50..HEAD"]);
+    for words in ["checkout --quiet --detach", "read-tree -m -u"] {
+        let name = format!("50 times git {words}");
+        pair(9, &each, &Run::this(&name, &repo.root, &["reposition", &work_tree, words]), "at most 1.5");
+    }
+    let remove = ["worktree", "remove", "--force", &work_tree];
+    Run::new("", &repo.root, "git", &remove).time();
+}
+
+/// Repositions a worktree as somebody would in a loop of a shell.
+fn reposition(work_tree: &str, words: &str) {
+    let git = |words: &str, last: &str| {
+        let mut git = Command::new("git");
+        git.args(words.split(' ')).arg(last).current_dir(work_tree);
+        git
+    };
+    let listed = git("rev-list --reverse", "refs/heads/main~50..refs/heads/main").output().expect("git");
+    let listed = String::from_utf8(listed.stdout).expect("ids");
+    assert_eq!(listed.lines().count(), 50);
+    for commit in listed.lines() {
+        assert!(git(words, commit).status().expect("git").success());
+    }
 }
 
 fn many_runs() {
@@ -299,7 +336,7 @@ impl Repo {
         fs::write(root.join("d0/f1"), "one\n").expect("a file");
         let repo = Self { _dir: dir, root };
         for args in [
-            &["init", "--quiet", "."][..],
+            &["init", "--quiet", "--initial-branch=main", "."][..],
             &["add", "--all"],
             &[
                 "-c",
@@ -318,6 +355,22 @@ impl Repo {
             assert!(status.expect("git").success(), "git {args:?}");
         }
         repo
+    }
+
+    /// Adds commits that change one to three files each.
+    fn with_changes(self, commits: usize) -> Self {
+        for at in 0..commits {
+            for more in 0..=at % 3 {
+                let file = at * 173 + more * 17;
+                let path = self.root.join(format!("d{}/f{file}", file / 100));
+                fs::write(path, format!("changed {at}\n").repeat(40)).expect("a file");
+            }
+            let mut git = Command::new("git");
+            git.args(["-c", "user.name=b", "-c", "user.email=b@example.com"]);
+            git.args(["commit", "--quiet", "--all", "--message", "changes"]).current_dir(&self.root);
+            assert!(git.status().expect("git").success());
+        }
+        self
     }
 
     fn runs(&self) -> PathBuf {

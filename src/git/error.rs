@@ -71,6 +71,15 @@ pub enum GitError {
         /// What git said.
         stderr: String,
     },
+    /// A signal ended the git program.
+    #[error("signal {signal} ended `git {command}` in `{}`", dir.display())]
+    Signal {
+        /// The words after `git`, without our own settings.
+        command: String,
+        /// Where it ran.
+        dir: PathBuf,
+        signal: i32,
+    },
     /// History is cut off where it would be needed.
     #[error("history is cut off (a shallow clone): {what}")]
     Shallow {

@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -105,10 +106,11 @@ impl Git {
         let output =
             self.command.args(&self.words).output().map_err(|source| GitError::NoProgram { source })?;
         tracing::debug!(words = ?self.words, dir = %self.dir.display(), status = %output.status, "git");
-        match output.status.code() {
-            Some(code) if codes.contains(&code) => Ok((code, output.stdout)),
+        let words: Vec<_> = self.words.iter().map(|word| word.to_string_lossy()).collect();
+        match (output.status.code(), output.status.signal()) {
+            (Some(code), _) if codes.contains(&code) => Ok((code, output.stdout)),
+            (None, Some(signal)) => Err(GitError::Signal { command: words.join(" "), dir: self.dir, signal }),
             _ => {
-                let words: Vec<_> = self.words.iter().map(|word| word.to_string_lossy()).collect();
                 let stderr = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
                 Err(GitError::Program { command: words.join(" "), dir: self.dir, stderr })
             }

@@ -129,14 +129,21 @@ impl Slot {
         self.last = None;
         crate::sys::fs::remove(&self.folder.join("run"))?;
         lock(&self.side.fresh).take();
-        let quick = match self.at.take() {
-            Some(at) if self.is_as_we_left_it(&at) => self.step(&at, commit).is_ok(),
-            _ => false,
+        let stepped = match self.at.take() {
+            Some(at) if self.is_as_we_left_it(&at) => self.step(&at, commit),
+            _ => Err(GitError::unsupported(&self.folder, "nobody knows what is in it")),
         };
-        if !quick && self.reset(commit).is_err() {
+        let done = match stepped {
+            Err(err) if !is_signal(&err) => self.reset(commit),
+            done => done,
+        };
+        match done {
             // Whatever it is that git cannot cope with, it is not in a new folder.
-            self.begin_anew()?;
-            self.reset(commit)?;
+            Err(err) if !is_signal(&err) => {
+                self.begin_anew()?;
+                self.reset(commit)?;
+            }
+            done => done?,
         }
         self.at = Some(Position { index: self.settle()?, commit: commit.clone() });
         *lock(&self.side.fresh) = Some(HeadState {
@@ -167,7 +174,10 @@ impl Slot {
         };
         self.forget_state()?;
         self.remove_all(&leftovers)?;
-        if from.commit.tree != commit.tree {
+        if from.commit.tree != commit.tree && !super::tree::step(&self.repo, &from.commit, commit)? {
+            if self.attributes_differ(commit)? {
+                return Err(GitError::unsupported(&self.folder, "files are to be converted anew"));
+            }
             self.read_tree(&["-m", "-u"], commit)?;
         }
         self.set_head(commit)
@@ -184,6 +194,9 @@ impl Slot {
         if kept.exists() {
             fs::copy(&kept, &index).at(&index)?;
             age_of(&kept, &index).at(&index)?;
+            if self.attributes_differ(commit)? {
+                self.begin_anew()?;
+            }
         }
         self.set_head(commit)?;
         self.read_tree(&["--reset", "-u"], commit)?;
@@ -197,6 +210,15 @@ impl Slot {
             remove(&path).at(&path)?;
         }
         link(&self.repo, &self.repo.work_tree, &self.repo.git_dir)
+    }
+
+    /// Whether files that a commit and the index have in common may look different in the work tree: git
+    /// converts a file when its content changes, and not when its attributes do.
+    fn attributes_differ(&self, commit: &Commit) -> Result<bool, GitError> {
+        let words = ["diff-index", "--cached", "--quiet", "--end-of-options", &commit.id, "--"];
+        let git = self.repo.git().env("GIT_NO_LAZY_FETCH", "0").args(words);
+        let git = git.args([":(glob)**/.gitattributes"]);
+        Ok(git.run_expecting(&[0, 1])?.0 == 1)
     }
 
     fn read_tree(&self, how: &[&str], commit: &Commit) -> Result<(), GitError> {
@@ -308,6 +330,11 @@ impl Slot {
         Fingerprint::of(&index)
             .ok_or_else(|| GitError::unsupported(&index, "the index went away while we looked at it"))
     }
+}
+
+/// Whether git did not fail but was stopped, most likely by Ctrl-C: whoever asked wants no second try.
+fn is_signal(err: &GitError) -> bool {
+    matches!(err, GitError::Signal { .. })
 }
 
 /// Makes `top` a work tree of the repository, with `git_dir` for what is its own. Both may be there

@@ -5,3 +5,4 @@ mod layouts;
 mod rest;
 mod scene;
 mod states;
+mod steps;

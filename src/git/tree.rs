@@ -11,9 +11,12 @@ mod compare;
 pub(super) mod content;
 mod ignores;
 mod stat;
+mod step;
 pub(super) mod walk;
 
 use gix::index::State;
+
+pub(super) use step::step;
 
 use super::keys::HeadState;
 use super::{GitError, Repo, nested};
@@ -124,7 +127,8 @@ impl Repo {
     pub(super) fn index(&self, repo: &gix::Repository) -> Result<State, Fail> {
         let path = self.git_dir.join("index");
         let options = gix::index::decode::Options {
-            min_extension_block_in_bytes_for_threading: 0,
+            // A thread costs more than to read a short extension.
+            min_extension_block_in_bytes_for_threading: 1 << 20,
             ..Default::default()
         };
         if !path.exists() {

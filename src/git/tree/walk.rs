@@ -1,7 +1,7 @@
 //! One pass over the folders of the work tree, on several threads.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
@@ -74,6 +74,7 @@ pub(in crate::git) fn walk(
         },
         queue: Mutex::default(),
         more: Condvar::new(),
+        idle: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
     };
     let root = Folder {
@@ -97,13 +98,16 @@ pub(in crate::git) struct Walk<'a> {
     pub names: gix::validate::path::component::Options,
     queue: Mutex<Queue>,
     more: Condvar,
+    /// How many threads wait for work.
+    idle: AtomicUsize,
     stop: AtomicBool,
 }
 
 #[derive(Default)]
 struct Queue {
     folders: Vec<Folder>,
-    busy: usize,
+    /// How many threads have work of their own.
+    active: usize,
 }
 
 /// A folder to look into.
@@ -153,8 +157,8 @@ impl Walk<'_> {
         if folders.is_empty() {
             return Ok(seen);
         }
-        self.lock().folders = folders;
         let threads = thread::available_parallelism().map_or(1, |count| count.get().min(8));
+        *self.lock() = Queue { folders, active: threads };
         thread::scope(|scope| {
             let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(|| self.work())).collect();
             let mut parts = vec![self.work()];
@@ -174,39 +178,55 @@ impl Walk<'_> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes folders from the queue until all are done.
+    /// Visits folders until all are done. What it finds it keeps to itself, unless somebody has nothing to
+    /// do: to meet for every folder costs more than the folder.
     fn work(&self) -> Result<Walked, Fail> {
         let mut seen = Walked::default();
-        let mut below = Vec::new();
-        loop {
-            let mut queue = self.lock();
-            let folder = loop {
-                if self.stop.load(Ordering::Relaxed) {
-                    return Ok(seen);
-                }
-                if let Some(folder) = queue.folders.pop() {
-                    break folder;
-                }
-                if queue.busy == 0 {
-                    return Ok(seen);
-                }
-                queue = self.more.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            };
-            queue.busy += 1;
-            drop(queue);
-            let visited = self.visit(folder, &mut seen, &mut below);
-            let mut queue = self.lock();
-            queue.busy -= 1;
-            queue.folders.append(&mut below);
-            if visited.is_err() {
+        let mut mine = Vec::new();
+        while let Some(folder) = self.next(&mut mine) {
+            if let Err(err) = self.visit(folder, &mut seen, &mut mine) {
+                let _queue = self.lock();
                 self.stop.store(true, Ordering::Relaxed);
-            }
-            // A folder without folders changes nothing for those who wait, unless it was the last.
-            if !queue.folders.is_empty() || queue.busy == 0 || visited.is_err() {
                 self.more.notify_all();
+                return Err(err);
             }
-            drop(queue);
-            visited?;
+            if mine.len() > 1 && self.idle.load(Ordering::Relaxed) > 0 {
+                let half = mine.len() / 2;
+                self.lock().folders.extend(mine.drain(..half));
+                self.more.notify_one();
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Returns a folder of `mine`, which gets half of what others gave away if it is empty; nothing if all
+    /// are done.
+    fn next(&self, mine: &mut Vec<Folder>) -> Option<Folder> {
+        if self.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        if let Some(folder) = mine.pop() {
+            return Some(folder);
+        }
+        let mut queue = self.lock();
+        queue.active -= 1;
+        self.idle.fetch_add(1, Ordering::Relaxed);
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            if let Some(folder) = queue.folders.pop() {
+                let half = queue.folders.len() / 2;
+                mine.extend(queue.folders.drain(half..));
+                queue.active += 1;
+                self.idle.fetch_sub(1, Ordering::Relaxed);
+                return Some(folder);
+            }
+            if queue.active == 0 {
+                self.more.notify_all();
+                return None;
+            }
+            queue = self.more.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
