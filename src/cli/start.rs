@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use super::failure::Failure;
 use super::{Format, PaceArgs, ProgressArgs, detach, plain_watch};
 use crate::id::{PipelineId, RunId, TaskId};
-use crate::ops::Context;
 use crate::ops::detach::supervise;
 use crate::ops::each::{EachOptions, each};
 use crate::ops::host::SharedWatch;
 use crate::ops::start::{RunOutcome, StartOptions, start, start_at};
+use crate::ops::{Context, Kind, Refusal};
 use crate::render::each::Each;
 use crate::render::printer;
 use crate::render::start::Finished;
@@ -44,7 +44,7 @@ pub struct StartArgs {
     #[arg(long, value_name = "A..B", conflicts_with = "parent_run")]
     each: Option<String>,
     /// Answer as soon as the run has begun; it goes on without this terminal
-    #[arg(long, conflicts_with_all = ["commit", "each"])]
+    #[arg(long)]
     pub detach: bool,
     /// How the answer looks
     #[arg(long, value_enum, default_value_t)]
@@ -98,6 +98,12 @@ pub fn supervised(ctx: &Context, args: StartArgs) -> Result<ExitCode, Failure> {
 impl StartArgs {
     /// Hands the request over to a process that outlives this one.
     pub fn hand_over(&self) -> Result<ExitCode, Failure> {
+        let elsewhere = [("--commit", self.commit.is_some()), ("--each", self.each.is_some())];
+        if let Some((flag, _)) = elsewhere.into_iter().find(|(_, given)| *given) {
+            return Err(Refusal::new(Kind::Usage, format!("`--detach` does not go with `{flag}`"))
+                .hint("leave `--detach` out: a side worktree is in use as long as this command runs")
+                .into());
+        }
         detach::detach(detach::own_request(), "started", self.format)
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -303,6 +304,58 @@ fn an_interrupt_ends_the_commit_and_leaves_the_rest() {
     let commits = answer["commits"].as_array().expect("commits").iter();
     let statuses: Vec<_> = commits.map(|commit| commit["status"].as_str().expect("a status")).collect();
     assert_eq!(statuses, ["succeeded", "cancelled", "not_run"]);
+}
+
+#[test]
+fn an_interrupt_while_a_commit_is_checked_out_leaves_nothing() {
+    let repo = with_commits("true", 2);
+    repo.write(".gitattributes", "n filter=slow\n");
+    repo.git(&["add", "--all"]);
+    repo.git(&["commit", "--quiet", "--message", "slow"]);
+    repo.git(&["config", "filter.slow.smudge", "echo on > \"$HOME/on\"; read _ < \"$HOME/gate\"; cat"]);
+    let before = of_user(&repo);
+    let mut gate = Gate::new(&repo, "gate");
+
+    // Ctrl-C reaches git too. A signal from somewhere else reaches us alone, and the checkout is finished.
+    for (words, to_all) in [("--commit HEAD", true), ("--each HEAD~1..HEAD", true), ("--commit HEAD", false)]
+    {
+        let mut program = repo.program();
+        program.arg("start").args(words.split(' ')).process_group(0);
+        let start = spawn(&mut program);
+        wait_for(&repo.beside("on"));
+        fs::remove_file(repo.beside("on")).expect("a file");
+        let pid = rustix::process::Pid::from_child(&start);
+        if to_all {
+            rustix::process::kill_process_group(pid, rustix::process::Signal::INT).expect("it lives");
+        } else {
+            rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it lives");
+            gate.open();
+        }
+        let seen = ended(start);
+
+        assert_eq!(seen.code, 130, "{words}: {seen}");
+        assert_eq!(repo.runs("0101").len(), 0, "{words}: {seen}");
+        assert!(!repo.beside("on").exists(), "nobody tries again: {seen}");
+        assert_eq!(of_user(&repo), before);
+    }
+    repo.git(&["config", "--unset", "filter.slow.smudge"]);
+    assert_eq!(repo.orchestrate("start --commit HEAD").code, 0);
+}
+
+#[test]
+fn a_detached_run_is_not_on_another_tree() {
+    let repo = with_commits("true", 1);
+
+    for (words, flag) in [("--commit HEAD", "--commit"), ("--each HEAD~1..HEAD", "--each")] {
+        let seen = repo.orchestrate(&format!("start --detach {words}"));
+        assert_eq!(seen.code, 2, "{seen}");
+        let said = format!(
+            "error: `--detach` does not go with `{flag}`\n\
+             hint: leave `--detach` out: a side worktree is in use as long as this command runs\n"
+        );
+        assert_eq!(seen.stderr, said);
+    }
+    assert!(!repo.path(".runs").exists() && !repo.path(".git/orchestrate/slots").exists());
 }
 
 #[test]
