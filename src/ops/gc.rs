@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::Context;
 use super::migrate::housekeeping;
+use super::{Context, Place};
 use crate::git::Mention;
 use crate::id::{RunId, TaskId};
 use crate::run::retention::{Candidate, Fate, Limits, SHAPE, decide, has_shape, ids_in};
@@ -32,6 +32,7 @@ pub struct GcOptions {
 #[derive(Debug)]
 pub struct Collection {
     pub at: Stamp,
+    pub place: Place,
     pub dry_run: bool,
     /// Oldest first.
     pub runs: Vec<Collected>,
@@ -68,7 +69,8 @@ const ODD_IDS: usize = 200;
 /// Removes the runs that are beyond a limit and that nothing keeps.
 pub fn gc(ctx: &Context, options: &GcOptions) -> Result<Collection> {
     let at = ctx.clock.now();
-    let mut collection = Collection { at, dry_run: options.dry_run, runs: Vec::new(), leftovers: Vec::new() };
+    let (place, dry_run) = (ctx.place(), options.dry_run);
+    let mut collection = Collection { at, place, dry_run, runs: Vec::new(), leftovers: Vec::new() };
     // A link such as `.runs/latest` is no task; if nothing else is there, it is the reason to tell.
     let (sound, unsafe_ones): (Vec<_>, Vec<_>) =
         catalog::tasks(&ctx.layout, None).into_iter().partition(|task| ctx.layout.check(task).is_ok());

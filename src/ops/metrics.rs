@@ -6,7 +6,7 @@ use anyhow::Result;
 use jiff::SignedDuration;
 
 use super::host::Masking;
-use super::{Context, Kind, Refusal};
+use super::{Context, Kind, Place, Refusal};
 use crate::id::TaskId;
 use crate::pipeline::{listing, nearest};
 use crate::run::look_back::LookBack;
@@ -30,6 +30,7 @@ pub struct MetricsOptions {
 #[derive(Debug)]
 pub struct Metrics {
     pub at: Stamp,
+    pub place: Place,
     pub since: Option<Stamp>,
     pub tasks: Vec<TaskMetrics>,
     /// All tasks together.
@@ -102,7 +103,7 @@ pub fn metrics(ctx: &Context, options: &MetricsOptions) -> Result<Metrics> {
         [only] => only.report.clone(),
         _ => LookBack::of(&together, since),
     };
-    Ok(Metrics { at, since, tasks, all })
+    Ok(Metrics { at, place: ctx.place(), since, tasks, all })
 }
 
 /// Replaces the summary of a task.

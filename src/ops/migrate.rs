@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Map, Value};
 
-use super::{Context, Kind as Refused, Refusal};
+use super::{Context, Kind as Refused, Place, Refusal};
 use crate::id::{RunId, TaskId};
 use crate::run::liveness::liveness;
 use crate::run::stamp::Stamp;
@@ -34,6 +34,7 @@ pub struct MigrateOptions {
 #[derive(Debug)]
 pub struct Migration {
     pub at: Stamp,
+    pub place: Place,
     pub dry_run: bool,
     pub legacy_root: String,
     pub runs: Vec<Moved>,
@@ -79,6 +80,7 @@ pub fn migrate(ctx: &Context, options: &MigrateOptions) -> Result<Migration> {
     let at = ctx.clock.now();
     let mut migration = Migration {
         at,
+        place: ctx.place(),
         dry_run: options.dry_run,
         legacy_root: ctx.layout.relative(&legacy::root(&ctx.layout)),
         runs: Vec::new(),

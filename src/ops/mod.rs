@@ -49,6 +49,15 @@ pub struct Context {
     pub clock: Clock,
 }
 
+/// Which worktree an answer is about.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its root.
+    pub root: PathBuf,
+    /// Whether there are other worktrees, with runs of their own.
+    pub others: bool,
+}
+
 impl Context {
     /// Finds the repository that the current folder, or `CODEX_ORCHESTRATOR_ROOT`, belongs to.
     pub fn open(env: Env, clock: Clock) -> Result<Self> {
@@ -81,6 +90,11 @@ impl Context {
             }
         }
         layouts
+    }
+
+    /// Returns which worktree an answer is about that looks at this one alone.
+    pub fn place(&self) -> Place {
+        Place { root: self.layout.root.clone(), others: self.layouts().len() > 1 }
     }
 
     /// Returns the layout of the worktree that ran: worktrees may share one folder of runs. `found` is

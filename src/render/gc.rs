@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::printer::{Answer, span, style};
+use super::printer::{Answer, about, span, style};
 use crate::ops::gc::{Action, Collected, Collection};
 use crate::output::untrusted::untrusted;
 use crate::run::stamp::Stamp;
@@ -17,6 +17,8 @@ pub struct Swept<'a>(pub &'a Collection);
 #[derive(Serialize, JsonSchema)]
 pub struct Document {
     generated_at: Stamp,
+    /// The worktree that was looked at; others are left alone.
+    root: String,
     dry_run: bool,
     /// Oldest first.
     runs: Vec<Run>,
@@ -49,7 +51,7 @@ impl Answer for Swept<'_> {
     type Document = Document;
 
     fn document(&self) -> Document {
-        let Collection { at, dry_run, runs, leftovers } = self.0;
+        let Collection { at, place, dry_run, runs, leftovers } = self.0;
         let run = |run: &Collected| Run {
             run_id: run.run.to_string(),
             task_id: run.task.to_string(),
@@ -60,6 +62,7 @@ impl Answer for Swept<'_> {
         };
         Document {
             generated_at: *at,
+            root: place.root.display().to_string(),
             dry_run: *dry_run,
             runs: runs.iter().map(run).collect(),
             removed: self.0.going().count(),
@@ -70,7 +73,8 @@ impl Answer for Swept<'_> {
     }
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Collection { dry_run, runs, leftovers, .. } = self.0;
+        let Collection { place, dry_run, runs, leftovers, .. } = self.0;
+        about(out, place)?;
         // What stays is of interest to those who ask what would happen.
         let shown = || runs.iter().filter(|run| *dry_run || run.action != Action::Kept);
         if shown().next().is_some() {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::openmetrics::round;
-use super::printer::{Answer, span, style};
+use super::printer::{Answer, about, span, style};
 use crate::ops::metrics::{Metrics, TaskMetrics};
 use crate::output::untrusted::untrusted;
 use crate::run::look_back::{Durations, LookBack, Point, READY, StageReport};
@@ -34,6 +34,8 @@ pub struct Summed<'a> {
 pub struct Document {
     #[serde(flatten)]
     summary: Summary,
+    /// The worktree whose runs these are.
+    root: String,
     since: Option<Stamp>,
     /// The newest runs, oldest first.
     trend: Vec<TrendPoint>,
@@ -221,7 +223,7 @@ impl Answer for Summed<'_> {
     type Document = Document;
 
     fn document(&self) -> Document {
-        let Metrics { at, since, tasks, all } = self.found;
+        let Metrics { at, place, since, tasks, all } = self.found;
         let each = |task| of_task(task, &task.report, *at);
         let summary = match tasks.as_slice() {
             [only] if self.one => each(only),
@@ -233,6 +235,7 @@ impl Answer for Summed<'_> {
         let point = |point: &Point| TrendPoint { seconds: point.seconds, succeeded: point.succeeded };
         Document {
             summary,
+            root: place.root.display().to_string(),
             since: *since,
             trend: all.trend.iter().map(point).collect(),
             tasks: (!self.one).then(|| tasks.iter().map(each).collect()),
@@ -240,7 +243,8 @@ impl Answer for Summed<'_> {
     }
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Metrics { since, tasks, all, .. } = self.found;
+        let Metrics { place, since, tasks, all, .. } = self.found;
+        about(out, place)?;
         if all.runs == 0 {
             return writeln!(out, "No runs.");
         }

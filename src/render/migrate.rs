@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::printer::Answer;
+use super::printer::{Answer, about};
 use crate::ops::migrate::Migration;
 use crate::output::untrusted::untrusted;
 use crate::run::stamp::Stamp;
@@ -18,6 +18,8 @@ pub struct Migrated<'a>(pub &'a Migration);
 #[derive(Serialize, JsonSchema)]
 pub struct Document {
     generated_at: Stamp,
+    /// The worktree that was looked at; others are left alone.
+    root: String,
     dry_run: bool,
     legacy_root: String,
     runs: Vec<Run>,
@@ -41,7 +43,7 @@ impl Answer for Migrated<'_> {
     type Document = Document;
 
     fn document(&self) -> Document {
-        let Migration { at, dry_run, legacy_root, runs, logs, pointers, .. } = self.0;
+        let Migration { at, place, dry_run, legacy_root, runs, logs, pointers, .. } = self.0;
         let run = |moved: &crate::ops::migrate::Moved| Run {
             run_id: moved.entry.run_id.clone(),
             task_id: moved.task.to_string(),
@@ -52,6 +54,7 @@ impl Answer for Migrated<'_> {
         };
         Document {
             generated_at: *at,
+            root: place.root.display().to_string(),
             dry_run: *dry_run,
             legacy_root: legacy_root.clone(),
             runs: runs.iter().map(run).collect(),
@@ -61,7 +64,8 @@ impl Answer for Migrated<'_> {
     }
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Migration { runs, logs, legacy_root, .. } = self.0;
+        let Migration { place, runs, logs, legacy_root, .. } = self.0;
+        about(out, place)?;
         if runs.is_empty() {
             return writeln!(out, "No run to migrate in {}.", untrusted(legacy_root));
         }

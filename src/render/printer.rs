@@ -5,6 +5,9 @@ use std::io::{self, IsTerminal, Write};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
+use crate::ops::Place;
+use crate::output::untrusted::untrusted;
+
 /// How an answer is to look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -84,6 +87,15 @@ pub fn style(word: &str) -> Style {
         "running" | "in_progress" => color(AnsiColor::Cyan),
         _ => style.dimmed(),
     }
+}
+
+/// Says which worktree an answer is about, if somebody may wonder.
+pub fn about(out: &mut dyn Write, place: &Place) -> io::Result<()> {
+    if !place.others {
+        return Ok(());
+    }
+    let root = place.root.display().to_string();
+    writeln!(out, "Worktree: {}; others have runs of their own", untrusted(&root))
 }
 
 /// A duration as people say it: `0.3 s`, `12 s`, `3 min 5 s`, `2 h 10 min`.

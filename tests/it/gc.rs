@@ -304,3 +304,30 @@ fn leftovers_of_crashes_go_after_an_hour() {
     assert!(!nothing.exists() && !repo.path(files[0]).exists() && repo.path(files[2]).exists());
     assert!(repo.path(".runs/0101/.tmp-young").exists());
 }
+
+#[test]
+fn an_answer_about_one_of_several_worktrees_says_which() {
+    let repo = Fixture::with_commands(&["true"]);
+    repo.write("part/file", "");
+    let run = aged(&repo, "0101", "2020-01-01T00-00-00-000Z-00000001");
+    let requests = ["gc --older-than 30d", "metrics", "migrate"];
+    for request in requests {
+        let seen = repo.orchestrate_in(&repo.path("part"), &format!("{request} --format json"));
+        assert_eq!(seen.json()["root"], repo.root().display().to_string(), "{seen}");
+        assert!(!repo.orchestrate(request).stdout.contains("Worktree:"), "there is only one");
+    }
+    assert!(!run.exists());
+
+    let run = aged(&repo, "0101", "2020-01-01T00-00-00-000Z-00000001");
+    let linked = repo.beside("linked");
+    repo.git(&["worktree", "add", "--quiet", "--detach", linked.to_str().unwrap()]);
+    fs::create_dir(linked.join("sub")).unwrap();
+    for request in requests {
+        let seen = repo.orchestrate_in(&linked.join("sub"), request);
+        let said = format!("Worktree: {}; others have runs of their own\n", linked.display());
+        assert!(seen.stdout.starts_with(&said), "{request}: {seen}");
+        let seen = repo.orchestrate_in(&linked, &format!("{request} --format json"));
+        assert_eq!(seen.json()["root"], linked.display().to_string(), "{seen}");
+    }
+    assert!(run.exists(), "it is of another worktree");
+}
