@@ -149,7 +149,7 @@ impl Repo {
         };
         let mut files = match in_process {
             Ok(files) => files,
-            Err(Fail::NeedsGit) => by_git::diff(self, base, target, rule).map_err(|err| self.explain(err))?,
+            Err(Fail::NeedsGit) => by_git::diff(self, base, target, rule)?,
             Err(Fail::Error(error)) => return Err(error),
         };
         files.sort_by(|a, b| (&a.path, a.untracked).cmp(&(&b.path, b.untracked)));
@@ -173,28 +173,37 @@ impl Repo {
             Target::Commit(_) => gix::index::State::new(repo.object_hash()),
             _ => self.index(repo)?,
         };
-        let mut pairs = match target {
+        let (mut pairs, attributes) = match target {
             Target::WorkTree => sides::work_tree(self, repo, old, &index)?,
-            Target::Staged => sides::staged(repo, old, &index)?,
-            Target::Commit(commit) => sides::trees(repo, old, Some(tree_of(commit)?))?,
+            Target::Staged => (sides::staged(repo, old, &index)?, true),
+            Target::Commit(commit) => (sides::trees(repo, old, Some(tree_of(commit)?))?, true),
         };
         exclude::mark(repo, old, &index, target, rule, &mut pairs)?;
         if rule.renames {
             renames::pair(self, base, target, &mut pairs)?;
         }
-        lines::count(self, repo, &index, pairs, rule)
+        lines::count(self, repo, &index, attributes, pairs, rule)
     }
 
     /// Says about a partial clone what git's own words hide.
-    fn explain(&self, error: GitError) -> GitError {
+    pub fn explain(&self, error: GitError) -> GitError {
         let GitError::Program { stderr, .. } = &error else { return error };
-        let missing =
-            ["missing", "unable to read", "could not fetch", "lazy fetching disabled", "bad object"];
+        let missing = [
+            "missing",
+            "unable to read",
+            "could not fetch",
+            "lazy fetching disabled",
+            "bad object",
+            "not a tree object",
+        ];
         let partial =
             self.git().args(["config", "--get-regexp", r"^(remote\..*\.promisor|extensions\.partialclone)$"]);
         match partial.run_expecting(&[0, 1]) {
             Ok((0, _)) if missing.iter().any(|word| stderr.contains(word)) => {
-                GitError::MissingObjects { said: stderr.lines().next().unwrap_or_default().to_owned() }
+                // A warning that nothing is fetched may come first.
+                let lines = || stderr.lines().filter(|line| !line.is_empty());
+                let told = lines().find(|line| !line.starts_with("warning:")).or(lines().next());
+                GitError::MissingObjects { said: told.unwrap_or_default().to_owned() }
             }
             _ => error,
         }

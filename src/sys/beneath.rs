@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -35,6 +35,24 @@ impl BeneathError {
 
 fn failed(path: &Path, err: Errno) -> PathError {
     PathError { path: path.to_owned(), source: err.into() }
+}
+
+/// Opens what is at `path` below the folder `top`. A link on the way, or at its end, is
+/// [`Errno::LOOP`] or [`Errno::NOTDIR`]; where the machine cannot promise that, only one at its end is.
+pub fn open_at(top: impl AsFd, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    // With a slash at its end a link would be a folder.
+    let path = match path.strip_suffix(b"/").unwrap_or(path) {
+        b"" => b".",
+        path => path,
+    };
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    #[cfg(target_os = "linux")]
+    match rustix::fs::openat2(&top, path, flags, Mode::empty(), rustix::fs::ResolveFlags::NO_SYMLINKS) {
+        // Before Linux 5.6, or in a sandbox that has not heard of it.
+        Err(Errno::NOSYS | Errno::PERM) => {}
+        opened => return opened,
+    }
+    rustix::fs::openat(&top, path, flags, Mode::empty())
 }
 
 /// A folder and what is below it.
@@ -277,6 +295,27 @@ mod tests {
         assert!(matches!(beneath.read(Path::new("../outside/file"), 10), Err(BeneathError::NotA { .. })));
         assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "secret");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_opened_is_where_its_name_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
+        fs::create_dir_all(root.join("real/inner")).unwrap();
+        fs::create_dir_all(outside.join("inner")).unwrap();
+        fs::write(root.join("real/file"), "").unwrap();
+        fs::write(outside.join("file"), "secret").unwrap();
+        symlink(&outside, root.join("swapped")).unwrap();
+        let top = fs::File::open(&root).unwrap();
+        for path in ["", "real/", "real", "real/inner/"] {
+            assert!(open_at(&top, path.as_bytes(), OFlags::DIRECTORY).is_ok(), "{path}");
+        }
+        assert!(open_at(&top, b"real/file", OFlags::RDONLY).is_ok());
+        for path in ["swapped/", "swapped", "swapped/inner/"] {
+            let opened = open_at(&top, path.as_bytes(), OFlags::DIRECTORY);
+            assert!(matches!(opened, Err(Errno::LOOP | Errno::NOTDIR)), "{path}: {opened:?}");
+        }
+        assert!(matches!(open_at(&top, b"swapped/file", OFlags::RDONLY), Err(Errno::LOOP)));
     }
 
     #[test]

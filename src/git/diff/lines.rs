@@ -2,6 +2,7 @@
 
 use std::fs::File as DiskFile;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::thread;
 
 use gix::bstr::{BStr, ByteSlice};
@@ -10,8 +11,10 @@ use gix::diff::blob::{Algorithm, Diff, InternedInput};
 use gix::filter::plumbing::pipeline::convert::ToGitOutcome;
 use gix::index::State;
 use gix::objs::tree::EntryKind;
+use gix::objs::{Kind, compute_hash};
 use gix::worktree::stack::state::attributes::Source;
-use rustix::fs::{OFlags, fstat};
+use rustix::fs::{Mode, OFlags, fstat};
+use rustix::io::Errno;
 
 use super::super::Repo;
 use super::super::error::At;
@@ -19,21 +22,28 @@ use super::super::tree::Fail;
 use super::super::tree::content::on_disk;
 use super::{AsText, DiffRule, Now, Pair, Side};
 use crate::guardrail::File;
+use crate::sys::beneath::open_at;
 
 /// Fewer files than this are not worth another thread.
 const FILES_PER_THREAD: usize = 16;
 /// Files on disk beyond this size are read piece by piece where that is possible.
 const MAX_IN_MEMORY: u64 = 1 << 20;
+/// So many bytes are a piece.
+const PIECE: usize = 64 << 10;
 /// git looks at so many bytes to tell text from binary.
 const FIRST_BYTES: usize = 8000;
+/// What is said of a file that is none any more.
+const SWAPPED: &str = "it changed into something else while it was read";
 /// What git takes for binary without a look, unless it is configured otherwise.
 const BIG_FILE: u64 = 512 << 20;
 
-/// Counts the lines of all pairs and drops those that do not differ after all.
+/// Counts the lines of all pairs and drops those that do not differ after all. `attributes` is whether
+/// a folder on disk may have some.
 pub(super) fn count(
     ours: &Repo,
     repo: &gix::Repository,
     index: &State,
+    attributes: bool,
     mut pairs: Vec<Pair>,
     rule: &DiffRule,
 ) -> Result<Vec<File>, Fail> {
@@ -44,11 +54,24 @@ pub(super) fn count(
     let share = pairs.len().div_ceil(threads).max(1);
     let big =
         repo.config_snapshot().integer("core.bigFileThreshold").map_or(BIG_FILE, |size| size.max(0) as u64);
+    // Then nobody has to look for them in each folder.
+    let is_attributes = |entry: &gix::index::Entry| entry.path(index).ends_with(b".gitattributes");
+    let attributes = attributes || index.entries().iter().any(is_attributes);
     let shared = repo.clone().into_sync();
     let job = |part: &[Pair]| -> Result<Vec<File>, Fail> {
         let mut repo = shared.to_thread_local();
         repo.object_cache_size(None);
-        Reader { ours, repo: &repo, index, big, pipeline: None }.count_all(part, rule)
+        let reader = Reader {
+            ours,
+            repo: &repo,
+            index,
+            attributes,
+            big,
+            pipeline: None,
+            top: None,
+            buffer: Vec::new(),
+        };
+        reader.count_all(part, rule)
     };
     let parts = thread::scope(|scope| {
         let mut shares = pairs.chunks(share);
@@ -101,8 +124,13 @@ struct Reader<'a> {
     ours: &'a Repo,
     repo: &'a gix::Repository,
     index: &'a State,
+    attributes: bool,
     big: u64,
     pipeline: Option<gix::filter::Pipeline<'a>>,
+    /// The top level of the work tree.
+    top: Option<OwnedFd>,
+    /// For files that are read piece by piece.
+    buffer: Vec<u8>,
 }
 
 impl<'a> Reader<'a> {
@@ -171,13 +199,15 @@ impl<'a> Reader<'a> {
                 }
             }
         };
-        let before = match old {
-            Some(side) => self.object(side)?,
-            None => Content::Nothing,
-        };
-        let mut counted = match whole {
-            true => counts(&before, &new, pair.as_text),
-            false => Counted { differs: differs(&before, &new), ..Counted::default() },
+        let mut counted = match (old, &new) {
+            // For a yes or no the old content need not be there.
+            (Some(old), Content::Bytes(bytes)) if !whole => {
+                let id = compute_hash(old.id.kind(), Kind::Blob, bytes).map_err(|_| Fail::NeedsGit)?;
+                Counted { differs: id != old.id, ..Counted::default() }
+            }
+            _ if !whole => Counted { differs: true, ..Counted::default() },
+            (Some(old), _) => counts(&self.object(old)?, &new, pair.as_text),
+            (None, _) => counts(&Content::Nothing, &new, pair.as_text),
         };
         counted.differs |= old.map(|side| side.kind) != kind_now;
         Ok(counted)
@@ -217,17 +247,17 @@ impl<'a> Reader<'a> {
         alone: bool,
         as_text: AsText,
     ) -> Result<Option<(Content, EntryKind)>, Trouble> {
-        let disk = on_disk(&self.ours.work_tree, path);
-        // Should a pipe have taken its place by now, nobody waits for it.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = match rustix::fs::open(&disk, flags, rustix::fs::Mode::empty()) {
+        let disk = || on_disk(&self.ours.work_tree, path);
+        // Should a pipe have taken its place by now, nobody waits for it; and no link leads elsewhere.
+        let file = match open_at(self.top()?, path, OFlags::RDONLY | OFlags::NONBLOCK) {
             Ok(file) => DiskFile::from(file),
-            Err(rustix::io::Errno::NOENT) if tracked.is_some() => return Ok(None),
+            Err(Errno::NOENT) if tracked.is_some() => return Ok(None),
+            Err(Errno::LOOP) => return Err(Trouble::Unmeasured(SWAPPED.to_owned())),
             Err(errno) => return Err(Trouble::Unmeasured(unreadable(&io::Error::from(errno)))),
         };
-        let stat = fstat(&file).map_err(io::Error::from).at(&disk)?;
+        let stat = fstat(&file).map_err(io::Error::from).at(&disk())?;
         if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
-            return Err(Trouble::Unmeasured("it changed into something else while it was read".to_owned()));
+            return Err(Trouble::Unmeasured(SWAPPED.to_owned()));
         }
         let indexed = tracked.map(|at| self.index.entries()[at].mode);
         let kind = self.kind(stat.st_mode & 0o100 != 0, indexed);
@@ -236,9 +266,10 @@ impl<'a> Reader<'a> {
             return Ok(Some((Content::TooLarge(size), kind)));
         }
         let (index, big) = (self.index, self.big);
+        let mut buffer = std::mem::take(&mut self.buffer);
         let converted = self.pipeline()?.convert_to_git(file, &path.to_path_lossy(), index);
         let content = match converted.map_err(|_| Fail::NeedsGit)? {
-            ToGitOutcome::Unchanged(mut file) if alone => lines_of(&mut file, as_text),
+            ToGitOutcome::Unchanged(mut file) if alone => lines_of(&mut file, as_text, &mut buffer),
             ToGitOutcome::Unchanged(mut file) => {
                 let mut bytes = Vec::with_capacity(size.min(MAX_IN_MEMORY) as usize + 1);
                 let read = (&mut file).take(big + 1).read_to_end(&mut bytes);
@@ -251,6 +282,7 @@ impl<'a> Reader<'a> {
                 Ok(Content::Bytes(bytes))
             }
         };
+        self.buffer = buffer;
         match content {
             Ok(Content::Bytes(bytes)) if bytes.len() as u64 > big => {
                 Ok(Some((Content::TooLarge(bytes.len() as u64), kind)))
@@ -260,9 +292,24 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn top(&mut self) -> Result<&OwnedFd, Fail> {
+        let top = match self.top.take() {
+            Some(top) => top,
+            None => {
+                let path = &self.ours.work_tree;
+                let top = rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+                top.map_err(io::Error::from).at(path)?
+            }
+        };
+        Ok(self.top.insert(top))
+    }
+
     fn pipeline(&mut self) -> Result<&mut gix::filter::Pipeline<'a>, Fail> {
         if self.pipeline.is_none() {
-            let attributes = self.repo.attributes_only(self.index, Source::WorktreeThenIdMapping);
+            let attributes = match self.attributes {
+                true => self.repo.attributes_only(self.index, Source::WorktreeThenIdMapping),
+                false => self.repo.attributes_only(&State::new(self.repo.object_hash()), Source::IdMapping),
+            };
             let attributes = attributes.map_err(|_| Fail::NeedsGit)?.detach();
             let made = gix::filter::Pipeline::new(self.repo, attributes).map_err(|_| Fail::NeedsGit)?;
             self.pipeline = Some(made);
@@ -288,14 +335,14 @@ fn unreadable(err: &io::Error) -> String {
 }
 
 /// Counts the lines of a file piece by piece.
-fn lines_of(file: &mut impl Read, as_text: AsText) -> io::Result<Content> {
-    let mut buffer = vec![0; 64 << 10];
+fn lines_of(file: &mut impl Read, as_text: AsText, buffer: &mut Vec<u8>) -> io::Result<Content> {
+    buffer.resize(PIECE, 0);
     let (mut lines, mut seen, mut last) = (0, 0, b'\n');
     if as_text == AsText::Never {
         return Ok(Content::Binary);
     }
     loop {
-        let count = match file.read(&mut buffer) {
+        let count = match file.read(buffer) {
             Ok(0) => break,
             Ok(count) => count,
             Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
@@ -386,7 +433,7 @@ mod tests {
     fn lines_are_counted_as_git_counts_them() {
         for (text, lines) in [("", 0), ("a", 1), ("a\n", 1), ("a\nb", 2), ("\n\n", 2), ("a\r\nb\r\n", 2)] {
             assert_eq!(byte_lines_count(text.as_bytes()), lines, "{text:?}");
-            let counted = lines_of(&mut text.as_bytes(), AsText::ByContent).unwrap();
+            let counted = lines_of(&mut text.as_bytes(), AsText::ByContent, &mut Vec::new()).unwrap();
             assert_eq!(length(&counted), lines, "{text:?}");
         }
     }
@@ -400,7 +447,7 @@ mod tests {
         };
         for (at, lines) in [(0, None), (7999, None), (8000, Some(8999 + 1))] {
             let bytes = with_zero_at(at);
-            let piecewise = lines_of(&mut bytes.as_slice(), AsText::ByContent).unwrap();
+            let piecewise = lines_of(&mut bytes.as_slice(), AsText::ByContent, &mut Vec::new()).unwrap();
             assert_eq!(matches!(piecewise, Content::Binary), lines.is_none());
             let counted = counts(&Content::Nothing, &Content::Bytes(bytes), AsText::ByContent);
             assert_eq!(counted.added, lines.map_or(0, |_| 8999));

@@ -200,13 +200,14 @@ fn state(entry: &Entry) -> Option<Side> {
     Some(Side { kind: mode.kind(), id: entry.id })
 }
 
-/// Returns what differs between a tree and the files on disk, with what is staged besides.
+/// Returns what differs between a tree and the files on disk, with what is staged besides; and whether
+/// any folder may have attributes.
 pub(super) fn work_tree(
     ours: &Repo,
     repo: &gix::Repository,
     old: Option<ObjectId>,
     index: &State,
-) -> Result<Vec<Pair>, Fail> {
+) -> Result<(Vec<Pair>, bool), Fail> {
     let capabilities = repo.filesystem_options().map_err(|_| Fail::NeedsGit)?;
     if capabilities.ignore_case || (capabilities.precompose_unicode && cfg!(target_vendor = "apple")) {
         return Err(Fail::NeedsGit);
@@ -257,6 +258,7 @@ pub(super) fn work_tree(
             pairs.insert(path.clone(), pair);
         }
     }
+    let attributes = walked.attributes || !walked.unreadable.is_empty();
     for path in walked.unreadable {
         let why = why_unreadable(ours, index, path.as_slice());
         let known = pairs.get_mut(&path);
@@ -270,7 +272,7 @@ pub(super) fn work_tree(
             }
         }
     }
-    Ok(pairs.into_values().chain(untracked).collect())
+    Ok((pairs.into_values().chain(untracked).collect(), attributes))
 }
 
 fn why_unreadable(ours: &Repo, index: &State, path: &[u8]) -> String {
@@ -283,7 +285,9 @@ fn why_unreadable(ours: &Repo, index: &State, path: &[u8]) -> String {
         Ok(kind) if kind.is_block_device() || kind.is_char_device() => {
             "a device, which git cannot store".to_owned()
         }
-        Ok(kind) if kind.is_dir() && nested::is_repository(&disk, &ours.git_dir) => {
+        Ok(kind)
+            if kind.is_dir() && disk.read_dir().is_ok() && nested::is_repository(&disk, &ours.git_dir) =>
+        {
             "a repository without a commit".to_owned()
         }
         Ok(kind) if kind.is_dir() => {

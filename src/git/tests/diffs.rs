@@ -189,6 +189,67 @@ fn what_cannot_be_read_or_stored_is_named() {
 }
 
 #[test]
+fn what_nobody_may_read_is_named_and_not_zero() {
+    if rustix::process::geteuid().is_root() {
+        // Root reads everything.
+        return;
+    }
+    let scene = Scene::new();
+    scene.write("secret", "s\n");
+    scene.write("closed/x", "x\n");
+    scene.write("a", "changed\n");
+    for path in ["secret", "a", "closed"] {
+        scene.chmod(path, 0);
+    }
+    let files = ours(&scene, Target::WorkTree, true);
+    scene.chmod("closed", 0o755);
+    let named: Vec<_> = files.iter().filter(|file| file.unmeasured.is_some()).map(|it| &it.path).collect();
+    assert_eq!(named, ["a", "closed/", "secret"]);
+}
+
+#[test]
+fn a_folder_that_became_a_link_is_files_that_went_and_one_line() {
+    let outside = Scene::new();
+    outside.write("dir/b.txt", "1\n2\n3\n");
+    let scene = Scene::new();
+    fs::remove_dir_all(scene.path("dir")).unwrap();
+    std::os::unix::fs::symlink(outside.path("dir"), scene.path("dir")).unwrap();
+    let files = ours(&scene, Target::WorkTree, false);
+    assert_eq!(tracked(&files), numstat(&scene, "--no-renames HEAD"));
+    assert_eq!(untracked(&files), [("dir".to_owned(), 1)]);
+}
+
+#[test]
+fn attributes_of_any_folder_on_disk_or_in_the_index_decide_what_is_stored() {
+    for tracked_attributes in [false, true] {
+        let scene = Scene::new();
+        scene.write("dir/text", "1\n2\n");
+        if tracked_attributes {
+            scene.write("dir/.gitattributes", "text text\n");
+        }
+        scene.git("add --all");
+        scene.git("commit --quiet -m two");
+        scene.write("dir/text", "1\r\n2\r\n3\r\n");
+        let files = || tracked(&ours(&scene, Target::WorkTree, true));
+        let of_text =
+            |rows: Vec<(String, u64, u64)>| rows.into_iter().find(|row| row.0 == "dir/text").unwrap();
+        let added_and_deleted = if tracked_attributes { (1, 0) } else { (3, 2) };
+        let expected = ("dir/text".to_owned(), added_and_deleted.0, added_and_deleted.1);
+        assert_eq!(of_text(files()), expected);
+        assert_eq!(files(), numstat(&scene, "HEAD"));
+        if tracked_attributes {
+            // What is missing on disk is taken from the index.
+            scene.remove("dir/.gitattributes");
+            assert_eq!(of_text(files()), expected);
+        } else {
+            scene.write("dir/.gitattributes", "text text\n");
+            assert_eq!(of_text(files()), ("dir/text".to_owned(), 1, 0));
+        }
+        assert_eq!(files(), numstat(&scene, "HEAD"));
+    }
+}
+
+#[test]
 fn nested_repositories_and_submodules_are_one_line_each() {
     let scene = Scene::new();
     let inner = Scene::new();

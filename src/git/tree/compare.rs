@@ -1,6 +1,5 @@
 //! One folder against the index: by name, by kind and by stat data.
 
-use std::ffi::CString;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
@@ -222,10 +221,9 @@ impl Walk<'_> {
         let plain = entry.stage_raw() == 0 && !entry.flags.contains(Flags::INTENT_TO_ADD);
         if plain {
             let name = path.rfind_byte(b'/').map_or(0, |slash| slash + 1);
-            let name = CString::new(path[name..].as_bytes()).map_err(|_| Fail::NeedsGit)?;
             let stat = dir.map(|dir| {
                 let fd = dir.fd()?;
-                rustix::fs::statat(fd, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)
+                rustix::fs::statat(fd, path[name..].as_bytes(), AtFlags::SYMLINK_NOFOLLOW)
             });
             match stat {
                 Some(Ok(stat)) if self.stat.proves(entry, &stat) => return Ok(false),

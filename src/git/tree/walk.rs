@@ -1,6 +1,7 @@
 //! One pass over the folders of the work tree, on several threads.
 
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -8,7 +9,7 @@ use std::thread;
 use gix::ObjectId;
 use gix::bstr::{BStr, BString, ByteSlice};
 use gix::index::State;
-use rustix::fs::{AtFlags, Dir, FileType, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::super::Repo;
@@ -17,9 +18,10 @@ use super::Fail;
 use super::content::on_disk;
 use super::ignores::Ignores;
 use super::stat::StatRule;
+use crate::sys::beneath::open_at;
 
 /// After so many folders the work is worth more threads.
-const FOLDERS_ALONE: usize = 24;
+const FOLDERS_ALONE: usize = 8;
 
 /// What stands at a path, as far as names and stat data tell.
 #[derive(Debug)]
@@ -49,6 +51,8 @@ pub(in crate::git) struct Walked {
     /// In a side worktree: what the index does not know, ignored or not. With a slash at the end it
     /// is what is in a folder, and not the folder.
     pub leftovers: Vec<BString>,
+    /// Whether there is a `.gitattributes` in any of the folders.
+    pub attributes: bool,
 }
 
 /// Walks the work tree.
@@ -60,9 +64,11 @@ pub(in crate::git) fn walk(
 ) -> Result<Walked, Fail> {
     let config = repo.config_snapshot();
     let is_true = |key: &str| config.boolean(key) == Some(true);
+    let top = rustix::fs::open(&ours.work_tree, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let walk = Walk {
         ours,
         repo: repo.clone().into_sync(),
+        top: top.map_err(Into::into).at(&ours.work_tree)?,
         index,
         stat: StatRule::new(repo, index, capabilities)?,
         // git takes a file that is there for checked out, whatever the index says.
@@ -90,6 +96,8 @@ pub(in crate::git) fn walk(
 pub(in crate::git) struct Walk<'a> {
     pub ours: &'a Repo,
     pub repo: gix::ThreadSafeRepository,
+    /// The top level, from which the others are opened.
+    top: OwnedFd,
     pub index: &'a State,
     pub stat: StatRule,
     /// Whether a file counts that a sparse checkout should have left out.
@@ -169,6 +177,7 @@ impl Walk<'_> {
                 seen.nested.extend(part.nested);
                 seen.unreadable.extend(part.unreadable);
                 seen.leftovers.extend(part.leftovers);
+                seen.attributes |= part.attributes;
             }
             Ok(seen)
         })
@@ -231,9 +240,8 @@ impl Walk<'_> {
     }
 
     fn visit(&self, folder: Folder, seen: &mut Walked, below: &mut Vec<Folder>) -> Result<(), Fail> {
-        let path = on_disk(&self.ours.work_tree, folder.path.as_bstr());
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-        let opened = rustix::fs::open(&path, flags, rustix::fs::Mode::empty());
+        let disk = || on_disk(&self.ours.work_tree, folder.path.as_bstr());
+        let opened = open_at(&self.top, &folder.path, OFlags::DIRECTORY | OFlags::RDONLY);
         let mut dir = match opened.and_then(Dir::new) {
             Ok(dir) => dir,
             Err(Errno::ACCESS | Errno::PERM) => {
@@ -246,23 +254,25 @@ impl Walk<'_> {
                 let empty = Listing::default();
                 return self.compare(&folder, None, empty, seen, below);
             }
-            Err(errno) => return Err(errno.into()).at(&path).map_err(Fail::Error),
+            Err(errno) => return Err(errno.into()).at(&disk()).map_err(Fail::Error),
         };
-        let mut listing = Listing::default();
+        // Room for most folders, so that threads do not wait for each other's memory.
+        let mut listing = Listing { bytes: Vec::with_capacity(2048), names: Vec::with_capacity(64) };
         while let Some(entry) = dir.read() {
-            let entry = entry.map_err(Into::into).at(&path)?;
+            let entry = entry.map_err(Into::into).at(&disk())?;
             let name = entry.file_name().to_bytes();
             if matches!(name, b"." | b"..") {
                 continue;
             }
             let mut kind = entry.file_type();
             if kind == FileType::Unknown {
-                let fd = dir.fd().map_err(Into::into).at(&path)?;
+                let fd = dir.fd().map_err(Into::into).at(&disk())?;
                 let Ok(stat) = rustix::fs::statat(fd, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) else {
                     continue;
                 };
                 kind = FileType::from_raw_mode(stat.st_mode);
             }
+            seen.attributes |= name == b".gitattributes";
             let start = listing.bytes.len();
             listing.bytes.extend_from_slice(name);
             let range = start..listing.bytes.len();
