@@ -146,7 +146,10 @@ impl Failure {
                 return Some("go to a git repository, or make one with `git init`".to_owned());
             }
             Some(GitError::MissingObjects { .. }) => {
-                return Some("`git fetch --refetch` gets them; they are not downloaded silently".to_owned());
+                return Some(
+                    "`git fetch --refetch --no-filter` gets them; they are not downloaded silently"
+                        .to_owned(),
+                );
             }
             Some(GitError::Bare { .. }) => {
                 return Some("go to one of its worktrees; `git worktree add` makes one".to_owned());

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 
 use super::host::Masking;
 use super::{Context, Refusal};
+use crate::git::GitError;
 use crate::guardrail::Verdict;
 use crate::store::verdicts;
 
@@ -28,7 +29,7 @@ pub struct GuardOptions {
 
 /// Runs every guardrail that the configuration requires.
 pub fn all(ctx: &Context, options: &GuardOptions) -> Result<Vec<Verdict>> {
-    let required = settings::required(ctx, options)?;
+    let required = or_no(ctx, "guard", settings::required(ctx, options))?;
     let mut verdicts = Vec::new();
     if required.diff_budget {
         let budget = diff_budget::BudgetOptions { common: options.clone(), ..Default::default() };
@@ -47,6 +48,23 @@ pub fn all(ctx: &Context, options: &GuardOptions) -> Result<Vec<Verdict>> {
         return Err(Refusal::usage(message).hint(hint).into());
     }
     Ok(verdicts)
+}
+
+/// Makes an error of the repository a no of the guardrail `name`: who cannot judge does not let pass.
+fn or_no<T>(ctx: &Context, name: &str, judged: Result<T>) -> Result<T> {
+    judged.map_err(|err| match err.downcast::<GitError>() {
+        // That is about the user's safety, and not about the change.
+        Ok(err @ GitError::NotOwned { .. }) => err.into(),
+        Ok(err) => {
+            let err = ctx.repo.explain(err);
+            let hint = matches!(err, GitError::MissingObjects { .. }).then(|| {
+                "`git fetch --refetch --no-filter` gets them; they are not downloaded silently".to_owned()
+            });
+            let message = format!("{name} failed: {:#}", anyhow::Error::from(err));
+            Refusal { hint, ..base::rejected(message) }.into()
+        }
+        Err(err) => err,
+    })
 }
 
 /// Hands verdicts to the run that this process is a stage of, if it is one.

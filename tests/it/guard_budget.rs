@@ -368,11 +368,47 @@ fn missing_objects_are_named_and_not_downloaded() {
     origin.git(&["commit", "--quiet", "--all", "--message", "three"]);
     origin.git(&["config", "uploadpack.allowFilter", "true"]);
     let url = format!("file://{}", origin.root().display());
-    let partial = origin.beside("partial");
-    origin.git(&["clone", "--quiet", "--filter=blob:none", &url, partial.to_str().unwrap()]);
-    let seen = origin.orchestrate_in(&partial, "guard diff-budget --base HEAD~1");
-    assert_ne!(seen.code, 0, "{seen}");
-    assert!(seen.stderr.contains("partial clone"), "{seen}");
+    for filter in ["blob:none", "tree:0"] {
+        let partial = origin.beside(&filter.replace(':', "-"));
+        let partial_path = partial.to_str().unwrap();
+        origin.git(&["clone", "--quiet", &format!("--filter={filter}"), &url, partial_path]);
+        let objects = || origin.git(&["-C", partial_path, "count-objects", "--verbose"]);
+        let before = objects();
+        for words in ["--base HEAD~1", "--commit HEAD", "--range HEAD~1..HEAD", "--base HEAD~1 --dry-run"] {
+            let seen = origin.orchestrate_in(&partial, &format!("guard diff-budget {words}"));
+            assert_eq!((seen.code, seen.stdout.as_str()), (1, ""), "{filter} {words}: {seen}");
+            assert!(seen.stderr.starts_with("error: Diff budget failed: objects are missing"), "{seen}");
+            assert!(seen.stderr.contains("partial clone"), "{seen}");
+        }
+        // Names are all that the spec guard wants, and they are in the trees.
+        let seen = origin.orchestrate_in(&partial, "guard spec --base HEAD~1");
+        assert_eq!(seen.code == 0, filter == "blob:none", "{seen}");
+        assert_eq!(objects(), before, "nothing was downloaded");
+        // The hint is true.
+        origin.git(&["-C", partial_path, "fetch", "--quiet", "--refetch", "--no-filter"]);
+        let seen = origin.orchestrate_in(&partial, "guard diff-budget --base HEAD~1");
+        assert_eq!(seen.code, 0, "{seen}");
+    }
+}
+
+#[test]
+fn a_repository_that_lacks_objects_is_an_error_and_no_zero() {
+    let repo = with_origin();
+    commit(&repo, "two", 2);
+    repo.write("two", "changed\n");
+    repo.git(&["commit", "--quiet", "--all", "--message", "three"]);
+    for lost in ["HEAD~1:two", "HEAD~1^{tree}"] {
+        let id = repo.git(&["rev-parse", lost]);
+        std::fs::remove_file(repo.path(".git/objects").join(&id[..2]).join(&id[2..])).unwrap();
+        for words in ["--base HEAD~1", "--commit HEAD", "--range HEAD~1..HEAD"] {
+            let seen = budget(&repo, words);
+            assert_eq!((seen.code, seen.stdout.as_str()), (1, ""), "{lost} {words}: {seen}");
+            assert!(seen.stderr.starts_with("error: Diff budget failed: "), "{seen}");
+            assert!(!seen.stderr.contains("panicked"), "{seen}");
+        }
+    }
+    let seen = repo.orchestrate("guard spec --base HEAD~1");
+    assert!(seen.code == 1 && seen.stderr.starts_with("error: Spec guard failed: "), "{seen}");
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use anyhow::Result;
 
 use super::super::{Context, Refusal};
-use super::GuardOptions;
 use super::base::{self, Base, rejected};
 use super::settings::{self, Settings};
+use super::{GuardOptions, or_no};
 use crate::git::{CommitInfo, DiffRule, Target};
 use crate::guardrail::diff_budget::{self, Budget, IGNORED, MAX_FILES, MAX_LINES, OVERRIDE};
 use crate::guardrail::{File, Judged, Limit, Origin, Override, Verdict};
@@ -40,12 +40,13 @@ pub struct BudgetOptions {
 
 /// Judges the size of a change: one verdict, or one for each commit of a range and one for the whole.
 pub fn judge(ctx: &Context, options: &BudgetOptions) -> Result<Vec<Verdict>> {
-    let mut verdicts = match &options.scope {
-        Scope::WorkTree => vec![work_tree(ctx, options)?],
-        Scope::Staged => vec![staged(ctx, options)?],
-        Scope::Commit(revision) => vec![commit(ctx, options, revision)?],
-        Scope::Range(range) => self::range(ctx, options, range)?,
+    let judged = match &options.scope {
+        Scope::WorkTree => work_tree(ctx, options).map(|verdict| vec![verdict]),
+        Scope::Staged => staged(ctx, options).map(|verdict| vec![verdict]),
+        Scope::Commit(revision) => commit(ctx, options, revision).map(|verdict| vec![verdict]),
+        Scope::Range(range) => self::range(ctx, options, range),
     };
+    let mut verdicts = or_no(ctx, NAME, judged)?;
     let reason = ctx.env.path(OVERRIDE).map(|reason| reason.to_string_lossy().trim().to_owned());
     let reason = reason.filter(|reason| !reason.is_empty());
     for verdict in &mut verdicts {
