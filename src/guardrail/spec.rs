@@ -8,9 +8,20 @@ use super::{File, Finding, Judged, Limit, Status, Verdict};
 /// The name of the guardrail.
 pub const RULE: &str = "spec-guard";
 
-/// Where code is, where nobody says anything else.
-pub const CODE: [&str; 6] =
-    ["src/", "app/", "server/", "migrations/", "db/migrations/", "prisma/migrations/"];
+/// Where code is, where nobody says anything else. The last four are those of the reference itself,
+/// which did not guard its own code without them.
+pub const CODE: [&str; 10] = [
+    "src/",
+    "app/",
+    "server/",
+    "migrations/",
+    "db/migrations/",
+    "prisma/migrations/",
+    "orchestrator/",
+    "packages/",
+    "adapters/",
+    "evaluation/",
+];
 
 /// The folders of specs, where nobody says anything else.
 pub const SPECS: [&str; 2] = ["tasks/specs", "docs/design/specs"];
@@ -275,7 +286,8 @@ mod tests {
         use Status::*;
         let none: [&str; 0] = [];
         assert_eq!(said(&[("README.md", Modified), ("lib/a", Added), ("srcx/a", Added)], &[]), none);
-        for code in ["src/a", "app/a", "server/a", "migrations/1", "db/migrations/1", "prisma/migrations/1"] {
+        for code in CODE.map(|place| format!("{place}deep/a")) {
+            let code = code.as_str();
             assert_eq!(said(&[(code, Modified)], &[]), ["spec-not-updated"], "{code}");
             assert_eq!(said(&[(code, Deleted)], &[]), ["spec-not-updated"], "{code}");
             for spec in

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::super::{Context, Refusal};
 use super::settings::{self, ConfigFrom};
-use super::{GuardOptions, base};
+use super::{GuardOptions, base, or_no};
 use crate::git::{DiffRule, Target};
 use crate::guardrail::spec::{self, CODE, MAX_AGE_DAYS, Places, SPECS, SpecFile};
 use crate::guardrail::{Limit, Origin, Verdict};
@@ -22,11 +22,14 @@ const NAME: &str = "Spec guard";
 const MAX_BYTES: u64 = 4 << 20;
 
 /// What a file in the root says about where more code is.
-const DETECTED: [(&str, &str); 3] =
-    [("Cargo.toml", "crates/"), ("go.mod", "*.go"), ("package.json", "packages/")];
+const DETECTED: [(&str, &str); 2] = [("Cargo.toml", "crates/"), ("go.mod", "*.go")];
 
 /// Judges the work tree.
 pub fn judge(ctx: &Context, options: &GuardOptions) -> Result<Vec<Verdict>> {
+    or_no(ctx, NAME, work_tree(ctx, options))
+}
+
+fn work_tree(ctx: &Context, options: &GuardOptions) -> Result<Vec<Verdict>> {
     let base = base::find(ctx, NAME, options.base.as_deref(), &["BASE_SHA"])?;
     let settings = settings::read(ctx, base.start.as_deref(), options.config)?;
     let configured = settings.guardrails.spec.unwrap_or_default();
