@@ -189,17 +189,15 @@ fn findings(verdict: &Verdict, out: &mut dyn Write) -> io::Result<()> {
     dry_run(verdict, out)
 }
 
-/// A line per finding that editors can jump to.
+/// A line per finding as scripts know it from the reference, and one that editors can jump to.
 fn documents(verdict: &Verdict, out: &mut dyn Write) -> io::Result<()> {
     for finding in &verdict.findings {
         let path = untrusted(finding.path.as_deref().unwrap_or_default()).to_string();
         let (line, column) = (finding.line.unwrap_or(1), finding.column.unwrap_or(1));
         let text = finding.text.as_deref().unwrap_or(&finding.message);
-        write!(out, "{path}:{line}:{column}: {}: {}", finding.rule, untrusted(text))?;
-        match &finding.suggestion {
-            Some(suggestion) => writeln!(out, " — {}", untrusted(suggestion))?,
-            None => writeln!(out)?,
-        }
+        writeln!(out, "{path}: {}: {}", finding.rule, untrusted(text))?;
+        let suggestion = finding.suggestion.as_deref().map(|it| format!(" — {}", untrusted(it)));
+        writeln!(out, "  at {path}:{line}:{column}{}", suggestion.unwrap_or_default())?;
     }
     match verdict.findings.len() {
         0 => {

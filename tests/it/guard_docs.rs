@@ -43,11 +43,16 @@ fn what_does_not_exist_is_found_with_its_place() {
         ("other/c.md", "npm run unseen\n"),
     ]);
     assert_seen!(guard(&repo), @"
-    README.md:3:28: npm-script-missing: npm run tset — the package.json has: build
-    README.md:4:9: anchor-missing: docs/b.md#No
-    README.md:4:26: backticked-path-missing: src/mian.ts — did you mean `src/main.ts`?
-    docs/b.md:1:1: npm-script-missing: npm run gone — the package.json has: build
-    docs/deep/b.MD:2:1: pipeline-id-missing: codex-orchestrator start gaet — did you mean `codex-orchestrator start gate`?
+    README.md: npm-script-missing: npm run tset
+      at README.md:3:28 — the package.json has: build
+    README.md: anchor-missing: docs/b.md#No
+      at README.md:4:9
+    README.md: backticked-path-missing: src/mian.ts
+      at README.md:4:26 — did you mean `src/main.ts`?
+    docs/b.md: npm-script-missing: npm run gone
+      at docs/b.md:1:1 — the package.json has: build
+    docs/deep/b.MD: pipeline-id-missing: codex-orchestrator start gaet
+      at docs/deep/b.MD:2:1 — did you mean `codex-orchestrator start gate`?
     ✖ docs:check: 5 error(s) (documents=3)
     [exit: 1]
     ");
@@ -163,7 +168,8 @@ fn what_a_fresh_clone_would_not_have_is_no_finding() {
     repo.git(&["update-index", "--skip-worktree", "src/main.ts"]);
     fs::remove_file(repo.path("src/main.ts")).unwrap();
     assert_seen!(guard(&repo), @"
-    README.md:1:52: backticked-path-missing: src/gone.ts
+    README.md: backticked-path-missing: src/gone.ts
+      at README.md:1:52
     ✖ docs:check: 1 error(s) (documents=1)
     [exit: 1]
     ");
@@ -184,7 +190,8 @@ fn no_link_leads_out_of_the_repository() {
     fs::create_dir(repo.path("docs")).unwrap();
     symlink(&outside, repo.path("docs/link")).unwrap();
     assert_seen!(guard(&repo), @"
-    README.md:1:27: backticked-path-missing: inner/gone.ts
+    README.md: backticked-path-missing: inner/gone.ts
+      at README.md:1:27
     ✖ docs:check: 1 error(s) (documents=1)
     [exit: 1]
     ");
@@ -203,7 +210,7 @@ fn odd_files_are_named_and_do_no_harm() {
     let seen = guard(&repo);
     assert_eq!(seen.code, 1, "{seen}");
     assert!(!seen.stdout.contains('\x1b'), "{seen}");
-    assert_eq!(seen.stdout.lines().count(), 4, "{seen}");
+    assert_eq!(seen.stdout.lines().count(), 2 * 3 + 1, "{seen}");
     let json = repo.orchestrate("guard docs --format json").json();
     let findings = json["guardrails"][0]["findings"].as_array().unwrap();
     let paths: Vec<_> = findings.iter().map(|it| it["path"].as_str().unwrap()).collect();
@@ -211,7 +218,7 @@ fn odd_files_are_named_and_do_no_harm() {
     // A sparse file: nothing that large is read.
     fs::File::create(repo.path("docs/huge.md")).unwrap().set_len(3 << 30).unwrap();
     let seen = guard(&repo);
-    assert!(seen.stdout.contains("docs/huge.md:1:1: document-unreadable: it is larger than"), "{seen}");
+    assert!(seen.stdout.contains("docs/huge.md: document-unreadable: it is larger than"), "{seen}");
 }
 
 #[test]
@@ -219,7 +226,8 @@ fn what_the_project_says_about_itself_must_be_readable() {
     let repo = project(&[("README.md", "npm run build\n")]);
     repo.write("package.json", "{\n  \"scripts\": [}\n");
     let seen = guard(&repo);
-    assert!(seen.code == 1 && seen.stdout.starts_with("package.json:2:15: package-json-invalid:"), "{seen}");
+    assert!(seen.code == 1 && seen.stdout.starts_with("package.json: package-json-invalid: "), "{seen}");
+    assert!(seen.stdout.contains("\n  at package.json:2:15 — "), "{seen}");
     repo.write("codex.orchestrator.json", "{");
     assert_eq!(guard(&repo).code, 2);
     let empty = Fixture::new("passing");
@@ -227,7 +235,9 @@ fn what_the_project_says_about_itself_must_be_readable() {
     empty.write("README.md", "`npm run build`, `git orchestrate start diagnostics`\n");
     let seen = guard(&empty);
     assert!(
-        seen.stdout.contains("npm run build — there is no package.json\n✖ docs:check: 1 error(s)"),
+        seen.stdout.contains(
+            "npm run build\n  at README.md:1:2 — there is no package.json\n✖ docs:check: 1 error(s)"
+        ),
         "{seen}"
     );
 }
