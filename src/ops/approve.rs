@@ -11,7 +11,8 @@ use super::which::{self, Question};
 use super::{Context, Kind, Refusal, cancel};
 use crate::id::TaskId;
 use crate::run::approval::{Decision, DecisionSource, Ruling};
-use crate::run::manifest::Manifest;
+use crate::run::manifest::{Manifest, StageEntry};
+use crate::run::status::StageStatus;
 use crate::runner::interrupt::WAKE;
 use crate::store::approvals::{Desk, Left, RulingError, Seat};
 use crate::store::catalog::{self, Found, State, Wanted};
@@ -67,13 +68,15 @@ pub fn decide(ctx: &Context, options: &DecideOptions) -> Result<Decided> {
         reason: options.reason.as_deref().map(|reason| masking.masked(reason)),
         source: DecisionSource::Command,
     };
-    let Some(question) = wanted(&found, &state.manifest, &options.stage)? else {
-        return before(&found, state.manifest, options);
+    let seat = match wanted(&found, &state.manifest, &options.stage)? {
+        Some(Question { found: part, manifest, index, id, .. }) => seat(&part, &manifest, index, &id),
+        None => match unheard(&found, &state.manifest, &options.stage)? {
+            Some(seat) => seat,
+            None => return before(ctx, &found, state, options),
+        },
     };
     found.layout.check(&found.task)?;
     found.paths.check()?;
-    let Question { found: part, manifest, index, id, .. } = &question;
-    let seat = Desk::find(&part.layout, &part.task, &part.paths, manifest).seat(*index, id);
     let outermost = seat.run.parse().context("the run has an odd name")?;
     let paths = found.layout.run(&found.task, &outermost);
     let whole = match outermost == found.run {
@@ -111,8 +114,24 @@ fn wanted(found: &Found, manifest: &Manifest, stage: &str) -> Result<Option<Ques
     Ok(open.pop())
 }
 
+fn seat(part: &Found, manifest: &Manifest, index: usize, id: &str) -> Seat {
+    Desk::find(&part.layout, &part.task, &part.paths, manifest).seat(index, id)
+}
+
+/// Returns where a decision lies that a run has not heard of, because it died when it was about to go on.
+fn unheard(found: &Found, manifest: &Manifest, stage: &str) -> Result<Option<Seat>> {
+    let is_open = |entry: &&StageEntry| entry.id == stage && entry.status == StageStatus::Pending;
+    let entry = manifest.commands.iter().find(is_open).filter(|_| !manifest.status.is_terminal());
+    let Some(entry) = entry else { return Ok(None) };
+    let seat = seat(found, manifest, entry.index, &entry.id);
+    Ok(seat.unheard()?.map(|_| seat))
+}
+
 /// Answers about a stage that does not wait: perhaps because somebody has decided.
-fn before(found: &Found, manifest: Manifest, options: &DecideOptions) -> Result<Decided> {
+fn before(ctx: &Context, found: &Found, state: State, options: &DecideOptions) -> Result<Decided> {
+    // The process that heard of it may have died since.
+    let next = which::pulse(ctx, found, &state).dead.then(|| which::resume(ctx, found, found.run.as_str()));
+    let manifest = state.manifest;
     let (run, stage, shown) = (&found.run, options.stage.as_str(), options.stage.escape_debug().to_string());
     let is_meant = |name: &str| name == stage || name.strip_suffix(stage).is_some_and(|it| it.ends_with('/'));
     let decided = which::approvals(found, &manifest).into_iter().filter_map(|approval| {
@@ -123,7 +142,7 @@ fn before(found: &Found, manifest: Manifest, options: &DecideOptions) -> Result<
         if ruling.decision != options.decision {
             return Err(contradiction(found, &stage, &ruling).into());
         }
-        return Ok(Decided { manifest, stage, ruling, first: false, reference, next: None, refused: None });
+        return Ok(Decided { manifest, stage, ruling, first: false, reference, next, refused: None });
     }
     let ids = || {
         let ids: Vec<_> = manifest.commands.iter().map(|it| it.id.escape_debug().to_string()).collect();
@@ -170,7 +189,7 @@ fn see_it_taken(
     resume: bool,
 ) -> Result<Decided> {
     let begin = Instant::now();
-    let mut refused = None;
+    let (mut tried, mut refused) = (false, None);
     loop {
         let state =
             catalog::read(&whole.paths).with_context(|| format!("cannot read run `{}`", whole.run))?;
@@ -182,15 +201,18 @@ fn see_it_taken(
             .and_then(|approval| approval.reference);
         let is_left = is_left(ctx, whole, &state);
         let over = state.manifest.status.is_terminal();
-        let given_up = is_left && (!resume || refused.is_some());
+        // One that dies again and again is not for us to bring back for ever.
+        let given_up = is_left && (!resume || tried);
         if reference.is_some() || over || given_up || begin.elapsed() > PATIENCE {
-            let next =
-                (is_left && reference.is_none()).then(|| which::resume(ctx, whole, whole.run.as_str()));
+            // A run that has heard of it may wait for other decisions, or may have died since.
+            let is_stuck = is_left && (reference.is_none() || which::pulse(ctx, whole, &state).dead);
+            let next = is_stuck.then(|| which::resume(ctx, whole, whole.run.as_str()));
             let (stage, manifest) = (seat.stage.clone(), state.manifest);
             let refused = refused.filter(|_| given_up);
             return Ok(Decided { manifest, stage, ruling, first, reference, next, refused });
         }
         if is_left && (first || begin.elapsed() > HEAD_START) {
+            tried = true;
             refused = go_on(ctx, whole, seat, &ruling)?;
         }
         std::thread::sleep(PAUSE);

@@ -110,6 +110,14 @@ impl Seat {
         serde_json::from_slice(&bytes).map(Some).map_err(corrupt)
     }
 
+    /// Returns a decision that the run has not heard of, as far as its files say.
+    pub fn unheard(&self) -> Result<Option<Ruling>, RulingError> {
+        match self.taken().exists() {
+            true => Ok(None),
+            false => self.read(),
+        }
+    }
+
     /// Leaves a decision, unless there is one. It is on disk when this returns.
     pub fn leave(&self, ruling: &Ruling) -> Result<Left, RulingError> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
@@ -202,7 +210,9 @@ mod tests {
         for (seat, decision) in [(&no, Decision::Rejected), (&yes, Decision::Approved)] {
             seat.leave(&ruling(decision, "a")).unwrap();
             assert!(seat.standing(|_| false).unwrap().is_some(), "the run has not heard of it yet");
+            assert!(seat.unheard().unwrap().is_some());
             seat.take().unwrap();
+            assert_eq!(seat.unheard().unwrap(), None);
         }
         assert_eq!(no.standing(|_| false).unwrap(), None);
         assert_eq!(no.read().unwrap(), None, "somebody else can be asked");

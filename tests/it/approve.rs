@@ -635,6 +635,31 @@ fn names_and_secrets_are_what_they_are() {
     assert!(!left.contains("s3cr3t"), "{left}");
 }
 
+#[test]
+fn whoever_decides_can_say_it_again_after_a_crash_at_any_step() {
+    // First of what leaves the decision, then of what goes on with the run.
+    for step in [2, 5, 7, 8, 9, 10] {
+        let repo = asking();
+        assert_eq!(repo.orchestrate("start --task t --detach").code, 0);
+        let run = parked(&repo);
+        let words = ["approve", id(&run), "look"];
+        let first = repo.see(repo.program().args(words).env("GIT_ORCHESTRATE_CRASH_AT", step.to_string()));
+        wait_until("nobody works on it", || {
+            state(&repo, &run)["dead"] == true || state(&repo, &run)["parked"] == true
+        });
+        let again = repo.see(repo.program().args(words));
+        assert_eq!(again.code, 0, "{step}: {first}{again}");
+        let seen = match again.stdout.contains("It goes on with: ") {
+            true => repo.orchestrate(&format!("resume {}", id(&run))),
+            false => again,
+        };
+        assert_eq!(seen.code, 0, "{step}: {seen}");
+        let done = finished(&repo, &run);
+        assert_eq!((&done["status"], count(&repo, "shipped")), (&json!("succeeded"), 1), "{step}");
+        assert_eq!(done["approvals"].as_array().expect("a list").len(), 1, "{step}");
+    }
+}
+
 /// Reads what a terminal shows until a text is there.
 fn read_until(out: &mut impl std::io::Read, text: &str) -> String {
     let mut shown = Vec::new();
