@@ -13,6 +13,7 @@
 //! - [`pipeline`]: what could run, and the [`pipeline::plan::Plan`] of what will
 //! - [`guardrail`]: what guardrails judge, and their verdicts
 //! - [`run`]: one execution: its events, and the manifest that is their sum
+//! - [`proof`]: what may be believed about a tree, and why
 //! - [`output`]: what stages print: masked, kept as text, made harmless for a terminal
 //!
 //! **The outside world**, one folder per neighbour:
@@ -33,6 +34,7 @@ pub mod id;
 pub mod pipeline;
 pub mod guardrail;
 pub mod run;
+pub mod proof;
 pub mod output;
 pub mod sys;
 pub mod runner;

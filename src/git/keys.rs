@@ -29,24 +29,31 @@ pub struct Now {
 
 impl Repo {
     /// Returns all that a run is keyed to at its start.
-    pub fn keys(&self) -> Result<GitKeys, GitError> {
+    ///
+    /// `inputs` are lists of pathspecs; for each there is the digest of what it selects of the same tree.
+    pub fn keys(&self, inputs: &[Vec<String>]) -> Result<(GitKeys, Vec<String>), GitError> {
         let fresh = self.side.as_ref().and_then(|side| side.take_fresh());
         let (head, state) = match fresh {
             // It has just been checked out, so nobody needs to look what it is.
             Some(head) => {
                 let tree = head.tree.clone().unwrap_or_default();
-                let state =
-                    TreeState { tree, dirty: false, dirty_submodules: Vec::new(), unreadable: Vec::new() };
+                let state = TreeState {
+                    inputs: self.inputs_of_tree(&tree, inputs)?,
+                    tree,
+                    dirty: false,
+                    dirty_submodules: Vec::new(),
+                    unreadable: Vec::new(),
+                };
                 (head, state)
             }
             None => {
                 let head = self.head()?;
-                let state = self.tree_state(&head)?;
+                let state = self.tree_state_and_inputs(&head, inputs)?;
                 (head, state)
             }
         };
         let (object_format, shallow, sparse) = self.format()?;
-        Ok(GitKeys {
+        let keys = GitKeys {
             commit: head.commit,
             tree: Some(state.tree),
             branch: head.branch,
@@ -62,7 +69,8 @@ impl Repo {
             unreadable: state.unreadable,
             tree_at_end: None,
             moved: None,
-        })
+        };
+        Ok((keys, state.inputs))
     }
 
     /// Returns the commit and the tree as they are now.

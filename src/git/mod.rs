@@ -6,6 +6,7 @@ mod diff;
 mod error;
 mod exclude;
 mod history;
+mod inputs;
 mod files;
 mod keys;
 mod look;

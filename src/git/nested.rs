@@ -53,7 +53,7 @@ pub(super) fn is_dirty(folder: &Path, registered: bool, program: &Facts) -> bool
     let filters = if registered { Filters::Run } else { Filters::Refuse };
     let state = Repo::at(folder, program).and_then(|repo| {
         let head = repo.head()?;
-        repo.tree_state_with(&head, filters)
+        repo.tree_state_with(&head, filters, &[])
     });
     state.map_or(true, |state| {
         state.dirty || !state.dirty_submodules.is_empty() || !state.unreadable.is_empty()

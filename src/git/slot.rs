@@ -259,7 +259,7 @@ impl Slot {
         lock(&self.side.leftovers).take();
         if self.repo.gix.is_some() {
             // Only the names count here; no filter has to run for them.
-            let _ = self.repo.tree_state_with(&head, Filters::Refuse);
+            let _ = self.repo.tree_state_with(&head, Filters::Refuse, &[]);
         }
         if let Some(leftovers) = lock(&self.side.leftovers).take() {
             return self.remove_all(&leftovers);

@@ -19,7 +19,7 @@ use gix::index::State;
 pub(super) use step::step;
 
 use super::keys::HeadState;
-use super::{GitError, Repo, nested};
+use super::{GitError, Repo, inputs, nested};
 
 /// What is in a work tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct TreeState {
     /// Untracked files and folders that are not in `tree` because they could not be read or are
     /// nothing that git can store.
     pub unreadable: Vec<String>,
+    /// For each list of pathspecs that was asked about, the digest of what it selects.
+    pub inputs: Vec<String>,
 }
 
 /// Whether programs that the repository's configuration names may convert files.
@@ -67,22 +69,37 @@ pub(super) struct Found {
     /// Nested repositories, and whether the index knows each.
     nested: Vec<(gix::bstr::BString, bool)>,
     unreadable: Vec<gix::bstr::BString>,
+    inputs: Vec<String>,
 }
 
 impl Repo {
     /// Returns what is in the work tree, next to `head`.
     pub(super) fn tree_state(&self, head: &HeadState) -> Result<TreeState, GitError> {
-        self.tree_state_with(head, Filters::Run)
+        self.tree_state_with(head, Filters::Run, &[])
     }
 
-    pub(super) fn tree_state_with(&self, head: &HeadState, filters: Filters) -> Result<TreeState, GitError> {
+    /// Returns what is in the work tree, and what lists of pathspecs select of it.
+    pub(super) fn tree_state_and_inputs(
+        &self,
+        head: &HeadState,
+        inputs: &[Vec<String>],
+    ) -> Result<TreeState, GitError> {
+        self.tree_state_with(head, Filters::Run, inputs)
+    }
+
+    pub(super) fn tree_state_with(
+        &self,
+        head: &HeadState,
+        filters: Filters,
+        inputs: &[Vec<String>],
+    ) -> Result<TreeState, GitError> {
         let in_process = match self.in_process() {
-            Some(repo) => self.tree_in_process(&repo, filters),
+            Some(repo) => self.tree_in_process(&repo, filters, inputs),
             None => Err(Fail::NeedsGit),
         };
         let found = match in_process {
             Ok(found) => found,
-            Err(Fail::NeedsGit) if filters == Filters::Run => by_git::tree(self)?,
+            Err(Fail::NeedsGit) if filters == Filters::Run => by_git::tree(self, inputs)?,
             Err(Fail::NeedsGit) => {
                 return Err(GitError::unsupported(&self.git_dir, "it is not trusted"));
             }
@@ -102,10 +119,15 @@ impl Repo {
             Some(tree) => *tree != found.tree,
             None => !is_empty_tree(&found.tree),
         };
-        Ok(TreeState { tree: found.tree, dirty, dirty_submodules, unreadable })
+        Ok(TreeState { tree: found.tree, dirty, dirty_submodules, unreadable, inputs: found.inputs })
     }
 
-    fn tree_in_process(&self, repo: &gix::Repository, filters: Filters) -> Result<Found, Fail> {
+    fn tree_in_process(
+        &self,
+        repo: &gix::Repository,
+        filters: Filters,
+        inputs: &[Vec<String>],
+    ) -> Result<Found, Fail> {
         let capabilities = repo.filesystem_options().map_err(|_| Fail::NeedsGit)?;
         if capabilities.ignore_case || (capabilities.precompose_unicode && cfg!(target_vendor = "apple")) {
             return Err(Fail::NeedsGit);
@@ -120,7 +142,9 @@ impl Repo {
         unreadable.extend(changes.unreadable);
         let tree = build::tree(&index, &changes.known)
             .map_err(|error| Fail::Error(GitError::unsupported(&self.git_dir, error)))?;
-        Ok(Found { tree: tree.to_string(), nested: walked.nested, unreadable })
+        let known = changes.known.iter().map(|known| (&known.path, known.now));
+        let inputs = inputs::of_index(&index, known, inputs)?;
+        Ok(Found { tree: tree.to_string(), nested: walked.nested, unreadable, inputs })
     }
 
     /// Reads this work tree's own index, whatever the environment names.
@@ -148,12 +172,12 @@ fn is_empty_tree(id: &str) -> bool {
 /// The tree as the git program has it, for tests that hold the two ways together.
 #[cfg(test)]
 pub(super) fn tree_by_git(repo: &Repo) -> Result<String, GitError> {
-    by_git::tree(repo).map(|found| found.tree)
+    by_git::tree(repo, &[]).map(|found| found.tree)
 }
 
 /// Whether the tree was found in process, for tests that would not notice otherwise.
 #[cfg(test)]
 pub(super) fn is_found_in_process(repo: &Repo) -> bool {
     let Some(gix) = repo.in_process() else { return false };
-    repo.tree_in_process(&gix, Filters::Run).is_ok()
+    repo.tree_in_process(&gix, Filters::Run, &[]).is_ok()
 }

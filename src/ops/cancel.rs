@@ -231,6 +231,8 @@ fn plan_of(ctx: &Context, manifest: &Manifest) -> Result<Plan> {
             guardrails_required: manifest.guardrails_required.unwrap_or(true),
             group: false,
             jobs: None,
+            reuse: None,
+            evidence: Default::default(),
             stages: Vec::new(),
             target: None,
             only_target: false,

@@ -140,10 +140,13 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
             fs::rename(&found.paths.approvals(), &found.paths.approvals_before(next))?;
         }
         let mut host = RunHost::reopen(shared, plan, recorder, limits);
+        let began_with = recorder.manifest().proof.as_ref().map(|proof| &proof.fingerprint);
+        let tools_changed = began_with.is_some_and(|began| *began != shared.fingerprint(&plan));
+        let mut host = RunHost::reopen(shared, plan.clone(), recorder, limits);
         resume.outcome = ResumeOutcome::Accepted;
         let abandoned = abandoned_children(host.manifest());
         let owner = host.owner();
-        host.tell(Happened::Resumed { resume, owner, moved }, 0)?;
+        host.tell(Happened::Resumed { resume, owner, moved, tools_changed }, 0)?;
         host.owned()?;
         for child in abandoned {
             let status = close_child(ctx, &found, &child, &host)?;
@@ -294,7 +297,7 @@ fn moved_tree(shared: &Shared, found: &Found, manifest: &Manifest) -> Result<Opt
         .filter(|entry| entry.status.is_finished())
         .map(|entry| entry.id.as_str())
         .collect();
-    let now = shared.keys()?.tree;
+    let now = shared.keys(&[])?.0.tree;
     if now.as_deref() == Some(before) {
         return Ok(None);
     }

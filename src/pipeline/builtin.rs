@@ -98,6 +98,7 @@ pub fn diagnostics(read: &dyn Fn(&str) -> Option<String>) -> Result<Pipeline, Un
         guardrails_required,
         jobs: None,
         timeout: None,
+        reuse: None,
         stages: stages.into_iter().map(|(id, command)| stage(id, command)).collect(),
         source: Source::Default,
     })
@@ -163,6 +164,8 @@ fn stage(id: &str, command: String) -> Stage {
         needs: Vec::new(),
         timeout: None,
         needs_approval: false,
+        inputs: Vec::new(),
+        reuse: None,
         action: Action::Command(Command {
             command,
             cwd: None,

@@ -5,6 +5,7 @@
 //! it calls that does not exist, a circle of calls) is recorded as a [`Flaw`] of that pipeline, and
 //! is an error for whoever chooses it: others in the same file stay usable.
 
+mod evidence;
 mod guardrails;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,6 +21,8 @@ use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 pub use super::config_error::{ConfigError, Problem};
 pub use super::config_schema::schema;
+#[cfg(test)]
+pub(super) use evidence::EVIDENCE_KEYS;
 pub use guardrails::parse_guardrails;
 #[cfg(test)]
 pub(super) use guardrails::{DIFF_BUDGET_KEYS, DOCS_KEYS, GUARDRAIL_KEYS, SPEC_KEYS};
@@ -37,9 +40,18 @@ pub const FILE_NAME: &str = "codex.orchestrator.json";
 /// The largest file that is read, in bytes.
 pub const MAX_BYTES: usize = 4 << 20;
 
-pub(super) const TOP_KEYS: &[&str] = &["$schema", "pipelines", "defaultPipeline", "jobs", "guardrails"];
+pub(super) const TOP_KEYS: &[&str] = &[
+    "$schema",
+    "pipelines",
+    "defaultPipeline",
+    "jobs",
+    "guardrails",
+    "fingerprint",
+    "fingerprintEnv",
+    "evidence",
+];
 pub(super) const PIPELINE_KEYS: &[&str] =
-    &["id", "title", "description", "tags", "guardrailsRequired", "jobs", "timeout", "stages"];
+    &["id", "title", "description", "tags", "guardrailsRequired", "jobs", "timeout", "reuse", "stages"];
 pub(super) const STAGE_KEYS: &[&str] = &[
     "kind",
     "id",
@@ -54,7 +66,7 @@ pub(super) const STAGE_KEYS: &[&str] = &[
     "mode",
 ];
 /// Those of stages that do something by themselves.
-pub(super) const RUNNING_KEYS: &[&str] = &["timeout"];
+pub(super) const RUNNING_KEYS: &[&str] = &["timeout", "inputs", "reuse"];
 pub(super) const COMMAND_KEYS: &[&str] =
     &["command", "cwd", "env", "allowFailure", "summaryHint", "session", "retries", "memoryLimit"];
 pub(super) const RETRIES_KEYS: &[&str] = &["max", "delay", "maxDelay", "transient"];
@@ -81,7 +93,7 @@ const EXECUTION_MODE: [&str; 3] = ["executionMode", "execution_mode", "mode"];
 const DEFAULT_TARGET: [&str; 3] = ["defaultTarget", "default", "primary"];
 
 /// Sections that the design knows and this version does not read.
-const LATER_KEYS: &[&str] = &["hooks", "streams", "slots", "learning", "budget", "reuse"];
+const LATER_KEYS: &[&str] = &["hooks", "streams", "slots", "learning", "budget"];
 
 /// What a stage can do, and the keys that belong to it.
 struct Kind {
@@ -226,12 +238,14 @@ impl<'f> Reader<'f> {
         };
         let jobs = top.count("jobs")?;
         let guardrails = self.guardrails(&top)?;
+        let evidence = self.evidence(&top)?;
         let flaws = self.flaws(&read, &by_id);
         Ok(Config {
             pipelines: read.into_iter().map(|read| read.pipeline).collect(),
             default_pipeline,
             jobs,
             guardrails,
+            evidence,
             flaws,
         })
     }
@@ -252,6 +266,7 @@ impl<'f> Reader<'f> {
         let guardrails_required = fields.flag("guardrailsRequired")?.unwrap_or(true);
         let jobs = fields.count("jobs")?;
         let timeout = fields.timeout()?;
+        let reuse = fields.flag("reuse")?;
         for value in fields.list("stages")? {
             let read = self.stage(value)?;
             stages.push(read.stage);
@@ -273,6 +288,7 @@ impl<'f> Reader<'f> {
                 guardrails_required,
                 jobs,
                 timeout,
+                reuse,
                 stages,
                 source: Source::User,
             },
@@ -336,7 +352,9 @@ impl<'f> Reader<'f> {
                     .with_hint("write `\"required\"`, or leave it out"));
             }
         };
-        let stage = Stage { id, title, needs, timeout, needs_approval, action, hints };
+        let inputs = self.pathspecs(&fields, "inputs")?;
+        let reuse = fields.flag("reuse")?;
+        let stage = Stage { id, title, needs, timeout, needs_approval, inputs, reuse, action, hints };
         Ok(ReadStage { stage, id_at: span(id_value), needs_at, call })
     }
 
@@ -1291,6 +1309,7 @@ mod tests {
         assert_eq!(keys("/$defs/DiffBudget"), sorted(&[DIFF_BUDGET_KEYS]));
         assert_eq!(keys("/$defs/Spec"), sorted(&[SPEC_KEYS]));
         assert_eq!(keys("/$defs/Docs"), sorted(&[DOCS_KEYS]));
+        assert_eq!(keys("/$defs/Evidence"), sorted(&[EVIDENCE_KEYS]));
         let required = |at: &str| schema.pointer(at).expect(at)["required"].clone();
         assert_eq!(required("/$defs/Pipeline"), serde_json::json!(["id", "stages"]));
         assert_eq!(required("/$defs/Stage/oneOf/0"), serde_json::json!(["kind", "id", "command"]));
@@ -1307,6 +1326,7 @@ mod tests {
                 "id": stage.id, "title": stage.title, "needs": stage.needs,
                 "timeout": stage.timeout.map(|time| time.as_secs_f64()), "executionMode": execution_mode,
                 "approval": stage.needs_approval.then_some("required"),
+                "inputs": Some(&stage.inputs).filter(|list| !list.is_empty()), "reuse": stage.reuse,
                 "plan": {
                     "runnable": runnable, "aliases": aliases, "default": default_target, "requires_cloud": requires_cloud,
                 },
@@ -1341,7 +1361,7 @@ mod tests {
             let mut value = json!({
                 "id": pipeline.id, "title": pipeline.title, "description": pipeline.description, "tags": pipeline.tags,
                 "guardrailsRequired": pipeline.guardrails_required, "jobs": pipeline.jobs,
-                "timeout": pipeline.timeout.map(|time| format!("{}ms", time.as_millis())),
+                "timeout": pipeline.timeout.map(|time| format!("{}ms", time.as_millis())), "reuse": pipeline.reuse,
                 "stages": pipeline.stages.iter().map(stage).collect::<Vec<_>>(),
             });
             value.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
@@ -1388,7 +1408,10 @@ mod tests {
             };
             let needs = texts_of_needs.into_iter().map(|id| id.parse().expect("an id")).collect();
             let timeout = flags[0].then_some(Duration::from_millis(1500)).filter(|_| call != 1);
-            Stage { id: id.parse().expect("an id"), title, needs, timeout, needs_approval: flags[3], action, hints }
+            let inputs = if flags[1] && call != 1 { vec!["src/".to_owned()] } else { Vec::new() };
+            let reuse = flags[2].then_some(flags[3]).filter(|_| call != 1);
+            let needs_approval = flags[3];
+            Stage { id: id.parse().expect("an id"), title, needs, timeout, needs_approval, inputs, reuse, action, hints }
         }
     }
 
@@ -1400,11 +1423,11 @@ mod tests {
             let pipeline = |(id, (stages, guardrails_required)): (String, (Vec<Stage>, bool))| Pipeline {
                 id: id.parse().expect("an id"), title: id.clone(), description: named.then(|| id.clone()), tags: vec![id],
                 guardrails_required, jobs: NonZeroU16::new(u16::from(named) * 3),
-                timeout: named.then_some(Duration::from_secs(60)), stages, source: Source::User,
+                timeout: named.then_some(Duration::from_secs(60)), reuse: named.then_some(true), stages, source: Source::User,
             };
             let pipelines: Vec<_> = pipelines.into_iter().map(pipeline).collect();
             let default_pipeline = pipelines.first().filter(|_| named).map(|pipeline| pipeline.id.clone());
-            Config { pipelines, default_pipeline, jobs: NonZeroU16::new(u16::from(named) * 2), guardrails: Default::default(), flaws: Vec::new() }
+            Config { pipelines, default_pipeline, jobs: NonZeroU16::new(u16::from(named) * 2), guardrails: Default::default(), evidence: Default::default(), flaws: Vec::new() }
         }
     }
 

@@ -51,6 +51,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("code", &[r#"["lib/", "*.go"]"#]),
     ("specs", &[r#"["docs/specs"]"#]),
     ("maxAgeDays", &["90"]),
+    ("fingerprint", &[r#"["rustc -V", "node --version"]"#]),
+    ("fingerprintEnv", &[r#"["RUSTFLAGS"]"#]),
+    ("evidence", &[r#"{"notes": true, "maxAgeDays": 30}"#]),
+    ("notes", &["true", r#""full""#]),
+    ("acceptSigned", &["true"]),
+    ("signers", &[r#"".git-signers""#]),
+    ("inputs", &[r#"["src/", "Cargo.*"]"#]),
     ("docs", &[r#"{"include": ["CONTRIBUTING.md"]}"#]),
     ("include", &[r#"["CONTRIBUTING.md", "guide/**/*.md"]"#]),
     ("needs", &[r#"["build"]"#]),
@@ -151,6 +158,41 @@ struct ConfigFile {
     jobs: Option<NonZeroU16>,
     /// What `git orchestrate guard` judges, and by which limits.
     guardrails: Option<Guardrails>,
+    /// Commands that print what a verdict depends on, such as the version of a compiler.
+    fingerprint: Option<Vec<String>>,
+    /// Names of variables on which a verdict depends.
+    fingerprint_env: Option<Vec<String>>,
+    /// How long evidence counts, who is believed, and what goes into git notes.
+    evidence: Option<Evidence>,
+}
+
+/// How long evidence counts, who is believed, and what goes into git notes.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Evidence {
+    /// Whether a finished run is written to git notes; `full` for its manifest too.
+    notes: Option<NotesOrWord>,
+    /// For how many days a record counts; for ever if left out.
+    max_age_days: Option<u64>,
+    /// Whether records of others count if an allowed signer signed them.
+    accept_signed: Option<bool>,
+    /// The file of allowed signers, relative to the root of the repository.
+    signers: Option<String>,
+}
+
+/// Whether to write notes, or how much.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum NotesOrWord {
+    Flag(bool),
+    Word(NotesWord),
+}
+
+/// How much to write.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+enum NotesWord {
+    Full,
 }
 
 /// Guardrails; one that is named here is required.
@@ -236,6 +278,8 @@ struct Pipeline {
     jobs: Option<NonZeroU16>,
     /// How long its stages may take in all.
     timeout: Option<Time>,
+    /// Whether stages that are proven already are not run again; false if left out.
+    reuse: Option<bool>,
     /// What runs. Ids differ, and there is at least one if the pipeline is to run.
     stages: Vec<Stage>,
 }
@@ -276,6 +320,11 @@ enum Stage {
         timeout: Option<Time>,
         /// Whether somebody has to approve the stage before it begins.
         approval: Option<Approval>,
+        /// Pathspecs of git for what the stage looks at, if that is not everything: what else changes does not
+        /// make its verdict another.
+        inputs: Option<Vec<String>>,
+        /// Whether the stage is not run again if it is proven already; what the pipeline says if left out.
+        reuse: Option<bool>,
         /// What the stage tells the planner.
         plan: Option<PlanHints>,
         /// Whether the stage needs the cloud; `plan` has the last word.
@@ -309,6 +358,11 @@ enum Stage {
         timeout: Option<Time>,
         /// Whether somebody has to approve the stage before it begins.
         approval: Option<Approval>,
+        /// Pathspecs of git for what the stage looks at, if that is not everything: what else changes does not
+        /// make its verdict another.
+        inputs: Option<Vec<String>>,
+        /// Whether the stage is not run again if it is proven already; what the pipeline says if left out.
+        reuse: Option<bool>,
         /// What the stage tells the planner.
         plan: Option<PlanHints>,
         /// Whether the stage needs the cloud; `plan` has the last word.

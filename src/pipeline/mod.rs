@@ -5,6 +5,7 @@ pub mod config;
 pub mod config_error;
 pub mod config_schema;
 pub mod endurance;
+pub mod evidence;
 pub mod guardrails;
 pub mod plan;
 
@@ -34,6 +35,8 @@ pub struct Pipeline {
     pub jobs: Option<NonZeroU16>,
     /// How long its stages may take in all.
     pub timeout: Option<Duration>,
+    /// Whether a stage that is proven already is not run again, if the pipeline says so.
+    pub reuse: Option<bool>,
     pub stages: Vec<Stage>,
     pub source: Source,
 }
@@ -62,6 +65,10 @@ pub struct Stage {
     pub timeout: Option<Duration>,
     /// Whether somebody has to approve it before it begins, as its own keys say.
     pub needs_approval: bool,
+    /// Pathspecs of git for what it looks at; everything if there are none.
+    pub inputs: Vec<String>,
+    /// Whether it is not run again if it is proven already, if the stage itself says so.
+    pub reuse: Option<bool>,
     pub action: Action,
     pub hints: Hints,
 }
@@ -148,6 +155,7 @@ pub struct Config {
     /// How many commands may run at the same time where a pipeline does not say it.
     pub jobs: Option<NonZeroU16>,
     pub guardrails: guardrails::Guardrails,
+    pub evidence: evidence::Evidence,
     /// What keeps single pipelines from running, in file order; the others are not affected.
     pub flaws: Vec<Flaw>,
 }

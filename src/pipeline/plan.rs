@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::config_error::ConfigError;
 use super::endurance::Retries;
+use super::evidence::Evidence;
 use super::{Action, Config, Pipeline, Source, Stage, builtin, listing, nearest, shown};
 use crate::id::{PipelineId, StageId};
 
@@ -32,6 +33,10 @@ pub struct Plan {
     pub jobs: Option<NonZeroU16>,
     /// How long the stages may take in all.
     pub timeout: Option<Duration>,
+    /// Whether stages that are proven already are not run again, if the configuration says so.
+    pub reuse: Option<bool>,
+    /// What verdicts depend on, how long they count, and who is believed.
+    pub evidence: Evidence,
     pub stages: Vec<PlannedStage>,
     /// The position in `stages` of the stage that a run is about. A plan that [`Plan::new`] made has one.
     pub target: Option<usize>,
@@ -203,8 +208,18 @@ impl Plan {
         depth: usize,
         room: &mut usize,
     ) -> Result<Self, PlanError> {
-        let Pipeline { id, title, description, tags, guardrails_required, jobs, timeout, stages, source } =
-            pipeline;
+        let Pipeline {
+            id,
+            title,
+            description,
+            tags,
+            guardrails_required,
+            jobs,
+            timeout,
+            reuse,
+            stages,
+            source,
+        } = pipeline;
         if stages.is_empty() {
             return Err(PlanError::NoStages(id));
         }
@@ -240,6 +255,8 @@ impl Plan {
             guardrails_required,
             jobs,
             timeout,
+            reuse,
+            evidence: config.evidence.clone(),
             stages: planned,
             target,
             only_target: false,

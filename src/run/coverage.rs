@@ -116,6 +116,8 @@ mod tests {
             error_file: None,
             sub_run_id: None,
             timed_out: false,
+            stopped: false,
+            reused: None,
             flaky: false,
             failed_attempts: Vec::new(),
             memory_limit: None,

@@ -45,6 +45,9 @@ pub enum Happened {
         /// Whether the tree is another one than the run began with.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         moved: bool,
+        /// Whether tools that the verdicts depend on say something else than they did.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        tools_changed: bool,
     },
     #[serde(rename = "run:resume-refused")]
     ResumeRefused { resume: ResumeEvent },
@@ -154,6 +157,9 @@ pub struct StageEnd {
     /// Whether the stage took too long, and was ended for that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub timed_out: bool,
+    /// Whether the stage was told to end before it had its say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
     /// Whether the kernel ended the stage because of its memory limit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub out_of_memory: bool,
@@ -297,6 +303,7 @@ mod tests {
                     leaked,
                     timed_out: leaked,
                     out_of_memory: false,
+                    stopped: false,
                 }))
             },
         )
@@ -309,6 +316,7 @@ mod tests {
                 resume: resume(ResumeOutcome::Accepted, reason),
                 owner: owner(pid),
                 moved: pid % 2 == 0,
+                tools_changed: false,
             }),
             text().prop_map(|reason| Happened::ResumeRefused {
                 resume: resume(ResumeOutcome::Blocked, reason)

@@ -16,6 +16,7 @@ use crate::id::{RunId, TaskId};
 use crate::run::approval::{Approval, Waiting};
 use crate::run::event::{Happened, RunEvent, StageEnd};
 use crate::run::git_keys::GitKeys;
+use crate::run::key::{Definition, Fingerprint, Key, Subject};
 use crate::run::liveness::{HEARTBEAT_SECONDS, STALE_SECONDS};
 use crate::run::stamp::Stamp;
 use crate::run::status::{BadTransition, RunStatus, StageStatus};
@@ -111,6 +112,9 @@ pub struct Manifest {
     /// Extension: commit, tree and worktree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<GitKeys>,
+    /// Extension: under which keys the verdicts of the stages can be found again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ProofKeys>,
     /// Extension: what was planned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanRecord>,
@@ -204,6 +208,12 @@ pub struct StageEntry {
     /// Extension: whether the stage passed, but not at once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub flaky: bool,
+    /// Extension: whether the stage was told to end before it had its say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
+    /// Extension: the run that proved the stage, which was not run again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused: Option<Reused>,
     /// Extension: the attempts after which the stage was run again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_attempts: Vec<FailedAttempt>,
@@ -213,6 +223,26 @@ pub struct StageEntry {
     /// Extension: what somebody is asked before the stage can begin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
+}
+
+/// What proved a stage that was not run again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reused {
+    pub run_id: String,
+    /// The run's manifest, relative to the root of the worktree that it ran in.
+    pub manifest: String,
+    /// That worktree, relative to the main one.
+    pub worktree: String,
+    /// When the stage ended there.
+    pub completed_at: Stamp,
+    /// The key of the verdict, in hex.
+    pub key: String,
+    /// Who signed the record, if it came from others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
+    /// Whether that run was going on when this one asked for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joined: bool,
 }
 
 /// An attempt to run a stage that failed, and was not the last.
@@ -259,6 +289,8 @@ impl StageEntry {
         self.error_file = None;
         self.sub_run_id = None;
         self.timed_out = false;
+        self.stopped = false;
+        self.reused = None;
         self.flaky = false;
         self.failed_attempts.clear();
         self.memory_limit = None;
@@ -401,6 +433,33 @@ pub struct PlanRecord {
     pub notes: Vec<String>,
 }
 
+/// What verdicts of the run are about. An extension section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProofKeys {
+    pub fingerprint: Fingerprint,
+    /// The stages that records can speak for.
+    pub stages: Vec<Keyed>,
+    /// A random number, so that no two records are equal.
+    pub nonce: String,
+    /// Whether an attempt ran with other tools than the first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tools_changed: bool,
+}
+
+/// The key of a stage and what it is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Keyed {
+    /// The stage's number in the pipeline, from 1.
+    pub index: usize,
+    pub id: String,
+    pub key: Key,
+    pub subject: Subject,
+    /// What the stage does, without its secrets.
+    pub definition: Definition,
+    /// The digest of what it really does, in hex.
+    pub definition_digest: String,
+}
+
 /// The runs that one request made: one per commit. An extension section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Series {
@@ -522,7 +581,10 @@ impl Manifest {
                 self.heartbeat_at = Some(at);
                 self.begin_attempt(at, owner);
             }
-            Happened::Resumed { resume, owner, moved } => {
+            Happened::Resumed { resume, owner, moved, tools_changed } => {
+                if let Some(proof) = self.proof.as_mut().filter(|_| *tools_changed) {
+                    proof.tools_changed = true;
+                }
                 self.status = self.status.to(RunStatus::InProgress)?;
                 self.status_detail = Some("resuming".to_owned());
                 self.resume_events.push(resume.clone());
@@ -609,6 +671,7 @@ impl Manifest {
                 entry.summary = end.summary.clone();
                 entry.error_file = end.error_file.clone();
                 entry.timed_out = end.timed_out;
+                entry.stopped = end.stopped;
                 entry.flaky = end.status == StageStatus::Succeeded && !entry.failed_attempts.is_empty();
                 self.keep_output(end);
             }

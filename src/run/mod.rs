@@ -4,6 +4,7 @@ pub mod stamp;
 pub mod status;
 pub mod git_keys;
 pub mod approval;
+pub mod key;
 pub mod manifest;
 pub mod event;
 pub mod exec;

@@ -34,6 +34,11 @@ impl Stamp {
         self.0.checked_sub(span).ok().map(Self)
     }
 
+    /// Returns the moment that long after; the last one there is if there is none.
+    pub fn later_by(self, span: SignedDuration) -> Self {
+        self.0.checked_add(span).map_or(Self(Timestamp::MAX), Self)
+    }
+
     /// Returns the time in the form that begins a run id: `2026-11-21T07-20-48-705Z`.
     pub fn as_run_prefix(self) -> String {
         self.to_string().replace([':', '.'], "-")

@@ -573,6 +573,7 @@ fn finish(
         output_bytes: watched.out.total + watched.err.total,
         leaked,
         timed_out,
+        stopped: cancelled,
         out_of_memory,
     };
     if let Some(retries) = again {

@@ -250,7 +250,11 @@ async fn subpipeline(
             Some(format!("Sub-pipeline '{}' {}: run {}.", stage.title, end.status, end.run_id)),
         ),
     };
-    host.borrow_mut().tell(stage_end(status, end.summary, note), *index)?;
+    let mut ended = stage_end(status, end.summary, note);
+    if let Happened::StageFinished(end) = &mut ended {
+        end.stopped = status == StageStatus::Failed && cancelled.is_some();
+    }
+    host.borrow_mut().tell(ended, *index)?;
     Ok(match (status, cancelled) {
         (StageStatus::Failed, Some(_)) => Ended::Stopped,
         (StageStatus::Failed, None) => {
@@ -286,6 +290,7 @@ pub fn stage_end(status: StageStatus, summary: String, note: Option<String>) -> 
         leaked: false,
         timed_out: false,
         out_of_memory: false,
+        stopped: false,
     }))
 }
 

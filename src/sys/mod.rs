@@ -9,3 +9,4 @@ pub mod fs;
 pub mod memory;
 pub mod process;
 pub mod room;
+pub mod tools;

@@ -142,7 +142,7 @@ fn every_layout_is_found_from_a_subfolder() {
         let said = |words| PathBuf::from(scene.git(&format!("rev-parse --path-format=absolute {words}")));
         assert_eq!(repo.git_dir(), said("--git-dir"), "{name}");
         assert_eq!(repo.common_dir(), said("--git-common-dir"), "{name}");
-        let keys = repo.keys().expect(name);
+        let (keys, _) = repo.keys(&[]).expect(name);
         assert_eq!(keys.object_format, scene.git("rev-parse --show-object-format"), "{name}");
         assert_eq!(keys.shallow, *name == "shallow", "{name}");
         assert_eq!(keys.sparse, name.starts_with("sparse"), "{name}");
@@ -188,7 +188,7 @@ fn a_worktree_is_named_as_seen_from_the_main_one() {
         (bare_with_worktree, "../side", Some("side"), true),
         (submodule, ".", None, false),
     ] {
-        let keys = make().repo().keys().expect("keys");
+        let keys = make().repo().keys(&[]).expect("keys").0;
         assert_eq!(keys.worktree.path, path);
         assert_eq!(keys.worktree.name.as_deref(), name);
         assert_eq!(keys.worktree.linked, linked);
@@ -228,7 +228,7 @@ fn the_environment_of_a_hook_comes_first() {
     for from in [scene.top.clone(), scene.path("dir")] {
         let repo = Repo::discover_with(&from, &hook).expect("a repository");
         assert_eq!(repo.work_tree(), scene.top);
-        assert_eq!(repo.keys().expect("keys").worktree.name.as_deref(), Some("side"));
+        assert_eq!(repo.keys(&[]).expect("keys").0.worktree.name.as_deref(), Some("side"));
     }
     // Elsewhere the current folder is the work tree.
     let other = tempfile::tempdir().expect("a temporary folder");

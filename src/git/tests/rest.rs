@@ -92,7 +92,7 @@ fn the_variables_of_another_repository_are_local() {
 #[test]
 fn the_version_of_git_is_asked_for_once() {
     let scene = Scene::new();
-    let asked = scene.repo().keys().expect("keys").git_version.expect("git is here");
+    let asked = scene.repo().keys(&[]).expect("keys").0.git_version.expect("git is here");
     let cache = scene.path(".git/orchestrate/git-program");
     let kept = fs::read_to_string(&cache).expect("it was kept");
     fs::write(&cache, kept.replace(&asked, "0.1")).expect("a file");

@@ -15,7 +15,7 @@ use super::Found;
 use super::content::on_disk;
 
 /// Asks git for the tree of the work tree.
-pub(super) fn tree(repo: &Repo) -> Result<Found, GitError> {
+pub(super) fn tree(repo: &Repo, inputs: &[Vec<String>]) -> Result<Found, GitError> {
     let (temp, index) = copy_of_index(repo)?;
     let objects = temp.path().join("objects");
     fs::create_dir(&objects).at(&objects)?;
@@ -35,7 +35,9 @@ pub(super) fn tree(repo: &Repo) -> Result<Found, GitError> {
         left_out(repo, git(), &mut found)?;
     }
     found.tree = git().args(["write-tree", "--missing-ok"]).line()?;
-    for line in git().args(["ls-files", "--stage", "-z"]).run()?.split(|byte| *byte == 0) {
+    let listed = git().args(["ls-files", "--stage", "-z"]).run()?;
+    found.inputs = super::super::inputs::of_lines(&listed, inputs)?;
+    for line in listed.split(|byte| *byte == 0) {
         let Some((head, path)) = line.split_once_str("\t") else { continue };
         let path = BString::from(path);
         let is_there = on_disk(&repo.work_tree, path.as_bstr()).join(".git").exists();

@@ -185,6 +185,8 @@ fn plan(shell: &str, cwd: String) -> Plan {
         needs: Vec::new(),
         timeout: None,
         needs_approval: false,
+        inputs: Vec::new(),
+        reuse: None,
         action: Action::Command(Command {
             command: shell.to_owned(),
             cwd: Some(cwd),
@@ -206,6 +208,8 @@ fn plan(shell: &str, cwd: String) -> Plan {
         guardrails_required: false,
         jobs: None,
         timeout: None,
+        reuse: None,
+        evidence: Default::default(),
         stages: vec![PlannedStage { index: 1, stage, child: None }],
         target: None,
         only_target: false,

@@ -2,6 +2,7 @@
 
 mod adhoc;
 mod asked;
+mod proof;
 mod queued;
 mod shared;
 mod traced;
@@ -97,7 +98,8 @@ impl RunHost {
     ) -> Result<Self> {
         let Origin { run, parent, depth, lineage, cancel_request, desk } = origin;
         let lineage = lineage.to_owned();
-        let git = shared.keys()?;
+        let (git, inputs) = shared.keys(&proof::inputs(&plan))?;
+        let proof = shared.proof_keys(&plan, &git, &inputs);
         let at = shared.clock.now();
         let token = random_hex::<32>().context("no randomness")?;
         let paths = shared.layout.run(&shared.task, &run);
@@ -107,6 +109,7 @@ impl RunHost {
             &run,
             &paths,
             git,
+            proof,
             parent,
             depth,
             limits,
@@ -256,6 +259,7 @@ impl RunHost {
             }
         };
         let recorded = self.record_in_task(&summary, maybe_recorded, at);
+        self.record_proof();
         let event = Happened::Recorded { run_summary_path: summary_path, metrics_recorded: recorded };
         self.tell(event, 0)?;
         self.recorder.beat(at)?;
@@ -297,7 +301,11 @@ impl RunHost {
         for StageEntry { index, title, .. } in open {
             let summary = "Cancelled: the process that ran it was gone".to_owned();
             let note = format!("Stage '{title}' was running when the owner of the run died.");
-            self.tell(runner::stage_end(StageStatus::Failed, summary, Some(note)), index)?;
+            let mut ended = runner::stage_end(StageStatus::Failed, summary, Some(note));
+            if let Happened::StageFinished(end) = &mut ended {
+                end.stopped = true;
+            }
+            self.tell(ended, index)?;
         }
         let waiting = self.manifest().commands.iter().filter(|entry| entry.waiting.is_some());
         for index in waiting.map(|entry| entry.index).collect::<Vec<_>>() {

@@ -11,7 +11,7 @@ use crate::pipeline::{Action, Source};
 use crate::run::exec::GroupNames;
 use crate::run::git_keys::GitKeys;
 use crate::run::liveness::{HEARTBEAT_SECONDS, STALE_SECONDS};
-use crate::run::manifest::{Manifest, PlanRecord, Privacy, PrivacyTotals, Scheduler, StageEntry};
+use crate::run::manifest::{Manifest, PlanRecord, Privacy, PrivacyTotals, ProofKeys, Scheduler, StageEntry};
 use crate::run::stamp::Stamp;
 use crate::run::status::{RunStatus, StageStatus};
 use crate::runner::Limits;
@@ -25,6 +25,7 @@ pub(super) fn manifest(
     run: &RunId,
     paths: &RunPaths,
     git: GitKeys,
+    proof: Option<ProofKeys>,
     parent: Option<&str>,
     depth: usize,
     limits: Limits,
@@ -101,6 +102,7 @@ pub(super) fn manifest(
             other: Default::default(),
         }),
         git: Some(git),
+        proof,
         plan: Some(PlanRecord {
             digest: Shared::digest(plan),
             partial: plan.only_target,
@@ -152,6 +154,8 @@ fn entry(shared: &Shared, planned: &PlannedStage) -> StageEntry {
         error_file: None,
         sub_run_id: None,
         timed_out: false,
+        stopped: false,
+        reused: None,
         flaky: false,
         failed_attempts: Vec::new(),
         memory_limit: None,

@@ -163,13 +163,15 @@ impl Shared {
     }
 
     /// Returns what git says about the worktree now.
-    pub fn keys(&self) -> Result<GitKeys> {
-        let mut keys = self.repo.keys().context("cannot tell which tree this is")?;
+    ///
+    /// `inputs` are lists of pathspecs; for each there is the digest of what it selects of the tree.
+    pub fn keys(&self, inputs: &[Vec<String>]) -> Result<(GitKeys, Vec<String>)> {
+        let (mut keys, inputs) = self.repo.keys(inputs).context("cannot tell which tree this is")?;
         keys.branch = keys.branch.map(|branch| self.masked(&branch));
         for path in keys.dirty_submodules.iter_mut().chain(&mut keys.unreadable) {
             *path = self.masked(path);
         }
-        Ok(keys)
+        Ok((keys, inputs))
     }
 }
 

@@ -83,7 +83,11 @@ impl Reader<'_> {
         }
     }
 
-    fn pathspecs(&self, fields: &Fields<'_, '_>, key: &'static str) -> Result<Vec<String>, ConfigError> {
+    pub(super) fn pathspecs(
+        &self,
+        fields: &Fields<'_, '_>,
+        key: &'static str,
+    ) -> Result<Vec<String>, ConfigError> {
         let mut specs = Vec::new();
         for value in fields.list(key)? {
             let spec = self.text(value, &format!("an entry of `{key}`"))?;
@@ -135,7 +139,7 @@ impl Reader<'_> {
 
 impl Fields<'_, '_> {
     /// Reads a whole number that is not negative.
-    fn whole_number(&self, key: &str) -> Result<Option<u64>, ConfigError> {
+    pub(in crate::pipeline) fn whole_number(&self, key: &str) -> Result<Option<u64>, ConfigError> {
         const EXPECTED: &str = "a whole number from 0 on";
         match self.get(key) {
             None => Ok(None),
