@@ -43,6 +43,7 @@ pub fn run(ctx: &Context, args: BisectArgs) -> Result<ExitCode, Failure> {
         parent_run: None,
         approval_policy: None,
         pace: Pace::default(),
+        reuse: Default::default(),
     };
     let outcome = bisect(ctx, BisectOptions { range, start }, progress.watch(&ctx.env, format))?;
     printer::answer(&Bisected(&outcome), format.into())?;

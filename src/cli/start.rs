@@ -7,7 +7,7 @@ use super::{Format, PaceArgs, ProgressArgs, detach, plain_watch};
 use crate::id::{PipelineId, RunId, TaskId};
 use crate::ops::detach::supervise;
 use crate::ops::each::{EachOptions, each};
-use crate::ops::host::SharedWatch;
+use crate::ops::host::{ReuseOptions, SharedWatch};
 use crate::ops::start::{RunOutcome, StartOptions, start, start_at};
 use crate::ops::{Context, Kind, Refusal};
 use crate::render::each::Each;
@@ -36,6 +36,8 @@ pub struct StartArgs {
     approval_policy: Option<String>,
     #[command(flatten)]
     pace: PaceArgs,
+    #[command(flatten)]
+    reuse: ReuseArgs,
     /// Run on a clean side worktree at this commit, with its own configuration
     #[arg(long, value_name = "REV", conflicts_with = "each")]
     commit: Option<String>,
@@ -51,6 +53,31 @@ pub struct StartArgs {
     format: Format,
     #[command(flatten)]
     progress: ProgressArgs,
+}
+
+/// What is taken over from other runs
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct ReuseArgs {
+    /// Do not run stages that are proven for this very tree; wait for a run that is at it
+    #[arg(long, overrides_with = "no_reuse")]
+    reuse: bool,
+    /// Run every stage, whatever the configuration says
+    #[arg(long)]
+    no_reuse: bool,
+    /// Wait for a run that is running the same right now, and take over what it finds (the
+    /// default with `--reuse`)
+    #[arg(long, overrides_with = "no_join")]
+    join: bool,
+    /// Wait for no other run
+    #[arg(long)]
+    no_join: bool,
+}
+
+impl From<ReuseArgs> for ReuseOptions {
+    fn from(ReuseArgs { reuse, no_reuse, join, no_join }: ReuseArgs) -> Self {
+        let word = |yes: bool, no: bool| (yes || no).then_some(yes);
+        Self { reuse: word(reuse, no_reuse), join: word(join, no_join) }
+    }
 }
 
 pub fn run(ctx: &Context, args: StartArgs) -> Result<ExitCode, Failure> {
@@ -108,8 +135,16 @@ impl StartArgs {
     }
 
     fn options(self) -> StartOptions {
-        let Self { pipeline, task, target, parent_run, approval_policy, pace, .. } = self;
-        StartOptions { task, pipeline, target, parent_run, approval_policy, pace: pace.into() }
+        let Self { pipeline, task, target, parent_run, approval_policy, pace, reuse, .. } = self;
+        StartOptions {
+            task,
+            pipeline,
+            target,
+            parent_run,
+            approval_policy,
+            pace: pace.into(),
+            reuse: reuse.into(),
+        }
     }
 }
 

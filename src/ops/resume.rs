@@ -139,10 +139,9 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
             let next = recorder.manifest().attempts.as_ref().map_or(0, Vec::len) + 1;
             fs::rename(&found.paths.approvals(), &found.paths.approvals_before(next))?;
         }
-        let mut host = RunHost::reopen(shared, plan, recorder, limits);
         let began_with = recorder.manifest().proof.as_ref().map(|proof| &proof.fingerprint);
         let tools_changed = began_with.is_some_and(|began| *began != shared.fingerprint(&plan));
-        let mut host = RunHost::reopen(shared, plan.clone(), recorder, limits);
+        let mut host = RunHost::reopen(shared, plan, recorder, limits);
         resume.outcome = ResumeOutcome::Accepted;
         let abandoned = abandoned_children(host.manifest());
         let owner = host.owner();

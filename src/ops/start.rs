@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
 
-use super::host::{Origin, RunHost, Shared, SharedWatch};
+use super::host::{Origin, ReuseOptions, RunHost, Shared, SharedWatch};
 use super::plan::PlanOptions;
 use super::side::Side;
 use super::{Context, Kind, Refusal, group};
@@ -25,6 +25,7 @@ pub struct StartOptions {
     pub parent_run: Option<RunId>,
     pub approval_policy: Option<String>,
     pub pace: Pace,
+    pub reuse: ReuseOptions,
 }
 
 /// How much may happen at the same time, as far as somebody said it.
@@ -120,7 +121,7 @@ impl Asked<'_> {
         shared.name_group(names);
         let shared = Rc::new(shared);
         let parent = options.parent_run.as_ref().map(RunId::as_str);
-        let origin = Origin::asked(&shared, parent)?;
+        let origin = Origin::asked(&shared, parent, options.reuse)?;
         let policy = options.approval_policy.clone();
         let limits = options.pace.limits(&plan);
         let mut host = RunHost::create(Rc::clone(&shared), plan, origin, limits, policy)?;

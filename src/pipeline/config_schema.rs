@@ -53,10 +53,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("maxAgeDays", &["90"]),
     ("fingerprint", &[r#"["rustc -V", "node --version"]"#]),
     ("fingerprintEnv", &[r#"["RUSTFLAGS"]"#]),
-    ("evidence", &[r#"{"notes": true, "maxAgeDays": 30}"#]),
-    ("notes", &["true", r#""full""#]),
-    ("acceptSigned", &["true"]),
-    ("signers", &[r#"".git-signers""#]),
+    ("evidence", &[r#"{"maxAgeDays": 30}"#]),
     ("inputs", &[r#"["src/", "Cargo.*"]"#]),
     ("docs", &[r#"{"include": ["CONTRIBUTING.md"]}"#]),
     ("include", &[r#"["CONTRIBUTING.md", "guide/**/*.md"]"#]),
@@ -162,37 +159,16 @@ struct ConfigFile {
     fingerprint: Option<Vec<String>>,
     /// Names of variables on which a verdict depends.
     fingerprint_env: Option<Vec<String>>,
-    /// How long evidence counts, who is believed, and what goes into git notes.
+    /// How long evidence counts.
     evidence: Option<Evidence>,
 }
 
-/// How long evidence counts, who is believed, and what goes into git notes.
+/// How long evidence counts.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct Evidence {
-    /// Whether a finished run is written to git notes; `full` for its manifest too.
-    notes: Option<NotesOrWord>,
     /// For how many days a record counts; for ever if left out.
     max_age_days: Option<u64>,
-    /// Whether records of others count if an allowed signer signed them.
-    accept_signed: Option<bool>,
-    /// The file of allowed signers, relative to the root of the repository.
-    signers: Option<String>,
-}
-
-/// Whether to write notes, or how much.
-#[derive(JsonSchema)]
-#[schemars(untagged)]
-enum NotesOrWord {
-    Flag(bool),
-    Word(NotesWord),
-}
-
-/// How much to write.
-#[derive(JsonSchema)]
-#[schemars(rename_all = "camelCase")]
-enum NotesWord {
-    Full,
 }
 
 /// Guardrails; one that is named here is required.

@@ -35,7 +35,7 @@ pub struct Plan {
     pub timeout: Option<Duration>,
     /// Whether stages that are proven already are not run again, if the configuration says so.
     pub reuse: Option<bool>,
-    /// What verdicts depend on, how long they count, and who is believed.
+    /// What verdicts depend on, and how long they count.
     pub evidence: Evidence,
     pub stages: Vec<PlannedStage>,
     /// The position in `stages` of the stage that a run is about. A plan that [`Plan::new`] made has one.

@@ -220,6 +220,8 @@ fn stage(
             Result::Overridden
         }
         StageStatus::Succeeded => Result::Passed,
+        // What another run found out is that run's to say.
+        StageStatus::Failed | StageStatus::Skipped if entry.reused.is_some() => return None,
         StageStatus::Failed => Result::Failed,
         // An optional pipeline that does not exist has nothing to say.
         StageStatus::Skipped if entry.exit_code.is_none() && entry.sub_run_id.is_none() => return None,

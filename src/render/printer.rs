@@ -81,7 +81,7 @@ pub fn style(word: &str) -> Style {
     let style = Style::new();
     let color = |color: AnsiColor| style.fg_color(Some(color.into()));
     match word {
-        "ok" | "succeeded" => color(AnsiColor::Green),
+        "ok" | "reused" | "proven" | "succeeded" => color(AnsiColor::Green),
         "FAILED" | "failed" | "void" | "dead" => color(AnsiColor::Red).bold(),
         "skipped" | "cancelled" | "stale" | "waiting" | "partial" | "warning" => color(AnsiColor::Yellow),
         "running" | "in_progress" => color(AnsiColor::Cyan),

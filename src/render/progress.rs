@@ -16,7 +16,7 @@ use crate::run::event::Happened;
 use crate::run::manifest::Manifest;
 use crate::run::stamp::Stamp;
 use crate::run::status::StageStatus;
-use crate::runner::{Question, Stream};
+use crate::runner::{Question, Stream, WAITS_FOR_RUN};
 
 /// How much is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +134,7 @@ impl Progress {
         }
         let Some(entry) = manifest.commands.get(index.wrapping_sub(1)) else { return };
         let word = match entry.status {
+            StageStatus::Succeeded if entry.reused.is_some() => "reused",
             StageStatus::Succeeded => "ok",
             StageStatus::Failed => "FAILED",
             other => other.as_str(),
@@ -144,7 +145,7 @@ impl Progress {
             let indent = "  ".repeat(depth);
             let id = untrusted(&entry.id);
             let _ = write!(err, "{indent}{color}{word:>8}{color:#}  {id}  {dim}{}{dim:#}", span(took));
-            if let Some(summary) = entry.summary.as_ref().filter(|_| entry.status != StageStatus::Succeeded) {
+            if let Some(summary) = entry.summary.as_ref().filter(|_| word != "ok") {
                 let _ = write!(err, "  {}", untrusted(summary));
             }
             let _ = writeln!(err);
@@ -230,10 +231,17 @@ impl Watch for Progress {
                         writeln!(err, "{indent}{word}  {}  by {}", untrusted(stage), untrusted(&ruling.by()));
                 });
             }
+            Happened::StageHeld { reason } if reason.starts_with(WAITS_FOR_RUN) => {
+                let Some(entry) = manifest.commands.get(index.wrapping_sub(1)) else { return };
+                let (id, reason) = (untrusted(&entry.id), untrusted(reason));
+                self.line(|err| {
+                    let _ = writeln!(err, "{}   waits  {id}  {reason}", "  ".repeat(depth));
+                });
+            }
             Happened::StageHeld { .. } if self.answered((&manifest.run_id, index)) => {
                 self.line(|err| drop(writeln!(err)));
             }
-            Happened::StageFinished(_) => self.ended(depth, manifest, index),
+            Happened::StageFinished(_) | Happened::StageReused { .. } => self.ended(depth, manifest, index),
             Happened::Interrupted { signal } if !self.interrupted => {
                 self.interrupted = true;
                 let several = self.running.len() > depth + 1;

@@ -14,7 +14,7 @@ use crate::guardrail::Verdict;
 use crate::run::approval::Approval;
 use crate::run::manifest::{
     Cancellation, GuardrailStatus, Handle, Manifest, MemoryLimit, Owner, PrivacyDecision, PrivacyTotals,
-    ResumeEvent,
+    ResumeEvent, Reused,
 };
 use crate::run::stamp::Stamp;
 use crate::run::status::{RunStatus, StageStatus};
@@ -98,6 +98,9 @@ pub enum Happened {
     /// Somebody, or the approval policy, has decided about the stage.
     #[serde(rename = "stage:decided")]
     StageDecided { approval: Approval },
+    /// Another run ran the same on the same tree, and that counts here.
+    #[serde(rename = "stage:reused")]
+    StageReused { status: StageStatus, reused: Box<Reused> },
     /// The stage could not begin, and stays as it is.
     #[serde(rename = "stage:held")]
     StageHeld { reason: String },

@@ -87,6 +87,7 @@ impl Definition {
                 inputs: planned.stage.inputs.clone(),
                 ..nothing
             },
+            Action::Manual { .. } => return None,
             Action::Subpipeline { .. } => Self {
                 kind: "subpipeline".to_owned(),
                 inputs: planned.stage.inputs.clone(),
@@ -101,6 +102,7 @@ impl Definition {
             let may_fail = match &planned.stage.action {
                 Action::Command(command) => command.allow_failure,
                 Action::Subpipeline { optional, .. } => *optional,
+                Action::Manual { .. } => false,
             };
             let absent =
                 matches!(planned.stage.action, Action::Subpipeline { .. }) && planned.child.is_none();

@@ -419,6 +419,12 @@ pub struct PlanRecord {
     /// Whether what does not depend on a stage that failed went on all the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_going: bool,
+    /// Whether stages that are proven were not to be run, if somebody said it when the run began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<bool>,
+    /// Whether to wait for runs that run the same, if somebody said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<bool>,
     /// Whether the stages are the subtasks of a group: the target first, until one fails.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub group: bool,
@@ -692,6 +698,17 @@ impl Manifest {
                 let entry = self.stage(*index)?;
                 entry.waiting = None;
                 entry.summary = Some(reason.clone());
+            }
+            Happened::StageReused { status, reused } => {
+                let entry = self.stage(*index)?;
+                entry.reset();
+                entry.status = *status;
+                entry.started_at = Some(at);
+                entry.completed_at = Some(at);
+                let verb = if *status == StageStatus::Succeeded { "proved" } else { "failed" };
+                entry.summary = Some(format!("Run {} {verb} it, {}", reused.run_id, reused.completed_at));
+                entry.reused = Some((**reused).clone());
+                self.guardrails.retain(|verdict| verdict.index != *index);
             }
             Happened::Judged { verdict } => {
                 let stage = self.stage(*index)?.id.clone();

@@ -27,8 +27,9 @@ use crate::output::mask::{MaskMode, Masker};
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::run::approval::{Decision, Ruling};
 use crate::run::event::Happened;
+use crate::run::manifest::Reused;
 use crate::run::stamp::Stamp;
-use crate::run::status::RunStatus;
+use crate::run::status::{RunStatus, StageStatus};
 use crew::Crew;
 use interrupt::{Interrupt, Interrupts};
 use manual::Waits;
@@ -67,6 +68,10 @@ pub trait Host {
     fn tell(&mut self, event: Happened, index: usize) -> Result<()>;
     /// Whether an earlier attempt finished the stage, so that it is kept.
     fn is_finished(&self, index: usize) -> bool;
+    /// Returns what is known of a stage that has not begun.
+    fn known(&mut self, stage: &PlannedStage) -> Result<Known>;
+    /// Takes note that a stage is about to run.
+    fn begins(&mut self, stage: &PlannedStage);
     /// Makes ready to run a stage's command.
     fn begin_command(&mut self, stage: &PlannedStage) -> Result<Setup>;
     /// Returns what masks one stream of output.
@@ -111,6 +116,20 @@ pub trait Host {
 pub enum Question {
     Decision,
     Reason,
+}
+
+/// How the reason begins for which a stage waits for another run.
+pub const WAITS_FOR_RUN: &str = "Waits for run ";
+
+/// What is known of a stage before it runs.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// It has to run.
+    Nothing,
+    /// Another run is running the same.
+    Running { run: String },
+    /// Another run ran the same, and that counts.
+    Ended { status: StageStatus, reused: Box<Reused> },
 }
 
 /// How a plan ended.

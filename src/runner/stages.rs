@@ -16,7 +16,7 @@ use super::crew::Crew;
 use super::manual::{self, Allowance, Asked, Waits};
 use super::schedule::{Answer, Schedule};
 use super::stop::{self, Orders, Stop};
-use super::{Host, Outcome, World, command, sleep_until};
+use super::{Host, Known, Outcome, WAITS_FOR_RUN, World, command, sleep_until};
 use crate::pipeline::endurance::shown_duration;
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::pipeline::{Action, Stage};
@@ -197,6 +197,10 @@ async fn stage(
     crew: &Crew,
     waits: &Rc<Waits>,
 ) -> Result<Ended> {
+    if let Some(ended) = known(planned, host, orders.clone()).await? {
+        return Ok(ended);
+    }
+    host.borrow_mut().begins(planned);
     match &planned.stage.action {
         Action::Command(action) => command::run(planned, action, host, orders, crew).await,
         Action::Subpipeline { optional, .. } => {
@@ -204,6 +208,44 @@ async fn stage(
         }
         // Somebody has said that it is done, and it has ended with that.
         Action::Manual { .. } => Ok(Ended::Fine),
+    }
+}
+
+/// How long to wait before another look at a run that runs the same.
+const GLANCE: Duration = Duration::from_millis(10);
+/// How long at most.
+const LONGEST_GLANCE: Duration = Duration::from_millis(250);
+
+/// Ends a stage by what another run found out, if that counts; waits for one that is at it.
+async fn known(planned: &PlannedStage, host: World<'_, '_>, mut orders: Orders) -> Result<Option<Ended>> {
+    let mut waits_for = None::<String>;
+    let mut pause = GLANCE;
+    loop {
+        let known = host.borrow_mut().known(planned)?;
+        match known {
+            Known::Nothing => return Ok(None),
+            Known::Running { run } => {
+                if waits_for.as_ref() != Some(&run) {
+                    let reason = format!("{WAITS_FOR_RUN}{run}, which is running the same.");
+                    host.borrow_mut().tell(Happened::StageHeld { reason }, planned.index)?;
+                    waits_for = Some(run);
+                }
+                tokio::select! {
+                    biased;
+                    _ = stop::next(&mut orders) => return Ok(Some(Ended::Stopped)),
+                    () = tokio::time::sleep(pause) => {}
+                }
+                pause = (pause * 2).min(LONGEST_GLANCE);
+            }
+            Known::Ended { status, reused } => {
+                let id = planned.stage.id.as_str();
+                host.borrow_mut().tell(Happened::StageReused { status, reused }, planned.index)?;
+                return Ok(Some(match status {
+                    StageStatus::Failed => Ended::Failed { detail: format!("stage:{id}:failed") },
+                    _ => Ended::Fine,
+                }));
+            }
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::proof::Subject;
 use crate::proof::standing::Entry;
+use crate::proof::{Key, Subject};
 use crate::sys::digest::sha256_hex;
 use crate::sys::fs::{self, Appender, At, Lock, PathError};
 
@@ -35,6 +35,30 @@ pub enum LedgerError {
     Path(#[from] PathError),
     #[error("somebody has held the lock `{}` for too long", .0.display())]
     Busy(PathBuf),
+}
+
+/// That a run is running stages.
+#[derive(Debug)]
+pub struct Announcement {
+    lock: Lock,
+    path: PathBuf,
+    keys: String,
+}
+
+impl Announcement {
+    /// Adds a stage.
+    pub fn add(&mut self, key: &Key) -> Result<(), PathError> {
+        self.keys.push_str(key.as_str());
+        self.keys.push('\n');
+        self.lock.describe(self.keys.as_bytes()).at(&self.path)
+    }
+}
+
+impl Drop for Announcement {
+    fn drop(&mut self) {
+        // While we hold the lock: nobody takes it for that of a dead run.
+        let _ = fs::remove(&self.path);
+    }
 }
 
 impl Ledger {
@@ -117,6 +141,39 @@ impl Ledger {
         Ok(())
     }
 
+    /// Says that a run is about to run a stage of that key. It is said until the result is dropped, or the
+    /// process ends in whatever way.
+    pub fn announce(&self, run: &str, key: &Key) -> Result<Announcement, PathError> {
+        let folder = self.folder.join("running");
+        fs::create_dir_all(&folder)?;
+        let path = folder.join(run);
+        let lock = Lock::try_take(&path)?
+            .ok_or_else(|| std::io::Error::other("another process has it"))
+            .at(&path)?;
+        let mut announcement = Announcement { lock, path, keys: String::new() };
+        announcement.add(key)?;
+        Ok(announcement)
+    }
+
+    /// Returns a run that is running a stage of that key now.
+    pub fn running(&self, key: &Key) -> Result<Option<String>, PathError> {
+        let folder = self.folder.join("running");
+        let Ok(entries) = std::fs::read_dir(&folder) else { return Ok(None) };
+        for entry in entries {
+            let path = entry.at(&folder)?.path();
+            let Some(keys) = fs::read_if_there(&path)? else { continue };
+            if memchr::memmem::find(&keys, key.as_str().as_bytes()).is_none() {
+                continue;
+            }
+            if Lock::is_held(&path) {
+                return Ok(path.file_name().and_then(|name| name.to_str()).map(str::to_owned));
+            }
+            // Whoever said it is dead.
+            fs::remove(&path)?;
+        }
+        Ok(None)
+    }
+
     fn files(&self) -> Result<Vec<PathBuf>, PathError> {
         let folder = match std::fs::read_dir(&self.folder) {
             Ok(folder) => folder,
@@ -144,7 +201,6 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::key::Key;
 
     fn cleared(text: &str) -> (Entry, Subject) {
         let subject = Subject::tree(text, None);

@@ -249,7 +249,7 @@ fn without_our_sections_a_manifest_is_one_of_version_1() {
         let repo = Fixture::new(name);
         repo.orchestrate("start");
         let mut manifest = repo.only_manifest("0101");
-        for ours in ["git", "plan", "attempts", "journal"] {
+        for ours in ["git", "proof", "plan", "attempts", "journal"] {
             manifest.as_object_mut().unwrap().shift_remove(ours).unwrap_or_else(|| panic!("no `{ours}`"));
         }
         check(&manifest, Fields(MANIFEST), name);

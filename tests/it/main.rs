@@ -40,6 +40,7 @@ mod parallel;
 mod plan;
 mod processes;
 mod resume;
+mod reuse;
 mod samples;
 mod schemas;
 mod start;

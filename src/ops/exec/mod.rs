@@ -103,7 +103,7 @@ pub fn exec(ctx: &Context, options: ExecOptions, follow: Box<dyn Follow>) -> Res
     let limits = Pace::default().limits(&plan);
     let names = group::names(&ctx.env);
     let mut ended = with_interrupts(async |interrupts| {
-        let origin = Origin::asked(&shared, None)?;
+        let origin = Origin::asked(&shared, None, Default::default())?;
         let mut host = RunHost::create(Rc::clone(&shared), plan.clone(), origin, limits, None)?;
         let owner = host.owner();
         host.tell(Happened::Started { owner }, 0)?;

@@ -4,6 +4,7 @@ mod adhoc;
 mod asked;
 mod proof;
 mod queued;
+mod reuse;
 mod shared;
 mod traced;
 
@@ -30,7 +31,7 @@ use crate::run::status::{RunStatus, StageStatus};
 use crate::run::summary::Subtask;
 use crate::run::{coverage, metrics, summary};
 use crate::runner::interrupt::Interrupts;
-use crate::runner::{self, ChildEnd, Host, Limits, Outcome, Question, Setup, Stream};
+use crate::runner::{self, ChildEnd, Host, Known, Limits, Outcome, Question, Setup, Stream};
 use crate::store::approvals::Desk;
 use crate::store::lease::{Asked, Lease};
 use crate::store::pointers::pretty;
@@ -40,6 +41,7 @@ use crate::sys::digest::random_hex;
 use crate::sys::fs::{self, Appender, Durability, Lock};
 use crate::sys::process;
 
+pub use reuse::{ReuseOptions, rules};
 pub use shared::{Masking, Shared, SharedWatch, Watch};
 
 /// How long a run that ended waits for the files that all runs of its task share.
@@ -57,6 +59,7 @@ pub struct RunHost {
     approval_policy: Option<String>,
     /// Where somebody asks for the end of this attempt, or of that of the outermost run.
     cancel_request: PathBuf,
+    lookup: reuse::Lookup,
     /// What marks the processes that began this run: the stages of other runs that it is a part of.
     lineage: String,
     /// Where decisions about its stages are left.
@@ -77,13 +80,14 @@ pub struct Origin<'a> {
     cancel_request: Option<&'a Path>,
     /// Where decisions are left, if it is a part of another run.
     desk: Option<Desk>,
+    reuse: ReuseOptions,
 }
 
 impl<'a> Origin<'a> {
     /// Returns the origin of a run that somebody asked for.
-    pub fn asked(shared: &'a Shared, parent: Option<&'a str>) -> Result<Self> {
-        let lineage = &shared.lineage;
-        Ok(Self { run: shared.new_run()?, parent, depth: 0, lineage, cancel_request: None, desk: None })
+    pub fn asked(shared: &'a Shared, parent: Option<&'a str>, reuse: ReuseOptions) -> Result<Self> {
+        let (run, lineage) = (shared.new_run()?, &shared.lineage);
+        Ok(Self { run, parent, depth: 0, lineage, cancel_request: None, desk: None, reuse })
     }
 }
 
@@ -96,7 +100,7 @@ impl RunHost {
         limits: Limits,
         approval_policy: Option<String>,
     ) -> Result<Self> {
-        let Origin { run, parent, depth, lineage, cancel_request, desk } = origin;
+        let Origin { run, parent, depth, lineage, cancel_request, desk, reuse } = origin;
         let lineage = lineage.to_owned();
         let (git, inputs) = shared.keys(&proof::inputs(&plan))?;
         let proof = shared.proof_keys(&plan, &git, &inputs);
@@ -113,6 +117,7 @@ impl RunHost {
             parent,
             depth,
             limits,
+            reuse,
             approval_policy.clone(),
             &token,
             at,
@@ -134,6 +139,7 @@ impl RunHost {
         let cancel_request = cancel_request.map_or_else(|| paths.cancel_request(1), Path::to_owned);
         let desk = desk.unwrap_or_else(|| Desk::of(&paths, run.as_str()));
         let (logs, doubted) = (HashMap::new(), HashSet::new());
+        let lookup = shared.lookup(reuse);
         Ok(Self {
             shared,
             plan,
@@ -143,6 +149,7 @@ impl RunHost {
             limits,
             approval_policy,
             cancel_request,
+            lookup,
             lineage,
             desk,
             doubted,
@@ -158,6 +165,9 @@ impl RunHost {
         let cancel_request = recorder.paths().cancel_request(attempts + 1);
         let desk = Desk::find(&shared.layout, &shared.task, recorder.paths(), recorder.manifest());
         let (logs, doubted) = (HashMap::new(), HashSet::new());
+        let recorded = recorder.manifest().plan.as_ref();
+        let reuse = recorded.map(|plan| ReuseOptions { reuse: plan.reuse, join: plan.join });
+        let lookup = shared.lookup(reuse.unwrap_or_default());
         Self {
             shared,
             plan,
@@ -167,6 +177,7 @@ impl RunHost {
             limits,
             approval_policy,
             cancel_request,
+            lookup,
             lineage,
             desk,
             doubted,
@@ -282,6 +293,7 @@ impl RunHost {
             limits: self.limits,
             approval_policy: None,
             cancel_request: self.cancel_request.clone(),
+            lookup: self.shared.lookup(ReuseOptions::default()),
             lineage: String::new(),
             desk: self.desk.clone(),
             doubted: HashSet::new(),
@@ -483,6 +495,14 @@ impl Host for RunHost {
         self.manifest().commands.get(index - 1).is_some_and(|entry| entry.status.is_finished())
     }
 
+    fn known(&mut self, planned: &PlannedStage) -> Result<Known> {
+        self.look_up(planned)
+    }
+
+    fn begins(&mut self, planned: &PlannedStage) {
+        self.announce(planned);
+    }
+
     fn begin_command(&mut self, planned: &PlannedStage) -> Result<Setup> {
         let Shared { layout, root, env, emit_streams, .. } = &*self.shared;
         let PlannedStage { index, stage: Stage { id, action, .. }, .. } = planned;
@@ -630,6 +650,7 @@ impl Host for RunHost {
             lineage: &lineage,
             cancel_request: Some(&self.cancel_request),
             desk: Some(desk),
+            reuse: self.lookup.options(),
         };
         let mut child = RunHost::create(Rc::clone(&self.shared), plan.clone(), origin, self.limits, policy)?;
         let owner = child.owner();

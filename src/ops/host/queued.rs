@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::reuse::ReuseOptions;
 use super::shared::Shared;
 use crate::id::RunId;
 use crate::ops::instructions;
@@ -29,6 +30,7 @@ pub(super) fn manifest(
     parent: Option<&str>,
     depth: usize,
     limits: Limits,
+    reuse: ReuseOptions,
     approval_policy: Option<String>,
     token: &str,
     at: Stamp,
@@ -112,6 +114,8 @@ pub(super) fn manifest(
                 .and_then(|at| Some(plan.stages.get(at)?.stage.id.to_string())),
             jobs: Some(limits.jobs).filter(|jobs| jobs.get() > 1),
             keep_going: limits.keep_going,
+            reuse: reuse.reuse,
+            join: reuse.join,
             group: plan.group,
             stages: plan.stages.iter().map(Shared::definition).collect(),
             masked: shared.masking.secrets.names().to_vec(),

@@ -1,6 +1,6 @@
 //! What a run and its children have in common: roots, environment, masking, and whoever watches.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -8,6 +8,7 @@ use std::rc::Rc;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use super::reuse::{Lookup, ReuseOptions};
 use crate::git::{Repo, is_local_variable};
 use crate::id::{RunId, TaskId};
 use crate::net::trace::Tracing;
@@ -22,6 +23,7 @@ use crate::run::git_keys::GitKeys;
 use crate::run::manifest::{Manifest, Series};
 use crate::runner::{Question, Stream};
 use crate::store::layout::{Layout, RunPaths};
+use crate::store::ledger::Ledger;
 use crate::sys::clock::Clock;
 use crate::sys::digest::{random_hex, sha256_hex};
 use crate::sys::env::{Env, is_shadow, is_true};
@@ -77,6 +79,8 @@ pub struct Shared {
     pub(super) series: Option<Series>,
     /// Who decides when something is typed on our terminal.
     pub(super) user: String,
+    /// How many runs of this process said that they run something.
+    pub(super) announced: Cell<usize>,
 }
 
 impl Shared {
@@ -117,6 +121,7 @@ impl Shared {
             group: None,
             tracing,
             series: None,
+            announced: Cell::new(0),
         })
     }
 
@@ -134,6 +139,11 @@ impl Shared {
     /// Sends the spans of the runs somewhere, whatever the environment says about it.
     pub fn trace_to(&mut self, tracing: Option<Tracing>) {
         self.tracing = tracing;
+    }
+
+    /// Returns what looks up stages of a run.
+    pub(super) fn lookup(&self, options: ReuseOptions) -> Lookup {
+        Lookup::new(options, Ledger::of(self.repo.common_dir()))
     }
 
     /// Returns a text without its secrets.

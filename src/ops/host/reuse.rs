@@ -1,0 +1,177 @@
+//! Stages that need not run: proven by another run already, or being run by one right now.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use anyhow::Result;
+use jiff::SignedDuration;
+
+use super::RunHost;
+use crate::pipeline::Action;
+use crate::pipeline::evidence::Evidence;
+use crate::pipeline::plan::PlannedStage;
+use crate::proof::standing::{Entry, Origin, Rules, Standing, standing};
+use crate::proof::{Record, StageRecord};
+use crate::run::key::Subject;
+use crate::run::manifest::{Keyed, Reused};
+use crate::run::stamp::Stamp;
+use crate::run::status::StageStatus;
+use crate::runner::Known;
+use crate::store::ledger::{Announcement, Ledger};
+
+/// What a run takes over from others, as far as somebody said it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReuseOptions {
+    /// Whether stages that are proven are not run; what the configuration says by default, else not.
+    pub reuse: Option<bool>,
+    /// Whether to wait for a run that runs the same; by default where stages are reused.
+    pub join: Option<bool>,
+}
+
+/// Looks up what is known of stages.
+pub(super) struct Lookup {
+    options: ReuseOptions,
+    ledger: Ledger,
+    /// What the ledger says of a subject, read once.
+    entries: HashMap<Subject, Rc<Vec<Entry>>>,
+    /// That we run stages, for others who want the same.
+    running: Option<Announcement>,
+    /// The run that we waited for, for a stage.
+    waited: Option<(usize, String)>,
+}
+
+/// Returns what counts by the configuration, at that moment.
+pub fn rules(evidence: &Evidence, now: Stamp) -> Rules {
+    let days = |days: u64| SignedDuration::from_hours(24).checked_mul(i32::try_from(days).ok()?);
+    Rules { now, max_age: evidence.max_age_days.and_then(days), signed_by_others: false }
+}
+
+impl Lookup {
+    pub(super) fn new(options: ReuseOptions, ledger: Ledger) -> Self {
+        Self { options, ledger, entries: HashMap::new(), running: None, waited: None }
+    }
+
+    pub(super) fn options(&self) -> ReuseOptions {
+        self.options
+    }
+
+    fn about(&mut self, subject: &Subject) -> Result<Rc<Vec<Entry>>> {
+        if let Some(known) = self.entries.get(subject) {
+            return Ok(Rc::clone(known));
+        }
+        let entries = Rc::new(self.ledger.about(&[subject])?);
+        self.entries.insert(subject.clone(), Rc::clone(&entries));
+        Ok(entries)
+    }
+}
+
+impl RunHost {
+    /// Returns what is known of a stage before it runs, if it may be taken over at all.
+    pub(super) fn look_up(&mut self, planned: &PlannedStage) -> Result<Known> {
+        let ReuseOptions { reuse, join } = self.lookup.options;
+        // A stage that says it is never taken over has a reason.
+        let reuse = match planned.stage.reuse {
+            Some(false) => false,
+            own => reuse.or(own).or(self.plan.reuse).unwrap_or(false),
+        };
+        let join = join.unwrap_or(reuse) && planned.stage.reuse != Some(false);
+        // What somebody has to decide is decided anew for each run.
+        if (!reuse && !join) || planned.stage.asks() {
+            return Ok(Known::Nothing);
+        }
+        let proof = self.manifest().proof.as_ref();
+        let keyed = proof.and_then(|proof| proof.stages.iter().find(|keyed| keyed.index == planned.index));
+        let Some(keyed) = keyed.cloned() else { return Ok(Known::Nothing) };
+        if self.manifest().git.as_ref().is_none_or(|git| {
+            git.moved == Some(true) || !git.dirty_submodules.is_empty() || !git.unreadable.is_empty()
+        }) {
+            // The key does not name all that is there.
+            return Ok(Known::Nothing);
+        }
+        // Who holds what others wait for must not wait itself, or two runs could wait for each other.
+        let may_wait = join && self.shared.announced.get() == 0;
+        if may_wait && let Some(run) = self.lookup.ledger.running(&keyed.key)? {
+            let is_ours = run == self.run_id_text() || self.lineage.contains(&run);
+            if !is_ours {
+                self.lookup.waited = Some((planned.index, run.clone()));
+                self.lookup.entries.clear();
+                return Ok(Known::Running { run });
+            }
+        }
+        let now = self.shared.clock.now();
+        let entries = self.lookup.about(&keyed.subject)?;
+        let waited = self.lookup.waited.take_if(|(index, _)| *index == planned.index).map(|(_, run)| run);
+        if let Some(run) = &waited
+            && let Some((record, stage)) = newest_of(&entries, run, &keyed)
+            && stage.result.is_failure()
+            && record.void.is_none()
+        {
+            let status = match &planned.stage.action {
+                Action::Command(command) if command.allow_failure => StageStatus::Skipped,
+                _ => StageStatus::Failed,
+            };
+            let reused = reused(record, stage, &Origin::Here, true);
+            return Ok(Known::Ended { status, reused: Box::new(reused) });
+        }
+        let rules = rules(&self.plan.evidence, now);
+        Ok(match standing(&entries, &keyed.key, &rules) {
+            Standing::Proven { record, stage, origin }
+                if reuse || waited.as_ref() == Some(&record.run_id) =>
+            {
+                let joined = waited.as_ref() == Some(&record.run_id);
+                let reused = reused(record, stage, origin, joined);
+                Known::Ended { status: StageStatus::Succeeded, reused: Box::new(reused) }
+            }
+            _ => Known::Nothing,
+        })
+    }
+
+    fn run_id_text(&self) -> &str {
+        self.manifest().run_id.as_str()
+    }
+
+    /// Says to others that a command is about to run.
+    pub(super) fn announce(&mut self, planned: &PlannedStage) {
+        let proof = self.manifest().proof.as_ref();
+        let keyed = proof.and_then(|proof| proof.stages.iter().find(|keyed| keyed.index == planned.index));
+        let (Some(key), Action::Command(_)) = (keyed.map(|keyed| keyed.key.clone()), &planned.stage.action)
+        else {
+            return;
+        };
+        let run = self.run_id_text().to_owned();
+        let announced = match &mut self.lookup.running {
+            Some(running) => running.add(&key),
+            slot @ None => self.lookup.ledger.announce(&run, &key).map(|running| {
+                self.shared.announced.set(self.shared.announced.get() + 1);
+                *slot = Some(running);
+            }),
+        };
+        if let Err(err) = announced {
+            self.shared.warn("other runs cannot see that this one runs", err);
+        }
+    }
+}
+
+fn newest_of<'a>(entries: &'a [Entry], run: &str, keyed: &'a Keyed) -> Option<(&'a Record, &'a StageRecord)> {
+    entries.iter().rev().find_map(|entry| match entry {
+        Entry::Run { record, .. } if record.run_id == run => {
+            record.about(&keyed.key).next().map(|stage| (&**record, stage))
+        }
+        _ => None,
+    })
+}
+
+fn reused(record: &Record, stage: &StageRecord, origin: &Origin, joined: bool) -> Reused {
+    Reused {
+        run_id: record.run_id.clone(),
+        manifest: record.manifest.clone(),
+        worktree: record.worktree.path.clone(),
+        completed_at: stage.completed_at,
+        key: stage.key.to_string(),
+        signer: match origin {
+            Origin::Note { signer, .. } => signer.as_ref().map(|signer| signer.principal.clone()),
+            Origin::Here => None,
+        },
+        joined,
+    }
+}

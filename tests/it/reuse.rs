@@ -1,0 +1,188 @@
+//! Stages that are proven already are not run again, and nothing else is taken over.
+
+use std::fs;
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use crate::fixture::{Fixture, Seen, manifest};
+
+/// Every run of the stage leaves a mark outside of the repository.
+const MARKS: &str = "echo ran >> \"$HOME/ran\"; test ! -e \"$HOME/fails\"";
+
+fn project(stage: Value) -> Fixture {
+    let mut first = json!({"kind": "command", "id": "test", "command": MARKS});
+    first.as_object_mut().unwrap().extend(stage.as_object().unwrap().clone());
+    Fixture::with_config(&json!({"pipelines": [{"id": "p", "stages": [first]}], "defaultPipeline": "p"}))
+}
+
+/// How often the stage has run.
+fn ran(repo: &Fixture) -> usize {
+    fs::read_to_string(repo.beside("ran")).map_or(0, |text| text.lines().count())
+}
+
+fn start(repo: &Fixture, words: &str) -> (Seen, Value) {
+    let seen = repo.orchestrate(&format!("start --format json {words}"));
+    let answer = seen.json();
+    let path = repo.path(answer["manifest"].as_str().unwrap());
+    (seen, manifest(path.parent().unwrap()))
+}
+
+#[test]
+fn a_proven_stage_is_taken_over_with_the_run_that_proved_it() {
+    let repo = project(json!({}));
+    let (_, first) = start(&repo, "");
+    let (seen, second) = start(&repo, "--reuse");
+    assert_eq!((seen.code, ran(&repo)), (0, 1), "{seen}");
+    let stage = &second["commands"][0];
+    assert_eq!((&stage["status"], &second["status"]), (&json!("succeeded"), &json!("succeeded")));
+    assert_eq!(stage["reused"]["run_id"], first["run_id"]);
+    assert_eq!(
+        stage["reused"]["manifest"],
+        format!("{}/manifest.json", first["artifact_root"].as_str().unwrap())
+    );
+    assert_eq!(stage["reused"]["key"], first["proof"]["stages"][0]["key"]);
+    assert_eq!(second["git"]["moved"], false);
+    // What was taken over is no proof of its own: the third points at the first too.
+    let (_, third) = start(&repo, "--reuse");
+    assert_eq!(third["commands"][0]["reused"]["run_id"], first["run_id"]);
+    // Without the flag everything runs.
+    start(&repo, "");
+    assert_eq!(ran(&repo), 2);
+}
+
+#[test]
+fn the_same_tree_is_the_same_whatever_became_of_the_commit() {
+    let repo = project(json!({}));
+    repo.write("file", "one\n");
+    start(&repo, "");
+    // What was dirty is committed, reworded, squashed, and looked at from another worktree.
+    repo.git(&["add", "--all"]);
+    repo.git(&["commit", "--quiet", "--message", "later"]);
+    start(&repo, "--reuse");
+    repo.git(&["commit", "--quiet", "--amend", "--message", "in other words"]);
+    start(&repo, "--reuse");
+    let linked = repo.beside("linked");
+    repo.git(&["worktree", "add", "--quiet", "--detach", linked.to_str().unwrap()]);
+    let seen = repo.orchestrate_in(&linked, "start --reuse --format json");
+    assert_eq!((seen.code, ran(&repo)), (0, 1), "{seen}");
+    repo.write("file", "two\n");
+    start(&repo, "--reuse");
+    assert_eq!(ran(&repo), 2);
+}
+
+#[test]
+fn what_decides_the_verdict_is_in_the_key() {
+    let config = |command: &str, env: &str, tool: &str| {
+        json!({
+            "pipelines": [{"id": "p", "reuse": true, "stages": [
+                {"kind": "command", "id": "test", "command": command, "env": {"A": env}, "inputs": ["src/"]},
+            ]}],
+            "defaultPipeline": "p", "fingerprint": [tool], "fingerprintEnv": ["FLAVOUR"],
+        })
+    };
+    let repo = Fixture::with_config(&config(MARKS, "1", "echo 1"));
+    repo.write("src/code", "x");
+    let go = |config: Value, flavour: &str| {
+        repo.write("codex.orchestrator.json", &config.to_string());
+        let mut program = repo.program();
+        let seen = repo.see(program.args(["start"]).env("FLAVOUR", flavour));
+        assert_eq!(seen.code, 0, "{seen}");
+        ran(&repo)
+    };
+    assert_eq!(go(config(MARKS, "1", "echo 1"), "sweet"), 1);
+    assert_eq!(go(config(MARKS, "1", "echo 1"), "sweet"), 1);
+    // The configuration itself is none of the inputs.
+    assert_eq!(go(config(&format!("{MARKS}; :"), "1", "echo 1"), "sweet"), 2);
+    assert_eq!(go(config(MARKS, "2", "echo 1"), "sweet"), 3);
+    assert_eq!(go(config(MARKS, "1", "echo 2"), "sweet"), 4);
+    assert_eq!(go(config(MARKS, "1", "echo 1"), "sour"), 5);
+    repo.write("README.md", "not an input");
+    assert_eq!(go(config(MARKS, "1", "echo 1"), "sweet"), 5);
+    repo.write("src/code", "y");
+    assert_eq!(go(config(MARKS, "1", "echo 1"), "sweet"), 6);
+    repo.write("src/code", "x");
+    assert_eq!(go(config(MARKS, "1", "echo 1"), "sweet"), 6);
+}
+
+#[test]
+fn a_failure_a_flake_and_a_moved_tree_prove_nothing() {
+    let repo = project(json!({}));
+    let fails = repo.beside("fails");
+    fs::File::create(&fails).unwrap();
+    start(&repo, "--reuse");
+    fs::remove_file(&fails).unwrap();
+    start(&repo, "--reuse");
+    // It passed and failed on one tree now: that is no proof.
+    start(&repo, "--reuse");
+    assert_eq!(ran(&repo), 3);
+
+    let flaky = "echo ran >> \"$HOME/ran\"; test $(wc -l < \"$HOME/ran\") != 1";
+    let repo = project(json!({"command": flaky, "retries": {"max": 1, "delay": 0}}));
+    let (seen, first) = start(&repo, "--reuse");
+    assert_eq!((seen.code, &first["commands"][0]["flaky"]), (0, &json!(true)));
+    start(&repo, "--reuse");
+    assert_eq!(ran(&repo), 3);
+
+    let repo = project(json!({"command": "echo ran >> \"$HOME/ran\"; echo > new"}));
+    start(&repo, "--reuse");
+    fs::remove_file(repo.path("new")).unwrap();
+    start(&repo, "--reuse");
+    assert_eq!(ran(&repo), 2);
+}
+
+#[test]
+fn what_the_configuration_says_is_done_and_a_flag_goes_before_it() {
+    let repo = project(json!({"reuse": true}));
+    start(&repo, "");
+    start(&repo, "");
+    assert_eq!(ran(&repo), 1);
+    start(&repo, "--no-reuse");
+    assert_eq!(ran(&repo), 2);
+    let repo = project(json!({"reuse": false}));
+    start(&repo, "");
+    start(&repo, "--reuse");
+    assert_eq!(ran(&repo), 2);
+}
+
+#[test]
+fn a_second_caller_waits_for_the_first_and_has_its_verdict() {
+    for fails in [false, true] {
+        let command =
+            format!("{MARKS} && echo > \"$HOME/up\" && read _ < \"$HOME/gate\"; exit {}", i32::from(fails));
+        let repo = project(json!({"command": command}));
+        for pipe in ["up", "gate"] {
+            assert!(std::process::Command::new("mkfifo").arg(repo.beside(pipe)).status().unwrap().success());
+        }
+        let mut first = repo.program().args(["start", "--task", "one"]).spawn().unwrap();
+        fs::read(repo.beside("up")).unwrap();
+        let mut second = repo.program();
+        second.args(["start", "--task", "two", "--reuse"]).stderr(std::process::Stdio::piped());
+        let mut second = second.spawn().unwrap();
+        // It says that it waits; then the first may go on.
+        let mut said = std::io::BufReader::new(second.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("Waits for run") {
+            line.clear();
+            assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0, "it does not wait");
+        }
+        fs::OpenOptions::new().write(true).open(repo.beside("gate")).unwrap().write_all(b"go\n").unwrap();
+        let (first, second) = (first.wait().unwrap(), second.wait().unwrap());
+        assert_eq!((first.code(), second.code()), (Some(i32::from(fails)), Some(i32::from(fails))));
+        assert_eq!(ran(&repo), 1);
+        let joined = repo.only_manifest("two");
+        assert_eq!(joined["commands"][0]["reused"]["run_id"], repo.only_manifest("one")["run_id"]);
+        assert_eq!(joined["commands"][0]["reused"]["joined"], true);
+    }
+}
+
+#[test]
+fn a_run_that_was_killed_is_not_waited_for() {
+    let repo = project(
+        json!({"command": format!("{MARKS}; test -e \"$HOME/died\" || {{ : > \"$HOME/died\"; kill -9 $PPID; }}")}),
+    );
+    let seen = repo.orchestrate("start --task one");
+    assert_ne!(seen.code, 0);
+    let seen = repo.orchestrate("start --task two --reuse");
+    assert_eq!((seen.code, ran(&repo)), (0, 2), "{seen}");
+}
