@@ -6,6 +6,8 @@ mod bisect;
 mod docs;
 mod doctor;
 mod exec;
+mod explain;
+mod flakes;
 mod cancel;
 mod detach;
 mod failure;
@@ -64,6 +66,8 @@ enum Request {
     Logs(logs::LogsArgs),
     Docs(docs::DocsArgs),
     Exec(exec::ExecArgs),
+    Explain(explain::ExplainArgs),
+    Flakes(flakes::FlakesArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
     #[command(hide = true)]
@@ -265,6 +269,8 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Logs(args) => logs::run(&ctx, args),
         Request::Docs(args) => docs::run(&ctx, args),
         Request::Exec(args) => exec::run(&ctx, args),
+        Request::Explain(args) => explain::run(&ctx, args),
+        Request::Flakes(args) => flakes::run(&ctx, args),
         Request::Completions(_) | Request::CompleteWords(_) | Request::Man(_) | Request::Doctor(_) => {
             unreachable!("answered above, without a repository")
         }

@@ -7,6 +7,8 @@ pub mod docs;
 pub mod doctor;
 pub mod each;
 pub mod exec;
+pub mod explain;
+pub mod flakes;
 pub mod group;
 pub mod guard;
 pub mod cancel;

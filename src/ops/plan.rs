@@ -33,6 +33,24 @@ pub fn plan(ctx: &Context, options: &PlanOptions) -> Result<Plan> {
     Ok(Plan::new(&config, &builtins, pipeline, target.as_ref())?)
 }
 
+/// Returns the plan that a commit declares, without checking it out.
+pub fn plan_at(ctx: &Context, commit: &str, options: &PlanOptions) -> Result<Plan> {
+    let inside = ctx.layout.root.strip_prefix(ctx.repo.work_tree()).unwrap_or(std::path::Path::new(""));
+    let read = |name: &str| {
+        let path = inside.join(name);
+        ctx.repo.file_at(commit, path.to_str()?).ok().flatten()
+    };
+    let config = match read(FILE_NAME) {
+        Some(text) => config::parse(FILE_NAME, &String::from_utf8_lossy(&text))?,
+        None => Config::default(),
+    };
+    let text = |name: &str| Some(String::from_utf8_lossy(&read(name)?).into_owned());
+    let builtins = |id: &PipelineId| builtin::find(id, &text);
+    let pipeline = plan::choose(&config, &builtins, options.pipeline.as_ref())?;
+    let target = Target::named(options.target.as_deref(), None);
+    Ok(Plan::new(&config, &builtins, pipeline, target.as_ref())?)
+}
+
 /// Returns the text of a file of the project, by its path relative to the root, if there is one.
 pub fn read(ctx: &Context, name: &str) -> Option<String> {
     let bytes = fs::read_if_there(&ctx.root.join(name)).ok().flatten()?;

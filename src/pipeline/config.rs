@@ -1192,11 +1192,11 @@ mod tests {
             (r#"{"pipeline": []}"#.to_owned(), "did you mean `pipelines`?"),
             (
                 r#"{"hooks": {}}"#.to_owned(),
-                "a newer version may know `hooks`; this one reads $schema, pipelines, defaultPipeline, jobs, guardrails",
+                "a newer version may know `hooks`; this one reads $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence",
             ),
             (
                 r#"{"banana": {}}"#.to_owned(),
-                "known keys: $schema, pipelines, defaultPipeline, jobs, guardrails",
+                "known keys: $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence",
             ),
             (with_stage_keys(r#""allow_failure": true"#), "did you mean `allowFailure`?"),
             (with_stage_keys(r#""optional": true"#), "`optional` belongs to stages of kind `subpipeline`"),

@@ -5,6 +5,8 @@ pub mod bisect;
 pub mod docs;
 pub mod each;
 pub mod exec;
+pub mod explain;
+pub mod flakes;
 pub mod doctor;
 pub mod init;
 pub mod gc;

@@ -112,7 +112,15 @@ fn a_hangup_and_a_closed_descriptor_do_not_reach_a_detached_run() {
          echo > \"$HOME/answered\"; read _ < \"$HOME/shell\"";
     let _shell_gate = Gate::new(&repo, "shell");
     let mut shell = repo.command("setsid");
-    let mut shell = spawn(shell.args(["sh", "-c", script, env!("CARGO_BIN_EXE_git-orchestrate")]));
+    // The tests themselves may run under `nohup`, and what is ignored is inherited.
+    let mut shell = spawn(shell.args([
+        "env",
+        "--default-signal=HUP",
+        "sh",
+        "-c",
+        script,
+        env!("CARGO_BIN_EXE_git-orchestrate"),
+    ]));
     wait_for(&repo.beside("answered"));
     wait_for(&repo.beside("up"));
     git_orchestrate::sys::process::signal_group(shell.id(), rustix::process::Signal::HUP);

@@ -263,7 +263,8 @@ fn what_a_child_prints_and_what_runs_beside_it_are_followed_at_once() {
     assert_eq!(sorted(&text()), whole);
     assert_eq!(sorted(&repo.orchestrate("logs").stdout), whole);
     let events = repo.orchestrate("logs --json").stdout;
-    assert!(!events.contains("within says"), "the events of a run are its own");
+    assert!(!events.contains("within says\\n"), "the events of a run are its own");
+    assert!(events.contains("beside says\\n"));
 }
 
 #[test]

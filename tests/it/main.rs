@@ -18,6 +18,7 @@ mod detach;
 mod docs;
 mod docs_sync;
 mod exec;
+mod explain;
 mod doctor;
 mod endurance;
 mod faults;

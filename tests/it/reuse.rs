@@ -186,3 +186,31 @@ fn a_run_that_was_killed_is_not_waited_for() {
     let seen = repo.orchestrate("start --task two --reuse");
     assert_eq!((seen.code, ran(&repo)), (0, 2), "{seen}");
 }
+
+#[test]
+fn a_flake_is_listed_and_counts_again_once_it_is_cleared() {
+    let repo = project(json!({}));
+    let fails = repo.beside("fails");
+    fs::File::create(&fails).unwrap();
+    start(&repo, "");
+    fs::remove_file(&fails).unwrap();
+    start(&repo, "");
+    let listed = repo.orchestrate("flakes --format json").json();
+    let flake = &listed["flakes"][0];
+    assert_eq!(listed["flakes"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&flake["stage"], &flake["passes"], &flake["failures"]),
+        (&json!("test"), &json!(1), &json!(1))
+    );
+    let seen = repo.orchestrate("flakes clear nothing-of-the-kind");
+    assert_eq!((seen.code, seen.stdout.as_str()), (2, ""), "{seen}");
+    let mut program = repo.program();
+    let cleared = repo.see(program.args(["flakes", "clear", "test", "--reason", "the disk was full"]));
+    assert_eq!(cleared.code, 0, "{cleared}");
+    assert_eq!(repo.orchestrate("flakes --format json").json()["flakes"], json!([]));
+    // What was recorded before proves nothing, and what follows does.
+    start(&repo, "--reuse");
+    assert_eq!(ran(&repo), 3);
+    start(&repo, "--reuse");
+    assert_eq!(ran(&repo), 3);
+}

@@ -38,6 +38,8 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("plan", "The answer of plan --format json", of::<render::plan::Document>()),
         ("status", "The answer of status --format json", of::<render::status::Document<'static>>()),
         ("guard", "The answer of guard --format json", of::<render::guard::Document<'static>>()),
+        ("explain", "The answer of explain --format json", of::<render::explain::Document>()),
+        ("flakes", "The answer of flakes --format json", of::<render::flakes::Document>()),
         ("list", "The answer of list --format json", of::<render::list::Document>()),
         ("docs-sync", "The answer of docs sync --format json", of::<render::docs::Document>()),
         ("init", "The answer of init --format json", of::<render::init::Document>()),

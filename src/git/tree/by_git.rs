@@ -16,20 +16,9 @@ use super::content::on_disk;
 
 /// Asks git for the tree of the work tree.
 pub(super) fn tree(repo: &Repo, inputs: &[Vec<String>]) -> Result<Found, GitError> {
-    let (temp, index) = copy_of_index(repo)?;
-    let objects = temp.path().join("objects");
-    fs::create_dir(&objects).at(&objects)?;
-    let git = || {
-        // A split index would leave its shared part in the repository.
-        repo.git()
-            .env("GIT_INDEX_FILE", &index)
-            .env("GIT_OBJECT_DIRECTORY", &objects)
-            .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&repo.common_dir.join("objects")))
-            .args(["-c", "core.splitIndex=false", "-c", "advice.addEmbeddedRepo=false"])
-    };
-    // Files that a sparse checkout should not have are there all the same, and count.
-    let added = git().args(["add", "--all", "--sparse", "--ignore-errors"]);
-    let (code, _) = added.run_expecting(&[0, 1])?;
+    let scratch = Scratch::new(repo)?;
+    let git = || scratch.git(repo);
+    let code = scratch.add_all(repo)?;
     let mut found = Found::default();
     if code != 0 {
         left_out(repo, git(), &mut found)?;
@@ -54,6 +43,47 @@ pub(super) fn tree(repo: &Repo, inputs: &[Vec<String>]) -> Result<Found, GitErro
         });
     }
     Ok(found)
+}
+
+/// A copy of the index, and a place for new objects, which go away with it.
+struct Scratch {
+    _temp: tempfile::TempDir,
+    index: PathBuf,
+    objects: PathBuf,
+}
+
+impl Scratch {
+    fn new(repo: &Repo) -> Result<Self, GitError> {
+        let (temp, index) = copy_of_index(repo)?;
+        let objects = temp.path().join("objects");
+        fs::create_dir(&objects).at(&objects)?;
+        Ok(Self { _temp: temp, index, objects })
+    }
+
+    /// Returns git, working on the copy.
+    fn git(&self, repo: &Repo) -> Git {
+        // A split index would leave its shared part in the repository.
+        repo.git()
+            .env("GIT_INDEX_FILE", &self.index)
+            .env("GIT_OBJECT_DIRECTORY", &self.objects)
+            .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&repo.common_dir.join("objects")))
+            .args(["-c", "core.splitIndex=false", "-c", "advice.addEmbeddedRepo=false"])
+    }
+
+    /// Adds what is in the work tree. Returns git's exit code: 1 if it could not take all of it.
+    fn add_all(&self, repo: &Repo) -> Result<i32, GitError> {
+        // Files that a sparse checkout should not have are there all the same, and count.
+        let added = self.git(repo).args(["add", "--all", "--sparse", "--ignore-errors"]);
+        Ok(added.run_expecting(&[0, 1])?.0)
+    }
+}
+
+/// Returns what differs between a stored tree and the work tree, as `--name-status -z` has it.
+pub(in crate::git) fn compare(repo: &Repo, tree: &str, specs: &[String]) -> Result<Vec<u8>, GitError> {
+    let scratch = Scratch::new(repo)?;
+    scratch.add_all(repo)?;
+    let words = ["diff-index", "--cached", "-r", "-M", "--name-status", "-z", tree, "--"];
+    scratch.git(repo).args(words).args(specs).run()
 }
 
 /// Copies the index into a folder that goes away with the first of what is returned.

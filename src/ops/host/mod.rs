@@ -41,7 +41,9 @@ use crate::sys::digest::random_hex;
 use crate::sys::fs::{self, Appender, Durability, Lock};
 use crate::sys::process;
 
+pub use proof::{inputs, keyed, surroundings, tree_subject};
 pub use reuse::{ReuseOptions, rules};
+pub(in crate::ops) use shared::stage_env;
 pub use shared::{Masking, Shared, SharedWatch, Watch};
 
 /// How long a run that ended waits for the files that all runs of its task share.

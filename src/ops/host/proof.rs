@@ -1,10 +1,13 @@
 //! What verdicts of a run are about: the keys of its stages, found before anything starts, and the record
 //! that is kept when it is over.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 use super::{RunHost, Shared};
+use crate::git::Repo;
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::proof::record;
 use crate::proof::standing::{Entry, Origin};
@@ -55,41 +58,49 @@ pub fn keyed(
     plan.stages.iter().filter_map(keyed).collect()
 }
 
+/// Returns what the stages of a plan run with, asked in the folder and environment that they get.
+pub fn surroundings(
+    repo: &Repo,
+    root: &Path,
+    env: &[(OsString, OsString)],
+    plan: &Plan,
+    masked: &dyn Fn(&str) -> String,
+) -> Fingerprint {
+    let cache = repo.common_dir().join("orchestrate/tools.json");
+    let answers = Tools { root, env, cache: &cache }.ask(&plan.evidence.tools);
+    let value = |name: &String| {
+        let found = env.iter().rev().find(|(known, _)| known == name.as_str());
+        (name.clone(), found.map(|(_, value)| sha256_hex(value.as_encoded_bytes())))
+    };
+    Fingerprint {
+        os: std::env::consts::OS.to_owned(),
+        arch: std::env::consts::ARCH.to_owned(),
+        tools: answers.into_iter().map(|(command, answer)| (command, masked(&answer))).collect(),
+        env: plan.evidence.variables.iter().map(value).collect(),
+    }
+}
+
+/// Returns the subject of the whole tree of a worktree.
+pub fn tree_subject(repo: &Repo, git: &GitKeys) -> Option<Subject> {
+    let patterns = || {
+        let path = repo.git_dir().join("info/sparse-checkout");
+        sha256_hex(&crate::sys::fs::read_if_there(&path).ok().flatten().unwrap_or_default())
+    };
+    let sparse = git.sparse.then(patterns);
+    Some(Subject::tree(git.tree.as_ref()?, sparse.as_deref()))
+}
+
 impl Shared {
     /// Returns what the stages of a plan run with.
     pub fn fingerprint(&self, plan: &Plan) -> Fingerprint {
-        let cache = self.repo.common_dir().join("orchestrate/tools.json");
-        let tools = Tools { root: &self.root, env: &self.env, cache: &cache };
-        let value = |name: &String| {
-            let found = self.env.iter().rev().find(|(known, _)| known == name.as_str());
-            (name.clone(), found.map(|(_, value)| sha256_hex(value.as_encoded_bytes())))
-        };
-        Fingerprint {
-            os: std::env::consts::OS.to_owned(),
-            arch: std::env::consts::ARCH.to_owned(),
-            tools: {
-                let answers = tools.ask(&plan.evidence.tools).into_iter();
-                answers.map(|(command, answer)| (command, self.masked(&answer))).collect()
-            },
-            env: plan.evidence.variables.iter().map(value).collect(),
-        }
-    }
-
-    /// Returns the subject of the whole tree of a worktree.
-    pub fn tree_subject(&self, git: &GitKeys) -> Option<Subject> {
-        let patterns = || {
-            let path = self.repo.git_dir().join("info/sparse-checkout");
-            sha256_hex(&crate::sys::fs::read_if_there(&path).ok().flatten().unwrap_or_default())
-        };
-        let sparse = git.sparse.then(patterns);
-        Some(Subject::tree(git.tree.as_ref()?, sparse.as_deref()))
+        surroundings(&self.repo, &self.root, &self.env, plan, &|text| self.masked(text))
     }
 
     /// Returns the keys of a run that begins now.
     pub(super) fn proof_keys(&self, plan: &Plan, git: &GitKeys, selected: &[String]) -> Option<ProofKeys> {
         // What somebody typed once is no stage that anybody asks for again.
         let declared = plan.source != crate::pipeline::Source::CommandLine;
-        let tree = self.tree_subject(git).filter(|_| declared)?;
+        let tree = tree_subject(&self.repo, git).filter(|_| declared)?;
         let fingerprint = self.fingerprint(plan);
         let stages = keyed(plan, &tree, selected, &fingerprint, &|text| self.masked(text));
         let nonce = random_hex::<16>().ok()?;
@@ -114,7 +125,7 @@ impl RunHost {
     }
 }
 
-fn digest_of(path: &std::path::Path) -> std::io::Result<String> {
+fn digest_of(path: &Path) -> std::io::Result<String> {
     let mut file = File::open(path)?;
     let mut digest = Sha256Hex::default();
     let mut buffer = vec![0; 128 * 1024];

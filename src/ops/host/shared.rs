@@ -253,7 +253,7 @@ fn slug_of(root: &Path, task: &TaskId, watch: &SharedWatch) -> String {
 const ROOT: &str = "CODEX_ORCHESTRATOR_ROOT";
 
 /// Returns the environment of every stage, but for what depends on the run (`contract-core.md` §3).
-fn stage_env(ctx: &Context, task: &TaskId) -> Vec<(OsString, OsString)> {
+pub(in crate::ops) fn stage_env(ctx: &Context, task: &TaskId) -> Vec<(OsString, OsString)> {
     let Context { env, layout, root, .. } = ctx;
     let ours = [
         ("MCP_RUNNER_TASK_ID", OsString::from(task.as_str())),

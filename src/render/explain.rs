@@ -1,0 +1,264 @@
+//! The answer of `explain`.
+
+use std::io::{self, Write};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::printer::{Answer, span, style};
+use crate::ops::explain::{By, Explained, Files, StageExplained, Verdict};
+use crate::output::untrusted::untrusted;
+use crate::proof::Reason;
+use crate::proof::difference::{Difference, Presence};
+use crate::proof::standing::Origin;
+use crate::run::key::{Definition, Fingerprint, Key, Subject};
+use crate::run::stamp::Stamp;
+
+/// An explanation to show.
+pub struct Explanation<'a>(pub &'a Explained);
+
+/// The document.
+#[derive(Serialize, JsonSchema)]
+pub struct Document {
+    pipeline: String,
+    /// The commit that was asked about, or that is checked out.
+    commit: Option<String>,
+    tree: String,
+    /// Whether the work tree differs from that commit.
+    dirty: bool,
+    fingerprint: Fingerprint,
+    stages: Vec<Stage>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Stage {
+    id: String,
+    proven: bool,
+    /// `proven`, `unproven`, `differs`, `unknown`, `not-kept` or `unkeyed`.
+    standing: &'static str,
+    key: Option<Key>,
+    subject: Option<Subject>,
+    definition: Option<Definition>,
+    /// The rule by which what was run proves nothing.
+    reason: Option<Reason>,
+    /// In a sentence, why the stage is not proven.
+    why: Option<String>,
+    run: Option<Run>,
+    /// What differs from that run.
+    differences: Vec<Difference>,
+    /// The files that differ; null if that is not known, or none of it.
+    files: Option<Vec<File>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Run {
+    run_id: String,
+    task_id: String,
+    manifest: String,
+    worktree: String,
+    commit: Option<String>,
+    tree: String,
+    completed_at: Stamp,
+    result: crate::proof::Result,
+    #[serde(flatten)]
+    origin: Origin,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct File {
+    /// git's letter: `A`, `M`, `D`, `R`, `T`.
+    status: char,
+    path: String,
+    from: Option<String>,
+}
+
+fn run(by: &By) -> Run {
+    Run {
+        run_id: by.run_id.clone(),
+        task_id: by.task_id.clone(),
+        manifest: by.manifest.clone(),
+        worktree: by.worktree.clone(),
+        commit: by.commit.clone(),
+        tree: by.tree.clone(),
+        completed_at: by.completed_at,
+        result: by.result,
+        origin: by.origin.clone(),
+    }
+}
+
+fn stage(explained: &StageExplained) -> Stage {
+    let (standing, by) = match &explained.verdict {
+        Verdict::Proven { by } => ("proven", Some(by)),
+        Verdict::Unproven { by, .. } => ("unproven", Some(by)),
+        Verdict::Differs { by, .. } => ("differs", Some(by)),
+        Verdict::Unknown => ("unknown", None),
+        Verdict::NotKept => ("not-kept", None),
+        Verdict::Unkeyed { .. } => ("unkeyed", None),
+    };
+    let keyed = explained.keyed.as_ref();
+    let (reason, differences, files) = match &explained.verdict {
+        Verdict::Unproven { reason, .. } => (Some(reason.clone()), Vec::new(), None),
+        Verdict::Differs { differences, files, .. } => {
+            let files = match files {
+                Files::Changed(changes) => Some(
+                    changes
+                        .iter()
+                        .map(|it| File { status: it.status, path: it.path.clone(), from: it.from.clone() })
+                        .collect(),
+                ),
+                Files::Same | Files::NotKnown => None,
+            };
+            (None, differences.clone(), files)
+        }
+        _ => (None, Vec::new(), None),
+    };
+    Stage {
+        id: explained.id.clone(),
+        proven: standing == "proven",
+        standing,
+        key: keyed.map(|keyed| keyed.key.clone()),
+        subject: keyed.map(|keyed| keyed.subject.clone()),
+        definition: keyed.map(|keyed| keyed.definition.clone()),
+        reason,
+        why: why(&explained.verdict),
+        run: by.map(run),
+        differences,
+        files,
+    }
+}
+
+/// Returns in a sentence why a stage is not proven.
+fn why(verdict: &Verdict) -> Option<String> {
+    Some(match verdict {
+        Verdict::Proven { .. } => return None,
+        Verdict::Unproven { reason, by } => match reason {
+            Reason::Contradicted { passed, failed } => {
+                format!(
+                    "run {passed} passed and run {failed} failed on the very same: a flake proves nothing"
+                )
+            }
+            Reason::Failed => format!("run {} failed it", by.run_id),
+            Reason::AllowedFailure => format!("run {} let it fail", by.run_id),
+            Reason::Overridden => format!("in run {} a guardrail was overridden", by.run_id),
+            Reason::Flaky => format!("in run {} it passed only on a retry", by.run_id),
+            Reason::Void { why } => format!("run {} proves nothing: {why}", by.run_id),
+            Reason::Expired { completed_at } => {
+                format!("run {} passed it at {completed_at}, which is too long ago", by.run_id)
+            }
+            Reason::Reused { run_id } => {
+                format!("run {} took it over from run {run_id}, of which there is no record", by.run_id)
+            }
+            Reason::Untrusted { writer } => {
+                format!("only {writer} says so, and no signer who is believed has signed it")
+            }
+        },
+        Verdict::Differs { by, .. } => format!("run {} ran something else", by.run_id),
+        Verdict::Unknown => "no run of anything like it is known".to_owned(),
+        Verdict::NotKept => "somebody has to decide it for each run anew".to_owned(),
+        Verdict::Unkeyed { why } => format!("the tree does not name all that is there: {why}"),
+    })
+}
+
+impl Answer for Explanation<'_> {
+    type Document = Document;
+
+    fn document(&self) -> Document {
+        let Explained { pipeline, commit, tree, dirty, fingerprint, stages, .. } = self.0;
+        Document {
+            pipeline: pipeline.to_string(),
+            commit: commit.clone(),
+            tree: tree.clone(),
+            dirty: *dirty,
+            fingerprint: fingerprint.clone(),
+            stages: stages.iter().map(stage).collect(),
+        }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Explained { pipeline, commit: head, tree, dirty, stages, now, .. } = self.0;
+        let short = |id: &str| id.get(..12).unwrap_or(id).to_owned();
+        let pipeline = untrusted(pipeline.as_str());
+        write!(out, "{pipeline} on tree {}", short(tree))?;
+        if let Some(head) = head {
+            write!(out, ", commit {}{}", short(head), if *dirty { " with changes" } else { "" })?;
+        }
+        writeln!(out)?;
+        for explained in stages {
+            let proven = matches!(explained.verdict, Verdict::Proven { .. });
+            let word = if proven { "proven" } else { "not proven" };
+            let color = style(if proven { "proven" } else { "partial" });
+            write!(out, "\n{color}{word:>10}{color:#}  {}", untrusted(&explained.id))?;
+            match &explained.verdict {
+                Verdict::Proven { by } => {
+                    let age = span(now.seconds_since(by.completed_at));
+                    write!(out, "  by run {}, {age} ago", untrusted(&by.run_id))?;
+                    if by.worktree != "." {
+                        write!(out, ", in {}", untrusted(&by.worktree))?;
+                    }
+                    if let Origin::Note { signer: Some(signer), .. } = &by.origin {
+                        write!(out, ", signed by {}", untrusted(&signer.principal))?;
+                    }
+                    writeln!(out)?;
+                }
+                verdict => writeln!(out, "  {}", untrusted(&why(verdict).unwrap_or_default()))?,
+            }
+            if let Verdict::Differs { differences, files, .. } = &explained.verdict {
+                for difference in differences {
+                    describe(out, difference, files)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many files are shown.
+const SHOWN: usize = 20;
+
+fn describe(out: &mut dyn Write, difference: &Difference, files: &Files) -> io::Result<()> {
+    let pair = |out: &mut dyn Write, what: &str, now: &Option<String>, then: &Option<String>| {
+        let shown = |text: &Option<String>| match text {
+            Some(text) => untrusted(text).to_string(),
+            None => "(nothing)".to_owned(),
+        };
+        writeln!(out, "            {} now   {}", untrusted(what), shown(now))?;
+        writeln!(out, "            {} then  {}", " ".repeat(what.chars().count()), shown(then))
+    };
+    match difference {
+        Difference::Files { .. } => match files {
+            Files::NotKnown => {
+                writeln!(out, "            files   others, and its tree was never stored, so not which")
+            }
+            Files::Same => writeln!(out, "            files   as they were, looked at in another way"),
+            Files::Changed(changes) => {
+                for change in changes.iter().take(SHOWN) {
+                    write!(out, "            {}  ", change.status)?;
+                    if let Some(from) = &change.from {
+                        write!(out, "{} -> ", untrusted(from))?;
+                    }
+                    writeln!(out, "{}", untrusted(&change.path))?;
+                }
+                if changes.len() > SHOWN {
+                    writeln!(out, "            and {} more", changes.len() - SHOWN)?;
+                }
+                if changes.is_empty() {
+                    writeln!(out, "            files   the same, with other files left out of the checkout")?;
+                }
+                Ok(())
+            }
+        },
+        Difference::Definition { field, now, then } => pair(out, field, now, then),
+        Difference::Tool { command, now, then } => pair(out, &format!("`{command}`"), now, then),
+        Difference::Machine { what, now, then } => pair(out, what, &Some(now.clone()), &Some(then.clone())),
+        Difference::Variable { name, now, then } => {
+            let said = match (now, then) {
+                (Presence::Set, Presence::Set) => "has another value",
+                (Presence::Set, _) => "is set, and was not",
+                (Presence::Unset, Presence::Set) => "is not set, and was",
+                (Presence::Unset, _) => "is declared now",
+                (Presence::Undeclared, _) => "is not declared any more",
+            };
+            writeln!(out, "            variable {} {said}", untrusted(name))
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Why a stage is proven or not, down to the one thing that differs.
+
+use serde_json::{Value, json};
+
+use crate::fixture::Fixture;
+
+fn config(command: &str, tool: &str) -> Value {
+    json!({
+        "pipelines": [{"id": "p", "stages": [
+            {"kind": "command", "id": "build", "command": command, "env": {"MODE": "fast"}},
+            {"kind": "command", "id": "docs", "command": "true", "inputs": ["docs/"]},
+            {"kind": "manual", "id": "look"},
+        ]}],
+        "defaultPipeline": "p", "fingerprint": [tool], "fingerprintEnv": ["FLAVOUR"],
+    })
+}
+
+fn explained(repo: &Fixture, words: &str) -> Value {
+    let seen = repo.orchestrate(&format!("explain --format json {words}"));
+    assert_eq!(seen.code, 0, "{seen}");
+    seen.json()
+}
+
+/// A project in which everything ran once.
+fn proven() -> Fixture {
+    let repo = Fixture::with_config(&config("true", "echo 1"));
+    repo.write("docs/a.md", "one");
+    repo.git(&["add", "--all"]);
+    repo.git(&["commit", "--quiet", "--message", "docs"]);
+    let seen = repo.orchestrate("start --approval-policy auto");
+    assert_eq!(seen.code, 0, "{seen}");
+    repo
+}
+
+#[test]
+fn what_is_proven_names_the_run() {
+    let repo = proven();
+    let run = repo.only_manifest("0101")["run_id"].clone();
+    let answer = explained(&repo, "");
+    assert_eq!(
+        (&answer["dirty"], &answer["tree"]),
+        (&json!(false), &json!(repo.git(&["rev-parse", "HEAD^{tree}"])))
+    );
+    for at in [0, 1] {
+        assert_eq!(
+            (&answer["stages"][at]["standing"], &answer["stages"][at]["run"]["run_id"]),
+            (&json!("proven"), &run)
+        );
+    }
+    assert_eq!(answer["stages"][2]["standing"], "not-kept");
+    // The same of the commit, from wherever it is asked.
+    repo.write("docs/a.md", "two");
+    assert_eq!(explained(&repo, "build --rev HEAD")["stages"][0]["proven"], true);
+    assert_eq!(explained(&repo, "build --rev HEAD~1")["stages"][0]["proven"], false);
+}
+
+#[test]
+fn the_one_thing_that_differs_is_named() {
+    let repo = proven();
+    let differing = |words: &str| explained(&repo, words)["stages"][0].clone();
+
+    repo.write("new file", "x");
+    let stage = differing("build");
+    assert_eq!(stage["standing"], "differs");
+    assert_eq!(stage["differences"].as_array().unwrap().len(), 1);
+    assert_eq!(stage["files"], json!([{"status": "A", "path": "new file", "from": null}]));
+    assert_eq!(differing("docs")["standing"], "proven");
+    repo.write("docs/a.md", "two");
+    assert_eq!(differing("docs")["files"], json!([{"status": "M", "path": "docs/a.md", "from": null}]));
+
+    repo.write("codex.orchestrator.json", &config("false", "echo 1").to_string());
+    let stage = differing("build");
+    let parts: Vec<_> =
+        stage["differences"].as_array().unwrap().iter().map(|it| it["part"].clone()).collect();
+    assert_eq!(parts, ["files", "definition"]);
+    assert_eq!(
+        stage["differences"][1],
+        json!({"part": "definition", "field": "command", "now": "false", "then": "true"})
+    );
+}
+
+#[test]
+fn tools_and_variables_are_named_too() {
+    let repo = proven();
+    repo.write("codex.orchestrator.json", &config("true", "echo 2").to_string());
+    let mut program = repo.program();
+    let seen = repo.see(program.args(["explain", "docs", "--format", "json"]).env("FLAVOUR", "sweet"));
+    let stage = seen.json()["stages"][0].clone();
+    assert_eq!(
+        stage["differences"],
+        json!([
+            {"part": "tool", "command": "echo 1", "now": null, "then": "1"},
+            {"part": "tool", "command": "echo 2", "now": "2", "then": null},
+            {"part": "variable", "name": "FLAVOUR", "now": "set", "then": "unset"},
+        ])
+    );
+    let text = repo.orchestrate("explain docs").stdout;
+    assert!(text.contains("not proven  docs") && text.contains("`echo 2` now   2"), "{text}");
+}
+
+#[test]
+fn what_was_run_and_proves_nothing_says_by_which_rule() {
+    let repo = Fixture::with_commands(&["exit 3"]);
+    repo.orchestrate("start");
+    let stage = explained(&repo, "")["stages"][0].clone();
+    assert_eq!((&stage["standing"], &stage["reason"]["rule"]), (&json!("unproven"), &json!("failed")));
+    let repo = Fixture::with_commands(&["true"]);
+    assert_eq!(explained(&repo, "")["stages"][0]["standing"], "unknown");
+    let seen = repo.orchestrate("explain no-such-stage");
+    assert_eq!((seen.code, seen.stdout.as_str()), (2, ""), "{seen}");
+    let seen = repo.orchestrate("explain --rev no-such-commit");
+    assert_eq!((seen.code, seen.stdout.as_str()), (2, ""), "{seen}");
+}
