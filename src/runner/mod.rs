@@ -71,7 +71,7 @@ pub trait Host {
     /// Returns what is known of a stage that has not begun.
     fn known(&mut self, stage: &PlannedStage) -> Result<Known>;
     /// Takes note that a stage is about to run.
-    fn begins(&mut self, stage: &PlannedStage);
+    fn begins(&mut self, stage: &PlannedStage) -> Result<()>;
     /// Makes ready to run a stage's command.
     fn begin_command(&mut self, stage: &PlannedStage) -> Result<Setup>;
     /// Returns what masks one stream of output.

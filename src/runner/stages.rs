@@ -200,7 +200,7 @@ async fn stage(
     if let Some(ended) = known(planned, host, orders.clone()).await? {
         return Ok(ended);
     }
-    host.borrow_mut().begins(planned);
+    host.borrow_mut().begins(planned)?;
     match &planned.stage.action {
         Action::Command(action) => command::run(planned, action, host, orders, crew).await,
         Action::Subpipeline { optional, .. } => {

@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod digest;
 pub mod env;
 pub mod fs;
+pub mod later;
 pub mod memory;
 pub mod process;
 pub mod room;

@@ -214,3 +214,21 @@ fn a_flake_is_listed_and_counts_again_once_it_is_cleared() {
     start(&repo, "--reuse");
     assert_eq!(ran(&repo), 3);
 }
+
+#[test]
+fn what_runs_after_what_was_taken_over_is_kept_like_everything_else() {
+    let config = |second: &str| {
+        json!({"pipelines": [{"id": "p", "stages": [
+            {"kind": "command", "id": "test", "command": MARKS, "inputs": ["src/"]},
+            {"kind": "command", "id": "late", "command": second},
+        ]}], "defaultPipeline": "p"})
+    };
+    let repo = Fixture::with_config(&config("true"));
+    start(&repo, "");
+    // The second stage moves the tree: what was taken over before does not hide that.
+    repo.write("codex.orchestrator.json", &config("echo > moved").to_string());
+    let (seen, run) = start(&repo, "--reuse");
+    assert_eq!((seen.code, ran(&repo)), (0, 1), "{seen}");
+    assert!(run["commands"][0]["reused"].is_object() && run["commands"][1].get("reused").is_none());
+    assert_eq!((&run["git"]["moved"], &run["status"]), (&json!(true), &json!("succeeded")));
+}

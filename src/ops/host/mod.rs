@@ -39,7 +39,7 @@ use crate::store::recorder::{RecordError, Recorder};
 use crate::store::{self, history, verdicts};
 use crate::sys::digest::random_hex;
 use crate::sys::fs::{self, Appender, Durability, Lock};
-use crate::sys::process;
+use crate::sys::{later, process};
 
 pub use proof::{inputs, keyed, surroundings, tree_subject};
 pub use reuse::{ReuseOptions, rules};
@@ -104,6 +104,9 @@ impl RunHost {
     ) -> Result<Self> {
         let Origin { run, parent, depth, lineage, cancel_request, desk, reuse } = origin;
         let lineage = lineage.to_owned();
+        if depth == 0 && reuse::is_wanted(&plan, reuse) {
+            later::begin();
+        }
         let (git, inputs) = shared.keys(&proof::inputs(&plan))?;
         let proof = shared.proof_keys(&plan, &git, &inputs);
         let at = shared.clock.now();
@@ -240,6 +243,7 @@ impl RunHost {
         let (shared, depth) = (Rc::clone(&self.shared), self.depth);
         let manifest = self.record_end(false)?;
         if depth == 0 {
+            later::forget();
             // The run is over and nobody holds it any more: what follows may take its time.
             traced::send(&shared, &manifest);
         }
@@ -272,7 +276,9 @@ impl RunHost {
             }
         };
         let recorded = self.record_in_task(&summary, maybe_recorded, at);
-        self.record_proof();
+        if !later::is_waiting() {
+            self.record_proof();
+        }
         let event = Happened::Recorded { run_summary_path: summary_path, metrics_recorded: recorded };
         self.tell(event, 0)?;
         self.recorder.beat(at)?;
@@ -350,8 +356,11 @@ impl RunHost {
         if let Some(only) = manifest.plan.as_ref().and_then(|plan| plan.only.as_ref()) {
             notes.push(format!("Partial run: only stage '{only}' was asked for, and only it is proven."));
         }
-        let now = (!self.displaced).then(|| self.shared.repo.tree_now());
+        let nothing_ran = later::is_waiting();
+        let now = (!self.displaced && !nothing_ran).then(|| self.shared.repo.tree_now());
         let (tree_at_end, moved) = match now {
+            // What was taken over is about the tree that was there when it was asked for.
+            None if nothing_ran => (manifest.git.as_ref().and_then(|git| git.tree.clone()), Some(false)),
             None => (None, None),
             Some(Ok(now)) => {
                 let moved = manifest
@@ -464,6 +473,20 @@ impl Host for RunHost {
     }
 
     fn tell(&mut self, event: Happened, index: usize) -> Result<()> {
+        let changes_nothing = matches!(
+            event,
+            Happened::Created { .. }
+                | Happened::Started { .. }
+                | Happened::StageReused { .. }
+                | Happened::StageHeld { .. }
+                | Happened::Heartbeat
+                | Happened::CancelRequested { .. }
+                | Happened::Finished(_)
+                | Happened::Recorded { .. }
+        );
+        if !changes_nothing {
+            later::settle()?;
+        }
         let at = self.now();
         tracing::debug!(run = self.run_id(), index, ?event, "told");
         if let Happened::StageFinished(_) = &event
@@ -501,8 +524,11 @@ impl Host for RunHost {
         self.look_up(planned)
     }
 
-    fn begins(&mut self, planned: &PlannedStage) {
+    fn begins(&mut self, planned: &PlannedStage) -> Result<()> {
+        // From here on there is something to lose.
+        later::settle()?;
         self.announce(planned);
+        Ok(())
     }
 
     fn begin_command(&mut self, planned: &PlannedStage) -> Result<Setup> {

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use super::RunHost;
 use crate::pipeline::Action;
 use crate::pipeline::evidence::Evidence;
-use crate::pipeline::plan::PlannedStage;
+use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::proof::standing::{Entry, Origin, Rules, Standing, standing};
 use crate::proof::{Record, StageRecord};
 use crate::run::key::Subject;
@@ -44,6 +44,12 @@ pub(super) struct Lookup {
 pub fn rules(evidence: &Evidence, now: Stamp) -> Rules {
     let days = |days: u64| SignedDuration::from_hours(24).checked_mul(i32::try_from(days).ok()?);
     Rules { now, max_age: evidence.max_age_days.and_then(days), signed_by_others: false }
+}
+
+/// Whether any stage of a plan may be taken over.
+pub(super) fn is_wanted(plan: &Plan, options: ReuseOptions) -> bool {
+    let own = plan.stages.iter().any(|planned| planned.stage.reuse == Some(true));
+    options.reuse.unwrap_or(own || plan.reuse == Some(true)) || options.join == Some(true)
 }
 
 impl Lookup {
