@@ -24,7 +24,7 @@ fn main() {
         ["tree"] => tree(),
         ["reposition", work_tree, words] => reposition(work_tree, words),
         wanted => {
-            let scenarios: [(&str, fn()); 12] = [
+            let scenarios: [(&str, fn()); 14] = [
                 ("detach", detached),
                 ("parallel", parallel_stages),
                 ("version", version),
@@ -35,6 +35,8 @@ fn main() {
                 ("lines", short_lines),
                 ("key", tree_key),
                 ("each", each_commit),
+                ("reuse", nothing_to_run),
+                ("ledger", many_records),
                 ("list", many_runs),
                 ("metrics", many_metrics),
             ];
@@ -130,6 +132,93 @@ fn tree_key() {
     fs::write(repo.root.join("new file"), "untracked").expect("a file");
     fs::write(repo.root.join("d1/f1"), "changed").expect("a file");
     pair(30, &key, &status, "at most 1.5, with a changed and a new file");
+}
+
+/// A start in which everything is proven, against a look at the work tree. `BENCH_REPO` names a repository
+/// with a pipeline of its own to do it in.
+fn nothing_to_run() {
+    let repos = match std::env::var_os("BENCH_REPO") {
+        Some(root) => vec![Repo { _dir: tempfile::tempdir().expect("a folder"), root: root.into() }],
+        None => vec![Repo::new(200, 3), Repo::new(10_000, 3)],
+    };
+    for repo in repos {
+        Run::new("", &repo.root, PROGRAM, &["start", "--task", "reuse"]).time();
+        let start = Run::new(
+            "start --reuse, nothing runs",
+            &repo.root,
+            PROGRAM,
+            &["start", "--reuse", "--task", "reuse"],
+        );
+        let status = Run::new("git status --porcelain", &repo.root, "git", &["status", "--porcelain"]);
+        pair(40, &start, &status, "at most 1.5");
+    }
+}
+
+/// One question to a ledger of 50,000 records.
+fn many_records() {
+    use git_orchestrate::proof::standing::{Entry, Origin, standing};
+    use git_orchestrate::proof::{Record, Rules};
+    use git_orchestrate::run::key::{Key, Subject};
+    use git_orchestrate::store::ledger::Ledger;
+    use git_orchestrate::sys::digest::sha256_hex;
+
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let ledger = Ledger::of(dir.path());
+    let tree = |at: usize| Subject::tree(&sha256_hex(&at.to_le_bytes())[..40], None);
+    let key = |at: usize, stage: usize| Key::new(&tree(at), &stage.to_string(), "f", sha256_hex);
+    let record = |at: usize| -> Record {
+        let time = "2026-01-01T00:00:00Z";
+        let stages: Vec<_> = (0..5)
+            .map(|stage| {
+                serde_json::json!({
+                    "id": format!("stage-{stage}"), "key": key(at, stage), "subject": tree(at),
+                    "definition_digest": sha256_hex(&stage.to_le_bytes()),
+                    "definition": {"format": 1, "kind": "command", "command": "cargo test --workspace", "shell": "/bin/sh -c"},
+                    "result": "passed", "exit_code": 0, "started_at": time, "completed_at": time,
+                    "log_sha256": sha256_hex(&at.to_le_bytes()),
+                })
+            })
+            .collect();
+        serde_json::from_value(serde_json::json!({
+            "version": 1, "run_id": format!("2026-01-01T00-00-00-000Z-{at:08x}"), "task_id": "0101", "pipeline": "p",
+            "pipeline_digest": format!("sha256:{}", sha256_hex(b"p")), "status": "succeeded", "commit": tree(at),
+            "tree": &tree(at).as_str()[5..], "dirty": false, "object_format": "sha1",
+            "worktree": {"path": ".", "name": null, "linked": false}, "manifest": ".runs/x/manifest.json",
+            "started_at": time, "completed_at": time, "tool": "git-orchestrate", "nonce": "n",
+            "fingerprint": {"os": "linux", "arch": "x86_64"}, "stages": stages,
+        }))
+        .expect("a record")
+    };
+    let origin = |at: usize| match at % 10 {
+        0 => Origin::Here,
+        writer => Origin::Note { writer: writer.to_string(), signer: None },
+    };
+    for chunk in 0..50 {
+        let entries: Vec<_> = (chunk * 1_000..(chunk + 1) * 1_000)
+            .map(|at| (Entry::Run { record: Box::new(record(at)), origin: origin(at) }, tree(at)))
+            .collect();
+        let subjects: Vec<_> = entries.iter().map(|(_, subject)| [subject]).collect();
+        let pairs: Vec<(&Entry, &[&Subject])> =
+            entries.iter().zip(&subjects).map(|((entry, _), subject)| (entry, &subject[..])).collect();
+        ledger.add_all(&pairs).expect("room on the disk");
+    }
+    let now = record(0).completed_at;
+    let rules = Rules { now, max_age: None, signed_by_others: false };
+    let mut times: Vec<_> = (0..200)
+        .map(|at| {
+            let (at, begin) = (at * 250, Instant::now());
+            let entries = ledger.about(&[&tree(at)]).expect("a ledger");
+            let key = key(at, 3);
+            let found = standing(&entries, &key, &rules);
+            assert!(!matches!(found, git_orchestrate::proof::Standing::Unknown));
+            begin.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    let worst = times.iter().copied().fold(0.0, f64::max);
+    println!(
+        "one question, 50,000 records of ten writers {:>9.2} ms, at worst {worst:.2} ms  (goal: under 5)",
+        median(&mut times)
+    );
 }
 
 /// Takes the repository at `BENCH_REPO`, whose branch `main` has a linear history, or makes one.

@@ -1,5 +1,6 @@
 //! Stages that are proven already are not run again, and nothing else is taken over.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 
@@ -231,4 +232,118 @@ fn what_runs_after_what_was_taken_over_is_kept_like_everything_else() {
     assert_eq!((seen.code, ran(&repo)), (0, 1), "{seen}");
     assert!(run["commands"][0]["reused"].is_object() && run["commands"][1].get("reused").is_none());
     assert_eq!((&run["git"]["moved"], &run["status"]), (&json!(true), &json!("succeeded")));
+}
+
+/// Numbers that are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// What is true of trees, kept in the simplest way there is.
+#[derive(Default)]
+struct Model {
+    passed: BTreeSet<String>,
+    failed: BTreeSet<String>,
+}
+
+impl Model {
+    fn is_proven(&self, tree: &str) -> bool {
+        self.passed.contains(tree) && !self.failed.contains(tree)
+    }
+}
+
+/// Returns the tree of the work tree, as git alone names it.
+fn tree_by_git(repo: &Fixture) -> String {
+    let index = repo.beside("index of the model");
+    let _ = fs::remove_file(&index);
+    let git = |words: &[&str]| {
+        let mut git = repo.command("git");
+        let output = git.args(words).env("GIT_INDEX_FILE", &index).output().unwrap();
+        assert!(output.status.success(), "{words:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    git(&["add", "--all"]);
+    git(&["write-tree"])
+}
+
+#[test]
+fn no_sequence_of_changes_makes_anything_proven_that_was_not_run() {
+    for seed in 1..=4 {
+        let repo = project(json!({}));
+        let (mut dice, mut model, mut steps) = (Dice(seed), Model::default(), Vec::new());
+        let fails = repo.beside("fails");
+        for _ in 0..30 {
+            let step = match dice.roll(10) {
+                0..=2 => {
+                    repo.write(&format!("file{}", dice.roll(2)), &dice.roll(3).to_string());
+                    "edit"
+                }
+                3 => {
+                    repo.git(&["add", "--all"]);
+                    repo.git(&["commit", "--quiet", "--allow-empty", "--message", "more"]);
+                    "commit"
+                }
+                4 => {
+                    repo.git(&[
+                        "commit",
+                        "--quiet",
+                        "--all",
+                        "--amend",
+                        "--allow-empty",
+                        "--message",
+                        "other words",
+                    ]);
+                    "amend"
+                }
+                5 => {
+                    let branch = format!("branch{}", dice.roll(2));
+                    repo.git(&["add", "--all"]);
+                    repo.git(&["commit", "--quiet", "--allow-empty", "--message", "before the change"]);
+                    let known = repo.git(&["branch", "--list", &branch]);
+                    let make: &[&str] = if known.is_empty() { &["-c"] } else { &[] };
+                    repo.git(&[&["switch", "--quiet"], make, &[&branch]].concat());
+                    "switch"
+                }
+                6 => {
+                    repo.git(&["add", "--all"]);
+                    repo.git(&["commit", "--quiet", "--allow-empty", "--message", "before the merge"]);
+                    repo.git(&["merge", "--quiet", "--strategy-option=theirs", "--no-edit", "main"]);
+                    "merge"
+                }
+                7 => {
+                    match fails.exists() {
+                        true => fs::remove_file(&fails).unwrap(),
+                        false => drop(fs::File::create(&fails).unwrap()),
+                    }
+                    "weather"
+                }
+                reuse => {
+                    let tree = tree_by_git(&repo);
+                    let before = ran(&repo);
+                    let seen = repo.orchestrate(if reuse == 8 { "start" } else { "start --reuse" });
+                    let has_run = ran(&repo) > before;
+                    assert_eq!(has_run, reuse == 8 || !model.is_proven(&tree), "{seed}: {steps:?}: {seen}");
+                    if has_run {
+                        let (said, set) = match fails.exists() {
+                            true => (1, &mut model.failed),
+                            false => (0, &mut model.passed),
+                        };
+                        set.insert(tree);
+                        assert_eq!(seen.code, said, "{seed}: {steps:?}: {seen}");
+                    }
+                    "start"
+                }
+            };
+            steps.push(step);
+            let tree = tree_by_git(&repo);
+            let explained = repo.orchestrate("explain test --format json").json();
+            assert_eq!(explained["tree"], tree, "{seed}: {steps:?}");
+            assert_eq!(explained["stages"][0]["proven"], model.is_proven(&tree), "{seed}: {steps:?}");
+        }
+    }
 }
