@@ -4,8 +4,11 @@
 //! Values only: which tree it is, what tools say and where records lie is found by others.
 
 pub mod difference;
+pub mod note;
 pub mod record;
 pub mod standing;
+pub mod statement;
+mod strict;
 
 pub use record::{Record, Result, StageRecord};
 pub use standing::{Reason, Rules, Standing};
