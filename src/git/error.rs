@@ -80,6 +80,12 @@ pub enum GitError {
         dir: PathBuf,
         signal: i32,
     },
+    /// Nothing was signed, though it should have been.
+    #[error("not signed: {said}")]
+    NotSigned {
+        /// What the signing program said.
+        said: String,
+    },
     /// History is cut off where it would be needed.
     #[error("history is cut off (a shallow clone): {what}")]
     Shallow {

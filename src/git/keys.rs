@@ -80,6 +80,12 @@ impl Repo {
         Ok(Now { commit: head.commit, state })
     }
 
+    /// Returns the commit that `HEAD` names, and its tree; nothing on an unborn branch.
+    pub fn head_commit(&self) -> Result<Option<(String, String)>, GitError> {
+        let head = self.head()?;
+        Ok(head.commit.zip(head.tree))
+    }
+
     /// Returns what `HEAD` names.
     pub fn head(&self) -> Result<HeadState, GitError> {
         match self.in_process() {

@@ -40,6 +40,16 @@ pub fn is_local_variable(name: &OsStr) -> bool {
         || name.starts_with("GIT_CONFIG_VALUE_")
 }
 
+/// Prepares a call of a program that git's configuration names, such as one that signs.
+pub(super) fn tool(program: &OsStr, dir: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(dir).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_local_variable(name)) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// One call of the git program that reads, asks nobody, and runs no hook and no monitor.
 #[derive(Debug)]
 pub(super) struct Git {
