@@ -44,6 +44,7 @@ pub fn run(ctx: &Context, args: BisectArgs) -> Result<ExitCode, Failure> {
         approval_policy: None,
         pace: Pace::default(),
         reuse: Default::default(),
+        notes: Some(false),
     };
     let outcome = bisect(ctx, BisectOptions { range, start }, progress.watch(&ctx.env, format))?;
     printer::answer(&Bisected(&outcome), format.into())?;

@@ -83,6 +83,7 @@ impl Failure {
                 Kind::Storage => 4,
                 Kind::Busy => 5,
                 Kind::Invalid => 6,
+                Kind::Remote => 7,
                 Kind::Cancelled(interrupt) => 128 + interrupt.signal().as_raw() as u8,
             };
         }

@@ -5,6 +5,7 @@ mod completions;
 mod bisect;
 mod docs;
 mod doctor;
+mod evidence;
 mod exec;
 mod explain;
 mod flakes;
@@ -65,6 +66,7 @@ enum Request {
     List(list::ListArgs),
     Logs(logs::LogsArgs),
     Docs(docs::DocsArgs),
+    Evidence(evidence::EvidenceArgs),
     Exec(exec::ExecArgs),
     Explain(explain::ExplainArgs),
     Flakes(flakes::FlakesArgs),
@@ -268,6 +270,7 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::List(args) => list::run(&ctx, args),
         Request::Logs(args) => logs::run(&ctx, args),
         Request::Docs(args) => docs::run(&ctx, args),
+        Request::Evidence(args) => evidence::run(&ctx, args),
         Request::Exec(args) => exec::run(&ctx, args),
         Request::Explain(args) => explain::run(&ctx, args),
         Request::Flakes(args) => flakes::run(&ctx, args),

@@ -38,6 +38,8 @@ pub struct StartArgs {
     pace: PaceArgs,
     #[command(flatten)]
     reuse: ReuseArgs,
+    #[command(flatten)]
+    notes: NotesArgs,
     /// Run on a clean side worktree at this commit, with its own configuration
     #[arg(long, value_name = "REV", conflicts_with = "each")]
     commit: Option<String>,
@@ -71,6 +73,23 @@ struct ReuseArgs {
     /// Wait for no other run
     #[arg(long)]
     no_join: bool,
+}
+
+/// What is left in git
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct NotesArgs {
+    /// Leave a git note on the tree and its commit that says what ran; signed as your commits are
+    #[arg(long, overrides_with = "no_notes")]
+    notes: bool,
+    /// Leave no git note, whatever the configuration says
+    #[arg(long)]
+    no_notes: bool,
+}
+
+impl NotesArgs {
+    fn wanted(self) -> Option<bool> {
+        (self.notes || self.no_notes).then_some(self.notes)
+    }
 }
 
 impl From<ReuseArgs> for ReuseOptions {
@@ -135,7 +154,7 @@ impl StartArgs {
     }
 
     fn options(self) -> StartOptions {
-        let Self { pipeline, task, target, parent_run, approval_policy, pace, reuse, .. } = self;
+        let Self { pipeline, task, target, parent_run, approval_policy, pace, reuse, notes, .. } = self;
         StartOptions {
             task,
             pipeline,
@@ -144,6 +163,7 @@ impl StartArgs {
             approval_policy,
             pace: pace.into(),
             reuse: reuse.into(),
+            notes: notes.wanted(),
         }
     }
 }

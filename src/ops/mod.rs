@@ -6,6 +6,7 @@ pub mod bisect;
 pub mod docs;
 pub mod doctor;
 pub mod each;
+pub mod evidence;
 pub mod exec;
 pub mod explain;
 pub mod flakes;
@@ -143,6 +144,8 @@ pub enum Kind {
     Busy,
     /// 6: the evidence is not to be believed.
     Invalid,
+    /// 7: the remote was not reached, or did not take what it was given.
+    Remote,
     /// 128 and the signal: somebody ended it before there was a run that could say so.
     Cancelled(Interrupt),
 }

@@ -26,6 +26,8 @@ pub struct StartOptions {
     pub approval_policy: Option<String>,
     pub pace: Pace,
     pub reuse: ReuseOptions,
+    /// Whether the run leaves a git note; what the configuration says by default.
+    pub notes: Option<bool>,
 }
 
 /// How much may happen at the same time, as far as somebody said it.
@@ -119,6 +121,7 @@ impl Asked<'_> {
         let names = group::apply(&ctx.env, &mut plan, options.pace)?;
         let mut shared = Shared::new(ctx, options.task.clone(), &plan, watch)?.in_series(series);
         shared.name_group(names);
+        shared.leave_note(options.notes);
         let shared = Rc::new(shared);
         let parent = options.parent_run.as_ref().map(RunId::as_str);
         let origin = Origin::asked(&shared, parent, options.reuse)?;

@@ -53,7 +53,11 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("maxAgeDays", &["90"]),
     ("fingerprint", &[r#"["rustc -V", "node --version"]"#]),
     ("fingerprintEnv", &[r#"["RUSTFLAGS"]"#]),
-    ("evidence", &[r#"{"maxAgeDays": 30}"#]),
+    ("evidence", &[r#"{"notes": true, "maxAgeDays": 30}"#]),
+    ("notes", &["true"]),
+    ("sign", &["true"]),
+    ("acceptSigned", &["true"]),
+    ("signers", &[r#"".git-signers""#]),
     ("inputs", &[r#"["src/", "Cargo.*"]"#]),
     ("docs", &[r#"{"include": ["CONTRIBUTING.md"]}"#]),
     ("include", &[r#"["CONTRIBUTING.md", "guide/**/*.md"]"#]),
@@ -159,16 +163,26 @@ struct ConfigFile {
     fingerprint: Option<Vec<String>>,
     /// Names of variables on which a verdict depends.
     fingerprint_env: Option<Vec<String>>,
-    /// How long evidence counts.
+    /// What becomes of evidence, how long it counts, and whose is believed.
     evidence: Option<Evidence>,
 }
 
-/// How long evidence counts.
+/// What becomes of evidence, how long it counts, and whose is believed.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct Evidence {
+    /// Whether a finished run leaves a git note below `refs/notes/orchestrate`; false if left out.
+    notes: Option<bool>,
+    /// Whether notes are signed; as you sign your commits, if left out.
+    sign: Option<bool>,
     /// For how many days a record counts; for ever if left out.
     max_age_days: Option<u64>,
+    /// Whether `--reuse` takes over what others proved, if an allowed signer signed it; false if left out.
+    accept_signed: Option<bool>,
+    /// The file of allowed signers, as ssh-keygen reads it, relative to the root. Read from the commit
+    /// that a change is compared with.
+    #[schemars(length(min = 1))]
+    signers: Option<String>,
 }
 
 /// Guardrails; one that is named here is required.

@@ -4,6 +4,7 @@ pub mod approve;
 pub mod bisect;
 pub mod docs;
 pub mod each;
+pub mod evidence;
 pub mod exec;
 pub mod explain;
 pub mod flakes;

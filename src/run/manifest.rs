@@ -425,6 +425,9 @@ pub struct PlanRecord {
     /// Whether to wait for runs that run the same, if somebody said it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join: Option<bool>,
+    /// Whether somebody said that the run leaves a git note, or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaves_note: Option<bool>,
     /// Whether the stages are the subtasks of a group: the target first, until one fails.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub group: bool,

@@ -21,6 +21,7 @@ mod exec;
 mod explain;
 mod doctor;
 mod endurance;
+mod evidence;
 mod faults;
 mod files;
 mod group;

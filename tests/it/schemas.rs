@@ -44,6 +44,26 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("docs-sync", "The answer of docs sync --format json", of::<render::docs::Document>()),
         ("init", "The answer of init --format json", of::<render::init::Document>()),
         ("doctor", "The answer of doctor --format json", of::<render::doctor::Document>()),
+        (
+            "evidence-show",
+            "The answer of evidence show --format json",
+            of::<render::evidence::ShowDocument>(),
+        ),
+        (
+            "evidence-write",
+            "The answer of evidence write --format json",
+            of::<render::evidence::WriteDocument>(),
+        ),
+        (
+            "evidence-push",
+            "The answer of evidence push --format json",
+            of::<render::evidence::PushDocument>(),
+        ),
+        (
+            "evidence-fetch",
+            "The answer of evidence fetch --format json",
+            of::<render::evidence::FetchDocument>(),
+        ),
         ("gc", "The answer of gc --format json", of::<render::gc::Document>()),
         ("metrics", "The answer of metrics --format json", of::<render::metrics::Document>()),
         ("migrate", "The answer of migrate --format json", of::<render::migrate::Document>()),

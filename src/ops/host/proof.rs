@@ -8,9 +8,10 @@ use std::path::Path;
 
 use super::{RunHost, Shared};
 use crate::git::Repo;
+use crate::ops::evidence::write::{Written, write_finished};
 use crate::pipeline::plan::{Plan, PlannedStage};
-use crate::proof::record;
 use crate::proof::standing::{Entry, Origin};
+use crate::proof::{Record, record};
 use crate::run::git_keys::GitKeys;
 use crate::run::key::{Definition, Fingerprint, Key, Subject};
 use crate::run::manifest::{Keyed, ProofKeys, StageEntry};
@@ -121,6 +122,23 @@ impl RunHost {
         let ledger = Ledger::of(self.shared.repo.common_dir());
         if let Err(err) = ledger.add(&entry, &record.subjects()) {
             self.shared.warn("the ledger was not written, so nobody can reuse what this run proved", err);
+        }
+        self.leave_note(&record);
+    }
+
+    /// Writes the run into git notes, if that is wanted.
+    fn leave_note(&self, record: &Record) {
+        let asked = self.manifest().plan.as_ref().and_then(|plan| plan.leaves_note);
+        if self.depth > 0 || !asked.unwrap_or(self.plan.evidence.notes) {
+            return;
+        }
+        let now = self.shared.clock.now();
+        match write_finished(&self.shared.repo, record, self.plan.evidence.sign, now) {
+            Ok(Some(Written { unsigned: Some(why), .. })) => {
+                self.shared.watch.borrow_mut().warn(&format!("the note is not signed: {why}"));
+            }
+            Ok(_) => {}
+            Err(err) => self.shared.warn("the run left no git note", err),
         }
     }
 }

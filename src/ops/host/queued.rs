@@ -116,6 +116,7 @@ pub(super) fn manifest(
             keep_going: limits.keep_going,
             reuse: reuse.reuse,
             join: reuse.join,
+            leaves_note: shared.notes.filter(|_| depth == 0),
             group: plan.group,
             stages: plan.stages.iter().map(Shared::definition).collect(),
             masked: shared.masking.secrets.names().to_vec(),

@@ -43,7 +43,7 @@ pub(super) struct Lookup {
 /// Returns what counts by the configuration, at that moment.
 pub fn rules(evidence: &Evidence, now: Stamp) -> Rules {
     let days = |days: u64| SignedDuration::from_hours(24).checked_mul(i32::try_from(days).ok()?);
-    Rules { now, max_age: evidence.max_age_days.and_then(days), signed_by_others: false }
+    Rules { now, max_age: evidence.max_age_days.and_then(days), signed_by_others: evidence.accept_signed }
 }
 
 /// Whether any stage of a plan may be taken over.

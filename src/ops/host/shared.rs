@@ -79,6 +79,8 @@ pub struct Shared {
     pub(super) series: Option<Series>,
     /// Who decides when something is typed on our terminal.
     pub(super) user: String,
+    /// Whether the run leaves a git note, if somebody said it.
+    pub(super) notes: Option<bool>,
     /// How many runs of this process said that they run something.
     pub(super) announced: Cell<usize>,
 }
@@ -121,6 +123,7 @@ impl Shared {
             group: None,
             tracing,
             series: None,
+            notes: None,
             announced: Cell::new(0),
         })
     }
@@ -128,6 +131,11 @@ impl Shared {
     /// Names the group that the run which was asked for belongs to.
     pub fn name_group(&mut self, names: Option<GroupNames>) {
         self.group = names;
+    }
+
+    /// Says whether the run leaves a git note, whatever the configuration says.
+    pub fn leave_note(&mut self, wanted: Option<bool>) {
+        self.notes = wanted;
     }
 
     /// Makes the run one of several that were asked for together.

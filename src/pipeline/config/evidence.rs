@@ -3,7 +3,8 @@
 use super::{ConfigError, Fields, Problem, Reader, shown, span};
 use crate::pipeline::evidence::Evidence;
 
-pub(in crate::pipeline) const EVIDENCE_KEYS: &[&str] = &["maxAgeDays"];
+pub(in crate::pipeline) const EVIDENCE_KEYS: &[&str] =
+    &["notes", "sign", "maxAgeDays", "acceptSigned", "signers"];
 
 impl Reader<'_> {
     pub(super) fn evidence(&self, top: &Fields<'_, '_>) -> Result<Evidence, ConfigError> {
@@ -28,7 +29,20 @@ impl Reader<'_> {
         let Some(value) = top.get("evidence") else { return Ok(read) };
         let section = self.object(value, "`evidence`", "`evidence`")?;
         section.only(EVIDENCE_KEYS, |_| None)?;
+        read.notes = section.flag("notes")?.unwrap_or(false);
+        read.sign = section.flag("sign")?;
         read.max_age_days = section.whole_number("maxAgeDays")?;
+        read.accept_signed = section.flag("acceptSigned")?.unwrap_or(false);
+        if let Some(value) = section.get("signers") {
+            let path = self.text(value, "`signers`")?;
+            let inside = !path.contains('\0') && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+            if !inside {
+                let problem = Problem::WrongWord { what: "`signers`".to_owned(), word: shown(path) };
+                let hint = "write a path relative to the root of the repository, such as `.git-signers`";
+                return Err(self.error(span(value), problem).with_hint(hint));
+            }
+            read.signers = Some(path.to_owned());
+        }
         Ok(read)
     }
 }
@@ -45,11 +59,16 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let text = r#"{"fingerprint": ["rustc -V"], "fingerprintEnv": ["CC"],
-            "evidence": {"maxAgeDays": 30}}"#;
+            "evidence": {"notes": true, "sign": false, "maxAgeDays": 30, "acceptSigned": true,
+                "signers": "keys/signers"}}"#;
         let expected = Evidence {
             tools: ["rustc -V".to_owned()].into(),
             variables: ["CC".to_owned()].into(),
+            notes: true,
+            sign: Some(false),
             max_age_days: Some(30),
+            accept_signed: true,
+            signers: Some("keys/signers".to_owned()),
         };
         assert_eq!(read(text), Ok(expected));
         assert_eq!(read("{}"), Ok(Evidence::default()));
@@ -62,6 +81,9 @@ mod tests {
             (r#"{"fingerprint": "rustc -V"}"#, "`fingerprint` must be a list"),
             (r#"{"fingerprintEnv": ["A=B"]}"#, "A=B"),
             (r#"{"evidence": {"note": true}}"#, "unknown key `note` in `evidence`"),
+            (r#"{"evidence": {"notes": "yes"}}"#, "`notes` must be `true` or `false`"),
+            (r#"{"evidence": {"signers": "../x"}}"#, "`signers` cannot be `../x`"),
+            (r#"{"evidence": {"signers": "/x"}}"#, "`signers` cannot be `/x`"),
             (r#"{"evidence": {"maxAgeDays": "3"}}"#, "`maxAgeDays` must be a whole number"),
         ] {
             let error = read(text).expect_err(text);

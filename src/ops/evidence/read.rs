@@ -1,0 +1,211 @@
+//! Reading notes: which records stand there, whose signature is on each, and which lines are not to be believed.
+
+use std::collections::{BTreeSet, HashMap};
+
+use anyhow::Result;
+
+use super::signers::Signers;
+use crate::git::{Checked, Checker, NOTES, Object, Ref, Repo};
+use crate::proof::note;
+use crate::proof::statement::{Envelope, to_sign};
+use crate::sys::digest::sha256_hex;
+
+/// A line of a note, and where it stands.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// The writer by the name of the ref.
+    pub writer: String,
+    /// The object that the note is about, in hex.
+    pub object: String,
+    pub bytes: Vec<u8>,
+}
+
+/// A record of a note that is whole, about what it is said to be about, and not changed since it was signed.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub line: Line,
+    pub envelope: Envelope,
+    pub signature: Signature,
+}
+
+/// Whose signature is on a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signature {
+    Unsigned,
+    Allowed {
+        principal: String,
+        key: String,
+    },
+    /// It is good, and nobody says that this signer is allowed.
+    Stranger {
+        key: String,
+    },
+}
+
+/// A line that is not believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub writer: String,
+    pub object: String,
+    pub why: String,
+}
+
+/// What notes say.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    pub found: Vec<Found>,
+    pub refused: Vec<Refused>,
+}
+
+/// Returns the lines of the notes about objects, of all writers.
+pub fn lines(repo: &Repo, refs: &[Ref], objects: &BTreeSet<String>) -> Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    for of in refs {
+        for (object, text) in repo.notes_about(&of.tip, objects, note::LARGEST)? {
+            lines.extend(note::lines(&text).map(|bytes| Line {
+                writer: writer_of(of),
+                object: object.clone(),
+                bytes: bytes.to_owned(),
+            }));
+        }
+    }
+    Ok(lines)
+}
+
+/// Returns the writer whose ref that is.
+pub fn writer_of(of: &Ref) -> String {
+    of.name.strip_prefix(NOTES).unwrap_or(of.writer()).to_owned()
+}
+
+/// Judges lines.
+pub fn judge(repo: &Repo, lines: Vec<Line>, signers: &Signers) -> Result<Reading> {
+    let mut reading = Reading::default();
+    let mut whole: Vec<(Line, Envelope)> = Vec::new();
+    let mut objects: HashMap<String, Object> = HashMap::new();
+    for line in lines {
+        if !objects.contains_key(&line.object) {
+            objects.insert(line.object.clone(), repo.object(&line.object)?);
+        }
+        let object = &objects[&line.object];
+        let refuse = |line: &Line, why: String| Refused {
+            writer: line.writer.clone(),
+            object: line.object.clone(),
+            why,
+        };
+        match Envelope::parse(&line.bytes, sha256_hex) {
+            Err(flaw) => reading.refused.push(refuse(&line, flaw.to_string())),
+            Ok(envelope) => match misplaced(&line, &envelope, object) {
+                Some(why) => reading.refused.push(refuse(&line, why)),
+                // The commit's note and the tree's say the same.
+                None if whole.iter().any(|(known, _)| known.bytes == line.bytes) => {}
+                // What that is nobody can say here; the note about the tree says it too.
+                None if *object == Object::Missing && envelope.statement.record.tree != line.object => {}
+                None => whole.push((line, envelope)),
+            },
+        }
+    }
+    let checker = repo.checker(&signers.text)?;
+    let checked = in_parallel(&whole, |(_, envelope)| check(&checker, envelope));
+    for ((line, envelope), checked) in whole.into_iter().zip(checked) {
+        match checked {
+            Ok(signature) => reading.found.push(Found { line, envelope, signature }),
+            Err(why) => {
+                let Line { writer, object, .. } = line;
+                reading.refused.push(Refused { writer, object, why });
+            }
+        }
+    }
+    reading.drop_copies();
+    Ok(reading)
+}
+
+impl Reading {
+    /// A nonce belongs to one record. Of several with the same the one with the best signature is it.
+    fn drop_copies(&mut self) {
+        let worth = |found: &Found| match found.signature {
+            Signature::Allowed { .. } => 0,
+            Signature::Stranger { .. } => 1,
+            Signature::Unsigned => 2,
+        };
+        let mut order: Vec<_> = (0..self.found.len()).collect();
+        order.sort_by_key(|at| worth(&self.found[*at]));
+        let mut first: HashMap<String, Vec<u8>> = HashMap::new();
+        let mut copies = Vec::new();
+        for at in order {
+            let Envelope { statement, payload, .. } = &self.found[at].envelope;
+            match first.get(&statement.record.nonce) {
+                Some(known) if known != payload => copies.push(at),
+                Some(_) => {}
+                None => drop(first.insert(statement.record.nonce.clone(), payload.clone())),
+            }
+        }
+        copies.sort_unstable();
+        for at in copies.into_iter().rev() {
+            let Found { line, envelope, .. } = self.found.remove(at);
+            let run = &envelope.statement.record.run_id;
+            let why = format!("the record of run `{run}` has the nonce of another one: it was made of it");
+            self.refused.push(Refused { writer: line.writer, object: line.object, why });
+        }
+    }
+}
+
+/// Says why a record does not belong where it stands.
+fn misplaced(line: &Line, envelope: &Envelope, object: &Object) -> Option<String> {
+    let statement = &envelope.statement;
+    if statement.writer != line.writer {
+        return Some(format!(
+            "the record was written by `{}` and stands in the notes of `{}`",
+            statement.writer, line.writer
+        ));
+    }
+    let record = &statement.record;
+    let belongs = match object {
+        Object::Commit { tree } => *tree == record.tree,
+        Object::Missing => true,
+        Object::Tree | Object::Other => record.tree == line.object,
+    };
+    if !belongs {
+        return Some(format!("the record is about tree {} and was copied from there", record.tree));
+    }
+    None
+}
+
+fn check(checker: &Checker<'_>, envelope: &Envelope) -> std::result::Result<Signature, String> {
+    let message = to_sign(&envelope.payload);
+    let mut stranger = None;
+    for signature in &envelope.signatures {
+        let bytes = signature.bytes().ok_or("the signature cannot be read")?;
+        match checker.check(&message, &bytes) {
+            Checked::Allowed { principal, key } => return Ok(Signature::Allowed { principal, key }),
+            Checked::Stranger { key } => stranger = Some(Signature::Stranger { key }),
+            Checked::Bad { why } => return Err(why),
+        }
+    }
+    Ok(stranger.unwrap_or(Signature::Unsigned))
+}
+
+/// Does something about each item, on all processors, and returns the results in order.
+fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    if threads <= 1 {
+        return items.iter().map(work).collect();
+    }
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let mut results: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut done = Vec::new();
+                    loop {
+                        let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        let Some(item) = items.get(at) else { return done };
+                        done.push((at, work(item)));
+                    }
+                })
+            })
+            .collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a check does not panic")).collect()
+    });
+    results.sort_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
+}

@@ -1,0 +1,297 @@
+//! `evidence push` and `evidence fetch`: notes on their way between repositories, never over what is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::read::{self, Line, Refused, Signature};
+use super::{TRIES, lock, pause, signers};
+use crate::git::{Author, GitError, NOTES, Note, Ref, Repo};
+use crate::ops::{Context, Kind, Refusal};
+use crate::proof::note;
+use crate::proof::standing::{Entry, Origin, Signer};
+use crate::store::ledger::Ledger;
+use crate::sys::digest::sha256_hex;
+
+/// How long to wait for another fetch or push of the same repository.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long to wait for somebody who writes notes.
+const OF_WRITERS: Duration = Duration::from_secs(30);
+
+/// Where notes are while nobody has looked at them.
+const INCOMING: &str = "refs/orchestrate/incoming/";
+
+/// What a remote had the last time, for each remote.
+const SEEN: &str = "refs/orchestrate/remotes/";
+
+/// What was fetched.
+#[derive(Clone, Debug, Default)]
+pub struct Fetched {
+    pub remote: String,
+    /// Writers with something new.
+    pub writers: Vec<String>,
+    /// How many records are new in the ledger.
+    pub records: usize,
+    /// How many of them an allowed signer signed.
+    pub signed: usize,
+    pub refused: Vec<Refused>,
+    pub alarms: Vec<Alarm>,
+}
+
+/// A remote that has not what it had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    pub writer: String,
+    pub why: &'static str,
+    /// What it had, in hex.
+    pub had: String,
+    /// What it has now.
+    pub has: Option<String>,
+}
+
+/// What was sent.
+#[derive(Clone, Debug, Default)]
+pub struct Pushed {
+    pub remote: String,
+    /// The writers whose notes the remote has now.
+    pub writers: Vec<String>,
+    /// How often the remote had to be asked.
+    pub tries: u32,
+    pub alarms: Vec<Alarm>,
+}
+
+/// Returns the remote that is meant: one that was named, `origin`, or the only one.
+fn remote(ctx: &Context, named: Option<&str>) -> Result<String> {
+    if let Some(named) = named {
+        return Ok(named.to_owned());
+    }
+    let remotes = ctx.repo.remotes()?;
+    match remotes.as_slice() {
+        [only] => Ok(only.clone()),
+        some if some.iter().any(|name| name == "origin") => Ok("origin".to_owned()),
+        [] => Err(Refusal::usage("there is no remote")
+            .hint("name one, or add one with `git remote add`")
+            .into()),
+        some => Err(Refusal::usage("it is not clear which remote is meant")
+            .hint(format!("one of: {}", some.join(", ")))
+            .into()),
+    }
+}
+
+/// Returns where we keep what a remote had. A URL is no name of a ref.
+fn seen_of(remote: &str) -> String {
+    let plain = remote.len() < 100 && remote.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    match plain {
+        true => format!("{SEEN}{remote}/"),
+        false => format!("{SEEN}{}/", &sha256_hex(remote.as_bytes())[..16]),
+    }
+}
+
+fn lost(remote: &str, err: GitError) -> anyhow::Error {
+    match err {
+        GitError::Program { stderr, .. } => {
+            Refusal::new(Kind::Remote, format!("`{remote}` was not reached, or broke off: {stderr}"))
+                .hint("nothing is lost here; try again later")
+                .into()
+        }
+        err => err.into(),
+    }
+}
+
+/// Gets notes from a remote.
+pub fn fetch(ctx: &Context, named: Option<&str>) -> Result<Fetched> {
+    let remote = remote(ctx, named)?;
+    let _one = lock(&ctx.repo, "remote.lock", PATIENCE)?;
+    take_in(ctx, &remote)
+}
+
+/// Sends all notes to a remote, and first takes in what it has that we have not.
+pub fn push(ctx: &Context, named: Option<&str>) -> Result<Pushed> {
+    let remote = remote(ctx, named)?;
+    let _one = lock(&ctx.repo, "remote.lock", PATIENCE)?;
+    let mut pushed = Pushed { remote: remote.clone(), ..Pushed::default() };
+    let author = ctx.repo.author(ctx.clock.now().as_millis() / 1000)?;
+    let mut left_out = BTreeSet::new();
+    for attempt in 0..TRIES {
+        let mut refs = ctx.repo.refs_below(NOTES)?;
+        refs.retain(|of| !left_out.contains(&of.name));
+        if refs.is_empty() {
+            return Ok(pushed);
+        }
+        pushed.tries = attempt + 1;
+        let names: Vec<_> = refs.iter().map(|of| of.name.clone()).collect();
+        let refused = ctx.repo.push_notes(&remote, &names).map_err(|err| lost(&remote, err))?;
+        let taken = refs.iter().filter(|of| !refused.iter().any(|(name, _)| *name == of.name));
+        for of in taken {
+            let seen = format!("{}{}", seen_of(&remote), read::writer_of(of));
+            let before = ctx.repo.tip(&seen)?;
+            ctx.repo.move_ref(&seen, Some(&of.tip), before.as_deref(), &author)?;
+            let writer = read::writer_of(of);
+            if !pushed.writers.contains(&writer) {
+                pushed.writers.push(writer);
+            }
+        }
+        if refused.is_empty() {
+            return Ok(pushed);
+        }
+        // Whatever the reason is, it is a passing one only if somebody else was faster.
+        let passing = |words: &str| {
+            [
+                "fetch first",
+                "non-fast-forward",
+                "cannot lock ref",
+                "failed to update ref",
+                "incorrect old value",
+            ]
+            .iter()
+            .any(|known| words.contains(known))
+        };
+        if let Some((name, words)) = refused.iter().find(|(_, words)| !passing(words)) {
+            let message = format!("`{remote}` did not take `{name}`: {words}");
+            return Err(Refusal::new(Kind::Remote, message).hint("nothing is lost here").into());
+        }
+        let fetched = take_in(ctx, &remote)?;
+        left_out.extend(fetched.alarms.iter().map(|alarm| format!("{NOTES}{}", alarm.writer)));
+        pushed.alarms = fetched.alarms;
+        pause(attempt);
+    }
+    let message = format!("others change the notes of `{remote}` all the time");
+    Err(Refusal::new(Kind::Remote, message).hint("nothing is lost here; try again later").into())
+}
+
+fn take_in(ctx: &Context, remote: &str) -> Result<Fetched> {
+    let repo = &ctx.repo;
+    repo.fetch_notes(remote, INCOMING).map_err(|err| lost(remote, err))?;
+    let author = repo.author(ctx.clock.now().as_millis() / 1000)?;
+    let (incoming, prefix) = (repo.refs_below(INCOMING)?, seen_of(remote));
+    let seen: BTreeMap<_, _> = repo
+        .refs_below(&prefix)?
+        .into_iter()
+        .map(|of| (of.name[prefix.len()..].to_owned(), of.tip))
+        .collect();
+    let mut fetched = Fetched { remote: remote.to_owned(), ..Fetched::default() };
+    let mut lines = Vec::new();
+    for (writer, had) in &seen {
+        if !incoming.iter().any(|of| of.name[INCOMING.len()..] == **writer) {
+            let why = "the remote has nothing of this writer any more";
+            fetched.alarms.push(Alarm { writer: writer.clone(), why, had: had.clone(), has: None });
+        }
+    }
+    for Ref { name, tip } in incoming {
+        let writer = name[INCOMING.len()..].to_owned();
+        let had = seen.get(&writer);
+        if had == Some(&tip) {
+            continue;
+        }
+        if let Some(had) = had
+            && !repo.is_ancestor(had, &tip)?
+        {
+            let why = "the remote has rewritten the history of this writer";
+            fetched.alarms.push(Alarm { writer, why, had: had.clone(), has: Some(tip) });
+            continue;
+        }
+        let known = match had {
+            Some(had) => repo.notes(had)?,
+            None => Vec::new(),
+        };
+        let before = lines.len();
+        for note in repo.notes(&tip)?.into_iter().filter(|note| known.binary_search(note).is_err()) {
+            match repo.note_text(&note, note::LARGEST) {
+                Ok(text) => lines.extend(note::lines(&text).map(|bytes| Line {
+                    writer: writer.clone(),
+                    object: note.object.clone(),
+                    bytes: bytes.to_owned(),
+                })),
+                Err(err) => fetched.refused.push(Refused {
+                    writer: writer.clone(),
+                    object: note.object.clone(),
+                    why: err.to_string(),
+                }),
+            }
+        }
+        join(repo, &format!("{NOTES}{writer}"), &tip, &author)?;
+        if lines.len() > before {
+            fetched.writers.push(writer.clone());
+        }
+        repo.move_ref(&format!("{prefix}{writer}"), Some(&tip), had.map(String::as_str), &author)?;
+    }
+    enter(ctx, lines, &mut fetched)?;
+    Ok(fetched)
+}
+
+/// Gives our ref of a writer what another has, and keeps what it has itself.
+fn join(repo: &Repo, name: &str, theirs: &str, author: &Author) -> Result<()> {
+    let _lock = lock(repo, "lock", OF_WRITERS)?;
+    for attempt in 0..TRIES {
+        let ours = repo.tip(name)?;
+        let new = match &ours {
+            None => theirs.to_owned(),
+            Some(ours) if repo.is_ancestor(theirs, ours)? => return Ok(()),
+            Some(ours) if repo.is_ancestor(ours, theirs)? => theirs.to_owned(),
+            Some(ours) => union(repo, ours, theirs, author)?,
+        };
+        if repo.move_ref(name, Some(&new), ours.as_deref(), author)? {
+            return Ok(());
+        }
+        pause(attempt);
+    }
+    anyhow::bail!("others change `{name}` all the time")
+}
+
+/// Makes a commit that has the notes of both sides.
+fn union(repo: &Repo, ours: &str, theirs: &str, author: &Author) -> Result<String> {
+    let own: BTreeMap<_, _> = repo.notes(ours)?.into_iter().map(|note| (note.object.clone(), note)).collect();
+    let mut changes = Vec::new();
+    for note in repo.notes(theirs)? {
+        let text = match own.get(&note.object) {
+            Some(Note { blob, .. }) if *blob == note.blob => continue,
+            Some(mine) => {
+                note::union(&repo.note_text(mine, note::LARGEST)?, &repo.note_text(&note, note::LARGEST)?)
+            }
+            None => repo.note_text(&note, note::LARGEST)?,
+        };
+        changes.push((note.object, text));
+    }
+    Ok(repo.commit_notes(&[ours, theirs], &changes, author, "evidence: what two places had written\n")?)
+}
+
+/// Enters records that nobody here has written into the ledger.
+fn enter(ctx: &Context, lines: Vec<Line>, fetched: &mut Fetched) -> Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let allowed = signers::allowed(ctx)?;
+    let reading = read::judge(&ctx.repo, lines, &allowed)?;
+    fetched.refused.extend(reading.refused);
+    let ledger = Ledger::of(ctx.repo.common_dir());
+    for found in reading.found {
+        let record = Box::new(found.envelope.statement.record);
+        let signer = match found.signature {
+            Signature::Allowed { principal, key } => Some(Signer { principal, key }),
+            _ => None,
+        };
+        let subjects = record.subjects();
+        let is_known = |entry: Entry| match entry {
+            Entry::Run { record: known, origin } => {
+                let same = (&known.run_id, &known.nonce) == (&record.run_id, &record.nonce);
+                same && match origin {
+                    Origin::Here => true,
+                    Origin::Note { signer: known, .. } => known.is_some() || signer.is_none(),
+                }
+            }
+            Entry::Cleared { .. } => false,
+        };
+        if ledger.about(&subjects).context("cannot read the ledger")?.into_iter().any(is_known) {
+            continue;
+        }
+        let is_signed = signer.is_some();
+        let origin = Origin::Note { writer: found.line.writer, signer };
+        let entry = Entry::Run { record: record.clone(), origin };
+        ledger.add(&entry, &subjects).context("the ledger was not written")?;
+        fetched.records += 1;
+        fetched.signed += usize::from(is_signed);
+    }
+    Ok(())
+}

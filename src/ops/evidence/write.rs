@@ -1,0 +1,333 @@
+//! Writing notes: a record of a run on the tree that was executed, and on the commit if that tree is its own.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::{TRIES, lock, pause};
+use crate::git::{Author, Commit, NOTES, Repo, Signing};
+use crate::ops::Context;
+use crate::proof::standing::{Entry, Origin};
+use crate::proof::statement::{Envelope, Signature, Statement, commit_of, to_sign};
+use crate::proof::{Record, note};
+use crate::run::key::Subject;
+use crate::run::stamp::Stamp;
+use crate::run::status::RunStatus;
+use crate::store::ledger::Ledger;
+use crate::sys::digest::sha256_hex;
+use crate::sys::fs::{self, Durability};
+use crate::sys::process;
+
+/// How long to wait for others who write notes: one of them may be asked for a passphrase.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What begins the line of a commit message that names the last record.
+const LAST: &str = "Record: ";
+
+/// How many commits of a writer are looked through for the last record.
+const FAR_ENOUGH: usize = 1000;
+
+/// A record, and the commits that have exactly its tree.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub record: Record,
+    pub commits: Vec<String>,
+}
+
+/// What was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The ref that has the notes.
+    pub reference: String,
+    /// The runs that have a note now and had none before.
+    pub runs: Vec<String>,
+    /// Which key signed them; nothing if they are unsigned.
+    pub key: Option<String>,
+    /// Why they are unsigned, if they should have been signed.
+    pub unsigned: Option<String>,
+}
+
+/// Whether a record says enough to be shown to others.
+pub fn is_worth_a_note(record: &Record) -> bool {
+    record.void.is_none() && matches!(record.status, RunStatus::Succeeded | RunStatus::Failed)
+}
+
+/// Writes notes about records, as one commit of the writer's ref. A run that has its note already gets none.
+pub fn write(repo: &Repo, wanted: &[Wanted], sign: Option<bool>, now: Stamp) -> Result<Written> {
+    let author = repo.author(now.as_millis() / 1000)?;
+    let mut written = Written::default();
+    let signing = match repo.signing(sign) {
+        Ok(signing) => signing,
+        Err(err) => {
+            written.unsigned = Some(err.to_string());
+            None
+        }
+    };
+    let writer = writer(&author, signing.as_ref());
+    written.reference = format!("{NOTES}{writer}");
+    let _lock = lock(repo, "lock", PATIENCE)?;
+    for attempt in 0..TRIES {
+        let tip = repo.tip(&written.reference)?;
+        let mut work =
+            Work { repo, author: &author, tip: tip.as_deref(), signing: signing.as_ref(), notes: Vec::new() };
+        written.runs.clear();
+        let mut previous = match &tip {
+            Some(tip) => last_record(repo, tip)?,
+            None => None,
+        };
+        for Wanted { record, commits } in wanted {
+            if work.has(record)? {
+                continue;
+            }
+            let statement =
+                Statement { record: record.clone(), writer: writer.clone(), previous: previous.take() };
+            let envelope = work.sealed(statement, &mut written)?;
+            previous = Some(envelope.digest(sha256_hex));
+            work.add(&envelope, commits)?;
+            written.runs.push(record.run_id.clone());
+        }
+        if written.runs.is_empty() {
+            return Ok(written);
+        }
+        let message = format!(
+            "evidence: {}\n\n{LAST}{}\n",
+            written.runs.join(", "),
+            previous.as_deref().unwrap_or_default()
+        );
+        let parents: Vec<_> = tip.as_deref().into_iter().collect();
+        let new = repo.commit_notes(&parents, &work.notes, &author, &message)?;
+        if repo.move_ref(&written.reference, Some(&new), tip.as_deref(), &author)? {
+            return Ok(written);
+        }
+        pause(attempt);
+    }
+    anyhow::bail!("others change `{}` all the time", written.reference)
+}
+
+/// Returns the id of a writer: a person on a machine with a key. It tells nobody who that is.
+pub fn writer(author: &Author, signing: Option<&Signing>) -> String {
+    let machine = fs::read_if_there("/etc/machine-id".as_ref()).ok().flatten().unwrap_or_default();
+    let key = signing.map(Signing::key).unwrap_or_default();
+    let parts =
+        format!("{}\n{}\n{}\n{key}\n", author.email, process::host(), String::from_utf8_lossy(&machine));
+    sha256_hex(parts.as_bytes())[..16].to_owned()
+}
+
+/// Returns the digest of the last record of a writer, whatever others did to the ref since.
+fn last_record(repo: &Repo, tip: &str) -> Result<Option<String>> {
+    let mut at = tip.to_owned();
+    for _ in 0..FAR_ENOUGH {
+        let (message, parent) = repo.message(&at)?;
+        if let Some(digest) = message.lines().find_map(|line| line.strip_prefix(LAST)) {
+            return Ok(Some(digest.to_owned()));
+        }
+        match parent {
+            Some(parent) => at = parent,
+            None => break,
+        }
+    }
+    Ok(None)
+}
+
+struct Work<'a> {
+    repo: &'a Repo,
+    author: &'a Author,
+    tip: Option<&'a str>,
+    signing: Option<&'a Signing>,
+    /// What notes are to say, by what they are about.
+    notes: Vec<(String, Vec<u8>)>,
+}
+
+impl Work<'_> {
+    /// Returns what the note about an object says so far.
+    fn note(&self, object: &str) -> Result<Vec<u8>> {
+        if let Some((_, text)) = self.notes.iter().find(|(known, _)| known == object) {
+            return Ok(text.clone());
+        }
+        let found = self.tip.map(|tip| self.repo.note(tip, object, note::LARGEST)).transpose()?;
+        Ok(found.flatten().unwrap_or_default())
+    }
+
+    fn set(&mut self, object: &str, text: Vec<u8>) {
+        match self.notes.iter_mut().find(|(known, _)| known == object) {
+            Some((_, known)) => *known = text,
+            None => self.notes.push((object.to_owned(), text)),
+        }
+    }
+
+    /// Whether the run has its note.
+    fn has(&self, record: &Record) -> Result<bool> {
+        let text = self.note(&record.tree)?;
+        let same = |line| {
+            Envelope::parse(line, sha256_hex).is_ok_and(|it| {
+                (it.statement.record.run_id, it.statement.record.nonce)
+                    == (record.run_id.clone(), record.nonce.clone())
+            })
+        };
+        Ok(note::lines(&text).any(same))
+    }
+
+    fn sealed(&self, statement: Statement, written: &mut Written) -> Result<Envelope> {
+        let payload = statement.payload();
+        let mut signatures = Vec::new();
+        if let Some(signing) = self.signing.filter(|_| written.unsigned.is_none()) {
+            match self.repo.sign(signing, &to_sign(&payload)) {
+                Ok(signed) => {
+                    written.key = Some(signed.key.clone());
+                    signatures.push(Signature::of(signed.key, &signed.bytes));
+                }
+                // Evidence without a signature is better than none, and says what it is.
+                Err(err) => written.unsigned = Some(err.to_string()),
+            }
+        }
+        Ok(Envelope { statement, payload, signatures })
+    }
+
+    fn add(&mut self, envelope: &Envelope, commits: &[String]) -> Result<()> {
+        let record = &envelope.statement.record;
+        let line = envelope.line();
+        self.set(&record.tree, note::add(&self.note(&record.tree)?, None, &line));
+        let key = envelope.signatures.first().map(|signature| signature.keyid.as_str());
+        let text = note::text(record, &format!("{} <{}>", self.author.name, self.author.email), key);
+        for commit in commits {
+            self.set(commit, note::add(&self.note(commit)?, Some(&text), &line));
+        }
+        Ok(())
+    }
+}
+
+/// Records that wait for a commit with their tree, or for another try.
+pub struct Pending {
+    folder: PathBuf,
+}
+
+impl Pending {
+    /// Returns those of a repository.
+    pub fn of(repo: &Repo) -> Self {
+        Self { folder: repo.common_dir().join("orchestrate/notes/pending") }
+    }
+
+    fn place(&self, record: &Record) -> PathBuf {
+        self.folder.join(&record.tree).join(format!("{}.json", record.run_id))
+    }
+
+    /// Keeps a record.
+    pub fn keep(&self, record: &Record) -> Result<()> {
+        let path = self.place(record);
+        fs::create_dir_all_durably(path.parent().expect("a file has a folder"))?;
+        let bytes = serde_json::to_vec(record).expect("a record has text keys");
+        Ok(fs::write_atomically(&path, &bytes, Durability::Power)?)
+    }
+
+    /// Forgets a record.
+    pub fn forget(&self, record: &Record) -> Result<()> {
+        let path = self.place(record);
+        fs::remove(&path)?;
+        // The last one closes the door.
+        let _ = std::fs::remove_dir(path.parent().expect("a file has a folder"));
+        Ok(())
+    }
+
+    /// Returns the records about a tree, oldest first.
+    pub fn about(&self, tree: &str) -> Vec<Record> {
+        let Ok(entries) = std::fs::read_dir(self.folder.join(tree)) else { return Vec::new() };
+        let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.sort();
+        let read = |path: &PathBuf| {
+            let bytes = fs::read_if_there(path).ok().flatten()?;
+            serde_json::from_slice::<Record>(&bytes).ok()
+        };
+        paths.iter().filter_map(read).filter(|record| record.tree == tree).collect()
+    }
+}
+
+/// Writes the note of a run that ended, or keeps its record until there is a commit with its tree. What waited
+/// for the commit that is checked out now is written too.
+pub fn write_finished(
+    repo: &Repo,
+    record: &Record,
+    sign: Option<bool>,
+    now: Stamp,
+) -> Result<Option<Written>> {
+    let pending = Pending::of(repo);
+    let head = repo.head_commit()?;
+    let mut wanted = Vec::new();
+    if let Some((commit, tree)) = &head {
+        let waited = pending.about(tree).into_iter().filter(|waited| waited.run_id != record.run_id);
+        wanted.extend(waited.map(|record| Wanted { commits: commits_of(&record, commit), record }));
+    }
+    if is_worth_a_note(record) {
+        match (commit_of(record), &head) {
+            (Some(commit), _) => {
+                wanted.push(Wanted { record: record.clone(), commits: vec![commit.to_owned()] })
+            }
+            // It was committed while it ran.
+            (None, Some((commit, tree))) if *tree == record.tree => {
+                wanted.push(Wanted { record: record.clone(), commits: vec![commit.clone()] });
+            }
+            _ => pending.keep(record)?,
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    match write(repo, &wanted, sign, now) {
+        Ok(written) => {
+            for Wanted { record, .. } in &wanted {
+                pending.forget(record)?;
+            }
+            Ok(Some(written))
+        }
+        Err(err) => {
+            // The next run, or `evidence write`, tries again.
+            for Wanted { record, .. } in &wanted {
+                pending.keep(record)?;
+            }
+            Err(err.context("no note was written; `git orchestrate evidence write` tries again"))
+        }
+    }
+}
+
+/// Returns the commits that a record is written to when `commit` has its tree.
+fn commits_of(record: &Record, commit: &str) -> Vec<String> {
+    let own = commit_of(record).filter(|own| *own != commit).map(str::to_owned);
+    own.into_iter().chain([commit.to_owned()]).collect()
+}
+
+/// What `evidence write` did about one commit.
+#[derive(Clone, Debug)]
+pub struct Wrote {
+    pub commits: Vec<Commit>,
+    pub written: Written,
+}
+
+/// Writes notes about the commits of a revision or range, from what the ledger knows and what waits for them.
+pub fn write_commits(ctx: &Context, commits: Vec<Commit>, sign: Option<bool>) -> Result<Wrote> {
+    let (pending, ledger) = (Pending::of(&ctx.repo), Ledger::of(ctx.repo.common_dir()));
+    let mut wanted: Vec<Wanted> = Vec::new();
+    for commit in &commits {
+        let mut records = pending.about(&commit.tree);
+        let entries =
+            ledger.about(&[&Subject::tree(&commit.tree, None)]).context("cannot read the ledger")?;
+        records.extend(entries.into_iter().filter_map(|entry| match entry {
+            Entry::Run { record, origin: Origin::Here } if record.tree == commit.tree => Some(*record),
+            _ => None,
+        }));
+        for record in records.into_iter().filter(is_worth_a_note) {
+            match wanted.iter_mut().find(|known| known.record.run_id == record.run_id) {
+                Some(known) if known.commits.contains(&commit.id) => {}
+                Some(known) => known.commits.push(commit.id.clone()),
+                None => wanted.push(Wanted { record, commits: vec![commit.id.clone()] }),
+            }
+        }
+    }
+    let written = match wanted.is_empty() {
+        true => Written::default(),
+        false => write(&ctx.repo, &wanted, sign, ctx.clock.now())?,
+    };
+    for Wanted { record, .. } in &wanted {
+        pending.forget(record)?;
+    }
+    Ok(Wrote { commits, written })
+}

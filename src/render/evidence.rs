@@ -1,0 +1,455 @@
+//! The answers of `evidence`.
+
+use std::io::{self, Write};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::printer::{Answer, style};
+use crate::ops::evidence::read::{Refused, Signature};
+use crate::ops::evidence::remote::{Alarm, Fetched, Pushed};
+use crate::ops::evidence::show::{Known, Shown};
+use crate::ops::evidence::verify::{Verdict, Verified};
+use crate::ops::evidence::write::Wrote;
+use crate::output::untrusted::untrusted;
+use crate::proof::{Record, Result as StageResult};
+use crate::run::stamp::Stamp;
+use crate::run::status::RunStatus;
+
+/// The document of `evidence show`.
+#[derive(Serialize, JsonSchema)]
+pub struct ShowDocument {
+    commits: Vec<CommitDocument>,
+    /// Where the allowed signers were found.
+    signers: Vec<String>,
+}
+
+/// What is known of one commit.
+#[derive(Serialize, JsonSchema)]
+struct CommitDocument {
+    commit: String,
+    tree: String,
+    subject: String,
+    /// Oldest first.
+    records: Vec<RecordDocument>,
+    /// Lines of notes that are not to be believed.
+    refused: Vec<RefusedDocument>,
+}
+
+/// What one run says.
+#[derive(Serialize, JsonSchema)]
+struct RecordDocument {
+    run_id: String,
+    pipeline: String,
+    status: RunStatus,
+    partial: bool,
+    void: Option<String>,
+    /// Whether it ran before the commit was made.
+    dirty: bool,
+    completed_at: Stamp,
+    stages: Vec<StageDocument>,
+    guardrails: Vec<String>,
+    /// The reasons that somebody gave to let a guardrail pass.
+    overrides: Vec<String>,
+    /// Whether a run of this repository wrote it into the ledger.
+    ledger: bool,
+    note: Option<NoteDocument>,
+}
+
+/// One stage of it.
+#[derive(Serialize, JsonSchema)]
+struct StageDocument {
+    id: String,
+    result: StageResult,
+}
+
+/// What the note adds.
+#[derive(Serialize, JsonSchema)]
+struct NoteDocument {
+    writer: String,
+    /// `allowed`, `stranger` or `unsigned`.
+    signature: &'static str,
+    /// Whose key it is, if that signer is allowed.
+    principal: Option<String>,
+    key: Option<String>,
+    digest: String,
+    previous: Option<String>,
+}
+
+/// A line that is not to be believed.
+#[derive(Serialize, JsonSchema)]
+struct RefusedDocument {
+    writer: String,
+    /// What the note is about, in hex.
+    object: String,
+    why: String,
+}
+
+fn refused_document(refused: &Refused) -> RefusedDocument {
+    let Refused { writer, object, why } = refused.clone();
+    RefusedDocument { writer, object, why }
+}
+
+fn refused_text(out: &mut dyn Write, indent: &str, refused: &Refused) -> io::Result<()> {
+    let Refused { writer, object, why } = refused;
+    let color = style("FAILED");
+    let short = object.get(..12).unwrap_or(object);
+    writeln!(
+        out,
+        "{indent}{color}refused{color:#}  note of {} about {short}: {}",
+        untrusted(writer),
+        untrusted(why)
+    )
+}
+
+fn stages(record: &Record) -> String {
+    let stage = |stage: &crate::proof::StageRecord| format!("{} {}", stage.id, stage.result.as_str());
+    record.stages.iter().map(stage).collect::<Vec<_>>().join(", ")
+}
+
+impl Answer for Shown {
+    type Document = ShowDocument;
+
+    fn document(&self) -> ShowDocument {
+        let record = |known: &Known| {
+            let Known { record, note, here } = known;
+            let note = note.as_ref().map(|note| {
+                let (signature, principal, key) = match &note.signature {
+                    Signature::Unsigned => ("unsigned", None, None),
+                    Signature::Stranger { key } => ("stranger", None, Some(key.clone())),
+                    Signature::Allowed { principal, key } => {
+                        ("allowed", Some(principal.clone()), Some(key.clone()))
+                    }
+                };
+                NoteDocument {
+                    writer: note.writer.clone(),
+                    signature,
+                    principal,
+                    key,
+                    digest: note.digest.clone(),
+                    previous: note.previous.clone(),
+                }
+            });
+            RecordDocument {
+                run_id: record.run_id.clone(),
+                pipeline: record.pipeline.clone(),
+                status: record.status,
+                partial: record.partial,
+                void: record.void.clone(),
+                dirty: record.dirty,
+                completed_at: record.completed_at,
+                stages: (record.stages.iter())
+                    .map(|stage| StageDocument { id: stage.id.clone(), result: stage.result })
+                    .collect(),
+                guardrails: record.guardrails.iter().map(|it| it.line.clone()).collect(),
+                overrides: record.guardrails.iter().filter_map(|it| it.reason.clone()).collect(),
+                ledger: *here,
+                note,
+            }
+        };
+        let commits = self.commits.iter().map(|of| CommitDocument {
+            commit: of.commit.id.clone(),
+            tree: of.commit.tree.clone(),
+            subject: of.commit.subject.clone(),
+            records: of.records.iter().map(record).collect(),
+            refused: of.refused.iter().map(refused_document).collect(),
+        });
+        ShowDocument { commits: commits.collect(), signers: self.signers.from.clone() }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for of in &self.commits {
+            writeln!(out, "{} {}", &of.commit.id[..12], untrusted(&of.commit.subject))?;
+            for known in &of.records {
+                record_text(out, known)?;
+            }
+            for refused in &of.refused {
+                refused_text(out, "  ", refused)?;
+            }
+            if of.records.is_empty() && of.refused.is_empty() {
+                writeln!(out, "  no evidence")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn record_text(out: &mut dyn Write, known: &Known) -> io::Result<()> {
+    let Known { record, note, here } = known;
+    let word = match &record.void {
+        Some(_) => "void",
+        None => record.status.as_str(),
+    };
+    let color = style(word);
+    let partial = if record.partial { " (partial)" } else { "" };
+    writeln!(
+        out,
+        "  {color}{word}{color:#}  {}{partial}  {}  {}",
+        untrusted(&record.pipeline),
+        untrusted(&record.run_id),
+        record.completed_at
+    )?;
+    writeln!(out, "    {}", untrusted(&stages(record)))?;
+    if let Some(why) = &record.void {
+        writeln!(out, "    it proves nothing: {}", untrusted(why))?;
+    }
+    for guardrail in &record.guardrails {
+        writeln!(out, "    {}", untrusted(&guardrail.line))?;
+        if let Some(reason) = &guardrail.reason {
+            writeln!(out, "    overridden: {}", untrusted(reason))?;
+        }
+    }
+    match note {
+        None => writeln!(out, "    in the ledger of this repository, without a note"),
+        Some(note) => {
+            let signed = match &note.signature {
+                Signature::Unsigned => "unsigned".to_owned(),
+                Signature::Stranger { key } => format!("signed with {key}, which nobody allows"),
+                Signature::Allowed { principal, key } => format!("signed by {principal} with {key}"),
+            };
+            let here = if *here { "; it ran here" } else { "" };
+            writeln!(out, "    note of {}, {}{here}", untrusted(&note.writer), untrusted(&signed))
+        }
+    }
+}
+
+/// The document of `evidence write`.
+#[derive(Serialize, JsonSchema)]
+pub struct WriteDocument {
+    commits: Vec<String>,
+    /// The ref that has the notes; null if there was nothing to write.
+    r#ref: Option<String>,
+    /// The runs that have a note now and had none before.
+    runs: Vec<String>,
+    /// Which key signed them.
+    key: Option<String>,
+    /// Why they are unsigned, if they should have been signed.
+    unsigned: Option<String>,
+}
+
+impl Answer for Wrote {
+    type Document = WriteDocument;
+
+    fn document(&self) -> WriteDocument {
+        let written = self.written.clone();
+        WriteDocument {
+            commits: self.commits.iter().map(|commit| commit.id.clone()).collect(),
+            r#ref: Some(written.reference).filter(|name| !name.is_empty()),
+            runs: written.runs,
+            key: written.key,
+            unsigned: written.unsigned,
+        }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let written = &self.written;
+        if written.runs.is_empty() {
+            return writeln!(out, "Nothing to write: every run on these trees has its note");
+        }
+        for run in &written.runs {
+            writeln!(out, "Noted: {}", untrusted(run))?;
+        }
+        writeln!(out, "In: {}", written.reference)?;
+        match (&written.key, &written.unsigned) {
+            (_, Some(why)) => writeln!(out, "Not signed: {}", untrusted(why)),
+            (Some(key), None) => writeln!(out, "Signed with: {}", untrusted(key)),
+            (None, None) => writeln!(out, "Unsigned"),
+        }
+    }
+}
+
+/// A remote that has not what it had.
+#[derive(Serialize, JsonSchema)]
+struct AlarmDocument {
+    writer: String,
+    why: &'static str,
+    /// What it had, in hex; it is kept here.
+    had: String,
+    has: Option<String>,
+}
+
+fn alarm_document(alarm: &Alarm) -> AlarmDocument {
+    let Alarm { writer, why, had, has } = alarm.clone();
+    AlarmDocument { writer, why, had, has }
+}
+
+fn alarm_text(out: &mut dyn Write, alarm: &Alarm) -> io::Result<()> {
+    let color = style("FAILED");
+    writeln!(
+        out,
+        "{color}ALARM{color:#}  {} ({}): what it had, {}, is kept here",
+        alarm.why,
+        untrusted(&alarm.writer),
+        &alarm.had[..12]
+    )
+}
+
+/// The document of `evidence fetch`.
+#[derive(Serialize, JsonSchema)]
+pub struct FetchDocument {
+    remote: String,
+    /// Writers with something new.
+    writers: Vec<String>,
+    /// How many records are new in the ledger.
+    records: usize,
+    /// How many of them an allowed signer signed.
+    signed: usize,
+    refused: Vec<RefusedDocument>,
+    alarms: Vec<AlarmDocument>,
+}
+
+impl Answer for Fetched {
+    type Document = FetchDocument;
+
+    fn document(&self) -> FetchDocument {
+        FetchDocument {
+            remote: self.remote.clone(),
+            writers: self.writers.clone(),
+            records: self.records,
+            signed: self.signed,
+            refused: self.refused.iter().map(refused_document).collect(),
+            alarms: self.alarms.iter().map(alarm_document).collect(),
+        }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for alarm in &self.alarms {
+            alarm_text(out, alarm)?;
+        }
+        for refused in &self.refused {
+            refused_text(out, "", refused)?;
+        }
+        let Self { remote, records, signed, .. } = self;
+        writeln!(out, "Fetched from {}: {records} new, {signed} by allowed signers", untrusted(remote))
+    }
+}
+
+/// The document of `evidence push`.
+#[derive(Serialize, JsonSchema)]
+pub struct PushDocument {
+    remote: String,
+    /// The writers whose notes the remote has now.
+    writers: Vec<String>,
+    /// How often the remote had to be asked.
+    tries: u32,
+    alarms: Vec<AlarmDocument>,
+}
+
+impl Answer for Pushed {
+    type Document = PushDocument;
+
+    fn document(&self) -> PushDocument {
+        PushDocument {
+            remote: self.remote.clone(),
+            writers: self.writers.clone(),
+            tries: self.tries,
+            alarms: self.alarms.iter().map(alarm_document).collect(),
+        }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for alarm in &self.alarms {
+            alarm_text(out, alarm)?;
+        }
+        match self.writers.len() {
+            0 => writeln!(out, "Nothing was sent to {}", untrusted(&self.remote)),
+            1 => writeln!(out, "Sent to {}: the notes of one writer", untrusted(&self.remote)),
+            count => writeln!(out, "Sent to {}: the notes of {count} writers", untrusted(&self.remote)),
+        }
+    }
+}
+
+/// The document of `evidence verify`.
+#[derive(Serialize, JsonSchema)]
+pub struct VerifyDocument {
+    /// Whether all of it is proven.
+    proven: bool,
+    commits: Vec<VerifiedDocument>,
+    /// Where the allowed signers were found.
+    signers: Vec<String>,
+}
+
+/// What was found out about one commit.
+#[derive(Serialize, JsonSchema)]
+struct VerifiedDocument {
+    commit: String,
+    tree: String,
+    subject: String,
+    proven: bool,
+    verdicts: Vec<VerdictDocument>,
+    /// The run that proves each stage.
+    stages: Vec<ProvenDocument>,
+    refused: Vec<RefusedDocument>,
+}
+
+/// Whether one condition holds.
+#[derive(Serialize, JsonSchema)]
+struct VerdictDocument {
+    /// `present`, `bound`, `complete`, `signature`, `allowed`, `fresh`, `consistent` or `chain`.
+    name: &'static str,
+    /// Null if it was not asked.
+    holds: Option<bool>,
+    why: Option<String>,
+}
+
+/// A stage, and the run that proves it.
+#[derive(Serialize, JsonSchema)]
+struct ProvenDocument {
+    stage: String,
+    run_id: String,
+}
+
+impl Answer for Verified {
+    type Document = VerifyDocument;
+
+    fn document(&self) -> VerifyDocument {
+        let verdict = |(name, verdict): (&'static str, &Verdict)| {
+            let (holds, why) = match verdict {
+                Verdict::NotAsked => (None, None),
+                Verdict::Holds => (Some(true), None),
+                Verdict::Fails(why) => (Some(false), Some(why.clone())),
+            };
+            VerdictDocument { name, holds, why }
+        };
+        let commits = self.commits.iter().map(|of| VerifiedDocument {
+            commit: of.commit.id.clone(),
+            tree: of.commit.tree.clone(),
+            subject: of.commit.subject.clone(),
+            proven: of.is_proven(),
+            verdicts: of.verdicts.all().into_iter().map(verdict).collect(),
+            stages: (of.proven_by.iter())
+                .map(|(stage, run)| ProvenDocument { stage: stage.clone(), run_id: run.clone() })
+                .collect(),
+            refused: of.refused.iter().map(refused_document).collect(),
+        });
+        VerifyDocument {
+            proven: self.commits.iter().all(|of| of.is_proven()),
+            commits: commits.collect(),
+            signers: self.signers.from.clone(),
+        }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for of in &self.commits {
+            let word = if of.is_proven() { "proven" } else { "FAILED" };
+            let color = style(word);
+            write!(out, "{color}{word}{color:#}  {}  ", &of.commit.id[..12])?;
+            let asked = of.verdicts.all().into_iter().filter_map(|(name, verdict)| match verdict {
+                Verdict::NotAsked => None,
+                Verdict::Holds => Some(name.to_owned()),
+                Verdict::Fails(_) => Some(format!("not {name}")),
+            });
+            let asked: Vec<_> = asked.collect();
+            writeln!(out, "{}  {}", asked.join(", "), untrusted(&of.commit.subject))?;
+            for (name, verdict) in of.verdicts.all() {
+                if let Verdict::Fails(why) = verdict {
+                    writeln!(out, "    not {name}: {}", untrusted(why))?;
+                }
+            }
+            for refused in &of.refused {
+                refused_text(out, "    ", refused)?;
+            }
+        }
+        Ok(())
+    }
+}
