@@ -3,15 +3,17 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser;
 
 use super::failure::Failure;
 use super::{Cli, Format, Request, plain_watch};
 use crate::id::{RunId, TaskId};
 use crate::ops::Context;
-use crate::ops::detach::{Detached, hand_over, sweep};
+use crate::ops::detach::{Detached, outcome_of, sweep};
 use crate::render::printer;
 use crate::render::start::Finished;
+use crate::sys::daemon::{self, Side};
 
 /// Own a detached run
 #[derive(Debug, clap::Args)]
@@ -29,23 +31,19 @@ pub struct SweepArgs {
     run: RunId,
 }
 
-/// Returns the request to hand over: that of this process.
-pub fn own_request() -> impl Iterator<Item = OsString> {
-    std::env::args_os().skip(1)
-}
-
-/// Hands a request over, and answers as soon as its run is there.
-pub fn detach(
-    request: impl IntoIterator<Item = OsString>,
-    word: &str,
-    format: Format,
-) -> Result<ExitCode, Failure> {
-    match hand_over(request)? {
+/// Lets a copy of this process carry the request out, and answers as soon as its run is there. Returns
+/// nothing in the copy.
+pub fn detach(word: &str, format: Format) -> Result<Option<ExitCode>, Failure> {
+    // SAFETY: It is the first that `dispatch` does. Nothing but the command line was read before, so there
+    // is one thread, and no file is open.
+    let side = unsafe { daemon::split() }.context("cannot start a process for the run")?;
+    let Side::Caller(launched) = side else { return Ok(None) };
+    match outcome_of(launched)? {
         Detached::Owned(manifest) => {
             printer::answer(&Finished { manifest: &manifest, word }, format.into())?;
-            Ok(ExitCode::SUCCESS)
+            Ok(Some(ExitCode::SUCCESS))
         }
-        Detached::Refused(status) => Ok(code(status)),
+        Detached::Refused(status) => Ok(Some(code(status))),
     }
 }
 

@@ -241,12 +241,19 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(request: Request) -> Result<ExitCode, Failure> {
-    // A detached start is to cost next to nothing here: whoever owns the run looks at everything.
-    match &request {
-        Request::Start(args) if args.detach => return args.hand_over(),
-        Request::Resume(args) if args.detach => return args.hand_over(),
-        Request::Supervise(_) => crate::sys::daemon::leave_session(),
-        _ => {}
+    // A detached run is owned by a copy of this process, which goes on from here. It has to be made before
+    // there is anything that must not be there twice.
+    let answered = match &request {
+        Request::Start(args) if args.detach => args.hand_over()?,
+        Request::Resume(args) if args.detach => args.hand_over()?,
+        Request::Supervise(_) => {
+            crate::sys::daemon::leave_session();
+            None
+        }
+        _ => None,
+    };
+    if let Some(code) = answered {
+        return Ok(code);
     }
     let env = Env::read().map_err(|err| anyhow::Error::new(err).context("cannot read the current folder"))?;
     trace(&env);

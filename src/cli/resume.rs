@@ -48,6 +48,9 @@ pub struct ResumeArgs {
 }
 
 pub fn run(ctx: &Context, args: ResumeArgs) -> Result<ExitCode, Failure> {
+    if args.detach {
+        return supervised(ctx, args);
+    }
     let (format, progress) = (args.format, args.progress);
     let outcome = resume(ctx, args.options()?, progress.watch(&ctx.env, format))?;
     printer::answer(&Finished { manifest: &outcome.manifest, word: "resumed" }, format.into())?;
@@ -62,9 +65,9 @@ pub fn supervised(ctx: &Context, args: ResumeArgs) -> Result<ExitCode, Failure> 
 }
 
 impl ResumeArgs {
-    /// Hands the request over to a process that outlives this one.
-    pub fn hand_over(&self) -> Result<ExitCode, Failure> {
-        detach::detach(detach::own_request(), "resumed", self.format)
+    /// Hands the request over to a process that outlives this one. Returns nothing in that one.
+    pub fn hand_over(&self) -> Result<Option<ExitCode>, Failure> {
+        detach::detach("resumed", self.format)
     }
 
     fn options(self) -> Result<ResumeOptions, Failure> {

@@ -100,6 +100,9 @@ impl From<ReuseArgs> for ReuseOptions {
 }
 
 pub fn run(ctx: &Context, args: StartArgs) -> Result<ExitCode, Failure> {
+    if args.detach {
+        return supervised(ctx, args);
+    }
     let (format, progress) = (args.format, args.progress);
     let (commit, each) = (args.commit.clone(), args.each.clone());
     let options = args.options();
@@ -142,15 +145,15 @@ pub fn supervised(ctx: &Context, args: StartArgs) -> Result<ExitCode, Failure> {
 }
 
 impl StartArgs {
-    /// Hands the request over to a process that outlives this one.
-    pub fn hand_over(&self) -> Result<ExitCode, Failure> {
+    /// Hands the request over to a process that outlives this one. Returns nothing in that one.
+    pub fn hand_over(&self) -> Result<Option<ExitCode>, Failure> {
         let elsewhere = [("--commit", self.commit.is_some()), ("--each", self.each.is_some())];
         if let Some((flag, _)) = elsewhere.into_iter().find(|(_, given)| *given) {
             return Err(Refusal::new(Kind::Usage, format!("`--detach` does not go with `{flag}`"))
                 .hint("leave `--detach` out: a side worktree is in use as long as this command runs")
                 .into());
         }
-        detach::detach(detach::own_request(), "started", self.format)
+        detach::detach("started", self.format)
     }
 
     fn options(self) -> StartOptions {

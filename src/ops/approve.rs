@@ -232,7 +232,7 @@ fn go_on(ctx: &Context, whole: &Found, seat: &Seat, ruling: &Ruling) -> Result<O
     let who = [format!("--actor={}", ruling.actor), format!("--reason={reason}")];
     let args = words.into_iter().map(str::to_owned).chain(who).map(Into::into);
     let elsewhere = (whole.layout != ctx.layout).then_some(whole.layout.root.as_path());
-    match detach::hand_over_in(elsewhere, args)? {
+    match detach::hand_over(elsewhere, args)? {
         Detached::Owned(_) => Ok(None),
         Detached::Refused(status) => Ok(Some(status)),
     }

@@ -21,7 +21,7 @@ use crate::runner::Stream;
 use crate::store::catalog::{self, Wanted};
 use crate::store::layout::RunPaths;
 use crate::store::lease::{Asked, Lease};
-use crate::sys::daemon::{self, Guardian, Said};
+use crate::sys::daemon::{self, Guardian, Launched, Said};
 use crate::sys::process;
 
 /// The request by which this program calls a copy of itself that is to own a run.
@@ -38,17 +38,17 @@ pub enum Detached {
     Refused(ExitStatus),
 }
 
-/// Hands a request over to a copy of this program. `args` are those of the request, with its name.
-pub fn hand_over(args: impl IntoIterator<Item = OsString>) -> Result<Detached> {
-    hand_over_in(None, args)
-}
-
-/// Like [`hand_over`], in another worktree.
-pub fn hand_over_in(worktree: Option<&Path>, args: impl IntoIterator<Item = OsString>) -> Result<Detached> {
+/// Hands a request over to this program, started anew, in another worktree if one is named. `args` are
+/// those of the request, with its name.
+pub fn hand_over(worktree: Option<&Path>, args: impl IntoIterator<Item = OsString>) -> Result<Detached> {
     let args = std::iter::once(SUPERVISE.into()).chain(args);
     // What ties us to our worktree would lead the copy astray.
     let ties = |name: &OsStr| is_local_variable(name) || name == "CODEX_ORCHESTRATOR_ROOT";
-    let launched = daemon::launch(worktree, &ties, args).context("cannot start a process for the run")?;
+    outcome_of(daemon::launch(worktree, &ties, args).context("cannot start a process for the run")?)
+}
+
+/// Waits for what comes of a request that was handed over.
+pub fn outcome_of(launched: Launched) -> Result<Detached> {
     Ok(match launched.listen().context("cannot hear from the process that is to own the run")? {
         Said::Ended(status) => Detached::Refused(status),
         Said::Answer(words) => {

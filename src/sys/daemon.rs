@@ -2,16 +2,64 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, WaitOptions, waitpid};
 
 use crate::sys::process;
 
 /// A copy of this program on its way to become the owner of a run.
 #[derive(Debug)]
-pub struct Launched {
-    child: Child,
+pub enum Launched {
+    /// It began as any program does.
+    Anew(Child),
+    /// It was split off.
+    Split { pid: Pid, words: PipeReader },
+}
+
+/// The two sides of a process that was split.
+#[derive(Debug)]
+pub enum Side {
+    /// This is the process that was there before.
+    Caller(Launched),
+    /// This is the copy.
+    Copy,
+}
+
+/// Splits this process: a copy of it goes on from here, in a session of its own, with nothing of the
+/// caller's open but stderr. That spares the copy a second beginning.
+///
+/// # Errors
+/// If there is no copy, or, in the copy, if it cannot say anything to the caller.
+///
+/// # Safety
+/// This process has one thread and, beside the three standard streams, no file that it goes on to use.
+pub unsafe fn split() -> io::Result<Side> {
+    let (words, mouth) = io::pipe()?;
+    // SAFETY: There is no other thread that could hold a lock at this moment, so the copy can do all that
+    // this process could.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            leave_session();
+            unblock_signals();
+            let nothing = File::open("/dev/null")?;
+            rustix::stdio::dup2_stdin(&nothing)?;
+            rustix::stdio::dup2_stdout(&mouth)?;
+            drop((words, mouth, nothing));
+            // What the caller had open, such as a lock, must not stay open for as long as the run takes.
+            // SAFETY: No part of this program has anything open but the standard streams.
+            unsafe { close_fds::close_open_fds(3, &[]) };
+            Ok(Side::Copy)
+        }
+        pid => {
+            let pid = Pid::from_raw(pid).expect("the copy has a pid");
+            Ok(Side::Caller(Launched::Split { pid, words }))
+        }
+    }
 }
 
 /// What a copy said before it let go of us.
@@ -47,20 +95,44 @@ pub fn launch(
             command.env_remove(name);
         });
     }
-    let child = command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-    Ok(Launched { child })
+    Ok(Launched::Anew(command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?))
+}
+
+/// Lets every signal through: a caller that had blocked some did not think of a process that outlives it.
+fn unblock_signals() {
+    // SAFETY: The set is filled before it is used, and nothing else is touched.
+    unsafe {
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
 }
 
 impl Launched {
     /// Waits until the copy has let go of us, or has ended.
     pub fn listen(mut self) -> io::Result<Said> {
-        let mut words = Vec::new();
-        if let Some(stdout) = &mut self.child.stdout {
-            stdout.read_to_end(&mut words)?;
+        let mut answer = Vec::new();
+        match &mut self {
+            Self::Anew(child) => child.stdout.as_mut().map(|words| words.read_to_end(&mut answer)),
+            Self::Split { words, .. } => Some(words.read_to_end(&mut answer)),
         }
-        match words.is_empty() {
-            true => Ok(Said::Ended(self.child.wait()?)),
-            false => Ok(Said::Answer(words)),
+        .transpose()?;
+        match answer.is_empty() {
+            true => Ok(Said::Ended(self.wait()?)),
+            false => Ok(Said::Answer(answer)),
+        }
+    }
+
+    fn wait(self) -> io::Result<ExitStatus> {
+        match self {
+            Self::Anew(mut child) => child.wait(),
+            Self::Split { pid, .. } => loop {
+                match waitpid(Some(pid), WaitOptions::empty()) {
+                    Err(rustix::io::Errno::INTR) | Ok(None) => {}
+                    Ok(Some((_, status))) => return Ok(ExitStatus::from_raw(status.as_raw())),
+                    Err(err) => return Err(err.into()),
+                }
+            },
         }
     }
 }
