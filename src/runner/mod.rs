@@ -99,6 +99,10 @@ pub trait Host {
     fn question(&mut self, index: usize, question: Question);
     /// Whether the run is left alone while all that is left of it waits for decisions.
     fn can_park(&self) -> bool;
+    /// Whether all that was told survives a power cut: the end of a stage does so only when it is settled.
+    fn is_settled(&self) -> bool;
+    /// Makes all that was told survive a power cut.
+    fn settle(&mut self) -> Result<()>;
     /// Says that the run is alive.
     fn beat(&mut self) -> Result<()>;
     /// Returns when [`Host::save`] wants to be called, if it does.

@@ -70,6 +70,10 @@ pub(super) async fn run(
             && let Some(at) = schedule.begin()
         {
             let planned = wanted[at];
+            // It builds on how others ended, which must not be forgotten then.
+            if jobs.get() == 1 || !planned.stage.needs.is_empty() {
+                host.borrow_mut().settle()?;
+            }
             let orders = told.clone();
             let asks = planned.stage.asks() && !approved[at];
             if asks {
@@ -94,6 +98,7 @@ pub(super) async fn run(
             return Ok(None);
         }
         let deadline = allowance.end(&waits);
+        let unsettled = !host.borrow().is_settled();
         tokio::select! {
             biased;
             Some((at, did)) = running.next() => {
@@ -138,6 +143,9 @@ pub(super) async fn run(
             }
             () = waits.changed() => {}
             result = &mut upkeep => result?,
+            // There is nothing else to do at this moment: what can follow has begun, and stages that ended at
+            // the same time are settled together.
+            () = std::future::ready(()), if unsettled => host.borrow_mut().settle()?,
         }
     }
     if let Some(stop) = orders.borrow().as_ref() {

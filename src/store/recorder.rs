@@ -5,6 +5,7 @@
 //! ahead: what it says is in the journal, and [`crate::store::catalog::read`] adds what it does not
 //! say yet.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -46,15 +47,18 @@ pub struct Recorder {
     behind: bool,
     saved: Instant,
     cost: Duration,
+    /// Whether an event was kept that is still to be made to survive a power cut.
+    unsettled: bool,
     broken: bool,
 }
 
 impl Recorder {
-    /// Makes the folder of a new run with everything that must be there before it starts: journal,
-    /// token, heartbeat, pointers, manifest.
+    /// Fills the folder of a new run with everything that must be there before it starts: journal,
+    /// token, heartbeat, pointers. `folders` are those that have new entries.
     pub fn create(
         layout: &Layout,
         paths: RunPaths,
+        folders: &[PathBuf],
         manifest: Manifest,
         token: &str,
         lease: Lease,
@@ -69,15 +73,17 @@ impl Recorder {
             behind: true,
             saved: Instant::now(),
             cost: Duration::ZERO,
+            unsettled: false,
             broken: false,
         };
-        fs::write_new(&recorder.paths.token, format!("{token}\n").as_bytes(), 0o600)?;
-        recorder.record(Happened::Created { manifest: Box::new(manifest.clone()) }, at, 0)?;
+        let token = fs::begin_new(&recorder.paths.token, format!("{token}\n").as_bytes(), 0o600)?;
+        recorder.keep(Happened::Created { manifest: Box::new(manifest.clone()) }, at, 0)?;
+        token.sync()?;
+        recorder.sync()?;
+        folders.iter().try_for_each(|dir| fs::sync_dir(dir))?;
         // From here on the run exists, whatever happens to the machine.
-        fs::sync_dir(&recorder.paths.dir)?;
         recorder.beat(at)?;
         pointers::write(layout, &manifest.task_id, &manifest.run_id, &recorder.paths, at)?;
-        recorder.save(Durability::Process)?;
         Ok(recorder)
     }
 
@@ -92,6 +98,7 @@ impl Recorder {
             behind: true,
             saved: Instant::now(),
             cost: Duration::ZERO,
+            unsettled: false,
             broken: false,
         })
     }
@@ -108,6 +115,41 @@ impl Recorder {
 
     /// Keeps one event: in the journal, and in the state.
     pub fn record(&mut self, event: Happened, at: Stamp, index: usize) -> Result<(), RecordError> {
+        let is_milestone = event.is_milestone();
+        self.keep(event, at, index)?;
+        if is_milestone {
+            self.sync()?;
+        }
+        self.save_if_due()
+    }
+
+    /// Like [`Recorder::record`], but the event survives a power cut only when it is settled, or followed by
+    /// one that does.
+    pub fn record_for_now(&mut self, event: Happened, at: Stamp, index: usize) -> Result<(), RecordError> {
+        self.keep(event, at, index)?;
+        self.unsettled = true;
+        self.save_if_due()
+    }
+
+    /// Whether everything that should survive a power cut does.
+    pub fn is_settled(&self) -> bool {
+        !self.unsettled
+    }
+
+    /// Makes what was recorded for now survive a power cut.
+    pub fn settle(&mut self) -> Result<(), RecordError> {
+        if self.unsettled { self.sync() } else { Ok(()) }
+    }
+
+    fn save_if_due(&mut self) -> Result<(), RecordError> {
+        if self.save_due().is_some_and(|due| due <= Instant::now()) {
+            self.save(Durability::Process)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps one event as long as the power is not cut.
+    fn keep(&mut self, event: Happened, at: Stamp, index: usize) -> Result<(), RecordError> {
         let event = RunEvent { event, timestamp: at, index };
         let mut line = serde_json::to_vec(&event).expect("an event has string keys and finite numbers");
         line.push(b'\n');
@@ -117,12 +159,6 @@ impl Recorder {
         self.manifest.apply(&event)?;
         self.log(&line)?;
         self.behind = true;
-        if event.event.is_milestone() {
-            self.sync()?;
-        }
-        if self.save_due().is_some_and(|due| due <= Instant::now()) {
-            self.save(Durability::Process)?;
-        }
         Ok(())
     }
 
@@ -139,7 +175,9 @@ impl Recorder {
             self.broken = true;
             return Err(RecordError::Displaced(self.paths.journal.display().to_string()));
         }
-        self.journal.sync().map_err(|err| self.broke(err))
+        self.journal.sync().map_err(|err| self.broke(err))?;
+        self.unsettled = false;
+        Ok(())
     }
 
     /// After a failed write nobody knows what is on disk: nothing may be built on it.

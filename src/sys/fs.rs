@@ -82,15 +82,35 @@ pub fn replace(
 
 /// Creates a file that must not exist yet, and makes its contents survive a power cut.
 pub fn write_new(path: &Path, contents: &[u8], mode: u32) -> Result<(), PathError> {
+    begin_new(path, contents, mode)?.sync()
+}
+
+/// Creates a file that must not exist yet. It survives a power cut when it has been synced.
+pub fn begin_new(path: &Path, contents: &[u8], mode: u32) -> Result<Unsynced, PathError> {
     fault::step("create").at(path)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).at(path)?;
     fault::step("write").at(path)?;
     file.write_all(contents).at(path)?;
-    if later::takes(path) {
-        return Ok(());
+    Ok(Unsynced { file, path: path.to_owned() })
+}
+
+/// A file that is whole, unless the power is cut.
+#[derive(Debug)]
+#[must_use = "it does not survive a power cut yet"]
+pub struct Unsynced {
+    file: File,
+    path: PathBuf,
+}
+
+impl Unsynced {
+    /// Makes its contents survive a power cut.
+    pub fn sync(self) -> Result<(), PathError> {
+        if later::takes(&self.path) {
+            return Ok(());
+        }
+        fault::step("sync").at(&self.path)?;
+        self.file.sync_data().at(&self.path)
     }
-    fault::step("sync").at(path)?;
-    file.sync_data().at(path)
 }
 
 /// Creates a file with all of its contents at once, unless something of that name is there already; then
@@ -135,12 +155,15 @@ pub(super) fn sync_path(path: &Path) -> Result<(), PathError> {
 
 /// Creates a folder and those above it, and makes them survive a power cut.
 pub fn create_dir_all_durably(dir: &Path) -> Result<(), PathError> {
+    begin_dir_all(dir)?.iter().try_for_each(|dir| sync_dir(dir))
+}
+
+/// Creates a folder and those above it. Returns the folders that have to be synced, in this order, before
+/// they survive a power cut.
+pub fn begin_dir_all(dir: &Path) -> Result<Vec<PathBuf>, PathError> {
     let missing: Vec<_> = dir.ancestors().take_while(|dir| !dir.is_dir()).collect();
     create_dir_all(dir)?;
-    for parent in missing.iter().filter_map(|dir| dir.parent()) {
-        sync_dir(parent)?;
-    }
-    Ok(())
+    Ok(missing.iter().filter_map(|dir| dir.parent()).map(Path::to_owned).collect())
 }
 
 /// Creates a folder and those above it.

@@ -107,6 +107,7 @@ pub fn exec(ctx: &Context, options: ExecOptions, follow: Box<dyn Follow>) -> Res
         let mut host = RunHost::create(Rc::clone(&shared), plan.clone(), origin, limits, None)?;
         let owner = host.owner();
         host.tell(Happened::Started { owner }, 0)?;
+        host.owned()?;
         collector.borrow_mut().begins(&shared.masked(&shell));
         let outcome = runner::execute(&plan, &mut host, interrupts, limits).await?;
         let mut outcome = outcome.context("a command asked for a decision")?;

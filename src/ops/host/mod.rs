@@ -129,16 +129,17 @@ impl RunHost {
         );
         let stored = || -> Result<Recorder> {
             let cli = paths.dir.parent().expect("a run has a folder above it");
-            fs::create_dir_all_durably(cli)?;
+            // The first sync takes most of what is there by then with it, so all syncs come last.
+            let mut folders = vec![paths.dir.clone(), cli.to_owned()];
+            folders.extend(fs::begin_dir_all(cli)?);
             fs::create_private_dir(&paths.dir)?;
-            fs::sync_dir(cli)?;
             fs::create_private_dir(&paths.commands)?;
             fs::create_private_dir(&paths.errors)?;
             let me = process::myself(at);
             let Asked::Granted(lease) = Lease::ask(&paths.lease, &me)? else {
                 return Err(Refusal::new(Kind::Busy, format!("somebody else made run `{run}`")).into());
             };
-            Ok(Recorder::create(&shared.layout, paths.clone(), manifest, &token, lease, at)?)
+            Ok(Recorder::create(&shared.layout, paths.clone(), &folders, manifest, &token, lease, at)?)
         };
         let recorder = stored().context("the run cannot be stored, so it does not start")?;
         let cancel_request = cancel_request.map_or_else(|| paths.cancel_request(1), Path::to_owned);
@@ -209,6 +210,10 @@ impl RunHost {
     /// Says to whoever watches that the run is on disk and ours.
     pub fn owned(&mut self) -> Result<()> {
         self.recorder.save(Durability::Process)?;
+        if self.shared.watch.borrow().is_detached() {
+            // Whoever asked for the run is told that it exists.
+            later::settle()?;
+        }
         self.shared.watch.borrow_mut().owned(self.recorder.manifest(), self.recorder.paths());
         Ok(())
     }
@@ -499,7 +504,11 @@ impl Host for RunHost {
             self.take_verdicts(index, at)?;
         }
         let event = self.in_words_of_a_command(event);
-        self.recorder.record(event.clone(), at, index)?;
+        match event {
+            // Stages that end at the same time are settled together.
+            Happened::StageFinished(_) => self.recorder.record_for_now(event.clone(), at, index)?,
+            _ => self.recorder.record(event.clone(), at, index)?,
+        }
         if let Happened::StageRetried { end, .. } = &event
             && let Err(err) = self.keep_decisions(end)
         {
@@ -647,6 +656,14 @@ impl Host for RunHost {
         Ok(self.recorder.save(Durability::Process)?)
     }
 
+    fn is_settled(&self) -> bool {
+        self.recorder.is_settled()
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        Ok(self.recorder.settle()?)
+    }
+
     fn save_due(&self) -> Option<Instant> {
         self.recorder.save_due()
     }
@@ -683,6 +700,7 @@ impl Host for RunHost {
         let mut child = RunHost::create(Rc::clone(&self.shared), plan.clone(), origin, self.limits, policy)?;
         let owner = child.owner();
         child.tell(Happened::Started { owner }, 0)?;
+        child.recorder.save(Durability::Process)?;
         Ok(Box::new(child))
     }
 
