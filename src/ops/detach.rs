@@ -22,7 +22,7 @@ use crate::store::catalog::{self, Wanted};
 use crate::store::layout::RunPaths;
 use crate::store::lease::{Asked, Lease};
 use crate::sys::daemon::{self, Guardian, Launched, Said};
-use crate::sys::process;
+use crate::sys::{process, resident};
 
 /// The request by which this program calls a copy of itself that is to own a run.
 pub const SUPERVISE: &str = "supervise";
@@ -92,6 +92,10 @@ impl Supervised {
 impl Watch for Supervised {
     fn event(&mut self, depth: usize, manifest: &Manifest, event: &Happened, index: usize) {
         self.inner.borrow_mut().event(depth, manifest, event, index);
+        if matches!(event, Happened::Heartbeat) {
+            // Most of what has run by now is not used again while a stage takes its time.
+            resident::let_go_of_code();
+        }
     }
 
     fn logged(&mut self, depth: usize, lines: &[u8]) {

@@ -9,5 +9,6 @@ pub mod fs;
 pub mod later;
 pub mod memory;
 pub mod process;
+pub mod resident;
 pub mod room;
 pub mod tools;

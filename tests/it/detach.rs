@@ -64,6 +64,8 @@ fn a_detached_start_answers_at_once_and_the_run_goes_on() {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
     let fields: Vec<_> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
     assert_eq!((fields[2], fields[3], fields[4]), (pid.as_str(), pid.as_str(), "0"), "a session of its own");
+    let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("a process");
+    assert!(words.ends_with("\0start\0--task\0t\0--detach\0--format\0json\0"), "it began once: {words:?}");
     wait_for(&repo.beside("up"));
     // From another worktree, too.
     let other = repo.beside("other tree");
@@ -133,6 +135,19 @@ fn a_hangup_and_a_closed_descriptor_do_not_reach_a_detached_run() {
 }
 
 #[test]
+fn a_signal_that_the_caller_has_blocked_reaches_a_detached_run() {
+    let repo = Fixture::with_commands(&[WAITS]);
+    let _gate = Gate::new(&repo, "gate");
+    let mut env = repo.command("env");
+    env.args(["--block-signal=TERM", env!("CARGO_BIN_EXE_git-orchestrate")]);
+    assert_eq!(ended(spawn(env.args(["start", "--task", "t", "--detach"]))).code, 0);
+    wait_for(&repo.beside("up"));
+    let run = only_run(&repo);
+    kill("-TERM", &owner(&run).to_string());
+    assert_eq!(wait_for_end(&repo, &run)["status"], "cancelled");
+}
+
+#[test]
 fn the_stage_of_a_killed_supervisor_is_ended_and_the_run_can_go_on() {
     // The second one hides in a session of its own and has emptied its environment.
     for stage in [
@@ -169,6 +184,32 @@ fn the_stage_of_a_killed_supervisor_is_ended_and_the_run_can_go_on() {
         assert_eq!(fs::read_to_string(repo.beside("one")).expect("a file").lines().count(), 1);
         audit(&repo, "t");
     }
+}
+
+#[test]
+fn a_supervisor_that_waits_lets_go_of_the_code_of_its_start() {
+    let repo = Fixture::with_commands(&[WAITS]);
+    let mut gate = Gate::new(&repo, "gate");
+    let resident = |pid: u32| {
+        let smaps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).expect("a process");
+        let mut code = smaps.lines().skip_while(|line| !line.contains(" r-xp ")).skip(1);
+        let size = code.find_map(|line| line.strip_prefix("Rss:")).expect("a size");
+        size.trim_end_matches("kB").trim().parse::<u64>().expect("a number")
+    };
+    let here = spawn(repo.program().args(["start", "--task", "here"]));
+    wait_for(&repo.beside("up"));
+    let at_once = resident(here.id());
+    gate.open();
+    assert_eq!(ended(here).code, 0);
+
+    std::fs::remove_file(repo.beside("up")).expect("removed");
+    assert_eq!(repo.orchestrate("start --task t --detach").code, 0);
+    wait_for(&repo.beside("up"));
+    let run = only_run(&repo);
+    let supervisor = owner(&run);
+    wait_until("the code is let go", || resident(supervisor) * 3 < at_once * 2);
+    gate.open();
+    wait_for_end(&repo, &run);
 }
 
 #[test]
