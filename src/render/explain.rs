@@ -152,7 +152,21 @@ fn why(verdict: &Verdict) -> Option<String> {
                 format!("only {writer} says so, and no signer who is believed has signed it")
             }
         },
-        Verdict::Differs { by, .. } => format!("run {} ran something else", by.run_id),
+        Verdict::Differs { by, differences, .. } => {
+            let parts = [
+                ("something else", differences.iter().any(|it| matches!(it, Difference::Definition { .. }))),
+                ("on other files", differences.iter().any(|it| matches!(it, Difference::Files { .. }))),
+                (
+                    "with other tools",
+                    differences
+                        .iter()
+                        .any(|it| !matches!(it, Difference::Definition { .. } | Difference::Files { .. })),
+                ),
+            ];
+            let parts: Vec<_> = parts.iter().filter(|(_, differs)| *differs).map(|(what, _)| *what).collect();
+            let it = if parts.first() == Some(&"something else") { "" } else { "it " };
+            format!("run {} ran {it}{}", by.run_id, parts.join(" and "))
+        }
         Verdict::Unknown => "no run of anything like it is known".to_owned(),
         Verdict::NotKept => "somebody has to decide it for each run anew".to_owned(),
         Verdict::Unkeyed { why } => format!("the tree does not name all that is there: {why}"),
@@ -187,7 +201,7 @@ impl Answer for Explanation<'_> {
             let proven = matches!(explained.verdict, Verdict::Proven { .. });
             let word = if proven { "proven" } else { "not proven" };
             let color = style(if proven { "proven" } else { "partial" });
-            write!(out, "\n{color}{word:>10}{color:#}  {}", untrusted(&explained.id))?;
+            write!(out, "{color}{word:>10}{color:#}  {}", untrusted(&explained.id))?;
             match &explained.verdict {
                 Verdict::Proven { by } => {
                     let age = span(now.seconds_since(by.completed_at));
