@@ -23,14 +23,18 @@ pub struct InitArgs {
     /// Only bring the copy of the schema beside the configuration up to date
     #[arg(long, conflicts_with_all = ["kind", "print"])]
     update_schema: bool,
+    /// Only configure git: `git log` shows notes about runs then, and `git fetch` gets those of others
+    #[arg(long, conflicts_with_all = ["kind", "print", "update_schema"])]
+    notes: bool,
     /// How the answer looks
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
 pub fn run(ctx: &Context, args: InitArgs) -> Result<ExitCode, Failure> {
-    let InitArgs { kind, print, update_schema, format } = args;
-    let made = init(ctx, &InitOptions { kinds: kind, print, schema_only: update_schema })?;
+    let InitArgs { kind, print, update_schema, notes, format } = args;
+    let options = InitOptions { kinds: kind, print, schema_only: update_schema, notes_only: notes };
+    let made = init(ctx, &options)?;
     printer::answer(&made, format.into())?;
     Ok(ExitCode::SUCCESS)
 }

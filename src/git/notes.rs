@@ -262,7 +262,9 @@ impl Repo {
     /// Gets all notes of a remote into refs below `into`, which then has those of this remote and no others.
     pub fn fetch_notes(&self, remote: &str, into: &str) -> Result<(), GitError> {
         let words = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--prune", "--no-filter"];
-        let more = ["--no-recurse-submodules", "--no-auto-maintenance", "--end-of-options", remote];
+        // Without `--refmap` git would move refs of the configuration too.
+        let more =
+            ["--refmap=", "--no-recurse-submodules", "--no-auto-maintenance", "--end-of-options", remote];
         let spec = format!("+{NOTES}*:{into}*");
         self.git_of_caller().args(DURABLE).args(words).args(more).args([spec]).run().map(drop)
     }
@@ -290,6 +292,19 @@ impl Repo {
             });
         }
         Ok(refused)
+    }
+
+    /// Adds values to a key of the repository's configuration that has them not; says which were added.
+    pub fn add_settings(&self, key: &str, values: &[String]) -> Result<Vec<String>, GitError> {
+        let (_, listed) = self.git().args(["config", "--null", "--get-all", key]).run_expecting(&[0, 1])?;
+        let listed = String::from_utf8_lossy(&listed).into_owned();
+        let known: Vec<_> = listed.split('\0').collect();
+        let mut added = Vec::new();
+        for value in values.iter().filter(|value| !known.contains(&value.as_str())) {
+            self.git().args(["config", "--local", "--add", key, value]).run()?;
+            added.push(value.clone());
+        }
+        Ok(added)
     }
 
     /// Prepares a call of git that may use what the caller's environment says of the configuration.

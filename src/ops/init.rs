@@ -34,6 +34,8 @@ pub struct InitOptions {
     pub print: bool,
     /// Whether only the copy of the schema is to be brought up to date.
     pub schema_only: bool,
+    /// Whether only git is to be told of notes, so that `git log` shows them and `git fetch` gets them.
+    pub notes_only: bool,
 }
 
 /// A kind of project that is here.
@@ -61,6 +63,9 @@ pub struct Made {
     pub written: Vec<&'static str>,
     /// Whether the copy of the schema that was there is not the present one.
     pub schema_differs: bool,
+    /// What was added to git's configuration: keys and values.
+    pub configured: Vec<(String, String)>,
+    pub notes_only: bool,
     pub printed_only: bool,
 }
 
@@ -70,6 +75,10 @@ pub fn init(ctx: &Context, options: &InitOptions) -> Result<Made> {
     let (config, schema) = (root.join(FILE_NAME), root.join(SCHEMA_NAME));
     let mut made = plan(ctx, options)?;
     if options.print {
+        return Ok(made);
+    }
+    if options.notes_only {
+        made.configured = super::evidence::display::configure(ctx)?;
         return Ok(made);
     }
     let kept = Schema::of(&schema)?;
@@ -208,6 +217,8 @@ fn plan(ctx: &Context, options: &InitOptions) -> Result<Made> {
         also,
         written: Vec::new(),
         schema_differs: false,
+        configured: Vec::new(),
+        notes_only: options.notes_only,
         printed_only: options.print,
     })
 }

@@ -26,6 +26,8 @@ pub struct Document {
     stages: Vec<Stage>,
     /// The text of the configuration.
     text: String,
+    /// What was added to git's configuration.
+    configured: Vec<Setting>,
     /// Whether the copy of the schema that was there is of another version.
     schema_differs: bool,
     /// What to type next.
@@ -37,6 +39,12 @@ struct Kind {
     kind: &'static str,
     /// Relative to the root; empty for the root itself.
     folder: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Setting {
+    key: String,
+    value: String,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -65,6 +73,9 @@ impl Answer for Made {
             also: self.also.iter().map(kind).collect(),
             stages: self.stages.iter().map(stage).collect(),
             text: self.text.clone(),
+            configured: (self.configured.iter())
+                .map(|(key, value)| Setting { key: key.clone(), value: value.clone() })
+                .collect(),
             schema_differs: self.schema_differs,
             next: NEXT.iter().map(|(command, _)| *command).collect(),
         }
@@ -73,6 +84,15 @@ impl Answer for Made {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         if self.printed_only {
             return out.write_all(self.text.as_bytes());
+        }
+        for (key, value) in &self.configured {
+            writeln!(out, "Configured {} = {}", untrusted(key), untrusted(value))?;
+        }
+        if self.notes_only {
+            if self.configured.is_empty() {
+                writeln!(out, "Nothing to do: git knows of the notes")?;
+            }
+            return Ok(());
         }
         let wrote_config = self.written.iter().any(|name| self.config.ends_with(name));
         if self.written.is_empty() {

@@ -791,3 +791,28 @@ fn a_forgery_is_not_verified() {
         ["present", "bound", "complete"]
     );
 }
+
+#[test]
+fn git_shows_and_fetches_notes_once_it_was_told_to() {
+    let two = Two::new(project());
+    let seen = two.there("init --notes --format json");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(seen.json()["configured"].as_array().unwrap().len(), 3);
+    assert!(two.there("init --notes").stdout.starts_with("Nothing to do"));
+    // What is of another writer comes with a fetch, and what is ours is not lost.
+    let mut program = two.ours.program();
+    let seen = two.ours.see(program.arg("start").env("GIT_COMMITTER_EMAIL", "other@example.com"));
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(two.ours.orchestrate("evidence push").code, 0);
+    assert_eq!(two.there("start").code, 0);
+    two.git_there(&two.clone, &["fetch", "--quiet", "--prune"]);
+    let log = two.git_there(&two.clone, &["log", "-1"]);
+    assert_eq!(log.matches("gate succeeded").count(), 2, "{log}");
+    let shown = two.there("evidence show --format json").json();
+    assert_eq!(shown["commits"][0]["records"].as_array().unwrap().len(), 2);
+    let seen = two.there("evidence verify --require test");
+    assert_eq!(seen.code, 0, "{seen}");
+    // Without a remote there is nothing to fetch.
+    let seen = project().orchestrate("init --notes");
+    assert_eq!(seen.stdout, "Configured notes.displayRef = refs/notes/orchestrate/*\n");
+}

@@ -1,5 +1,6 @@
 //! `evidence`: what git notes say of commits, written, read, sent and fetched.
 
+pub mod display;
 pub mod read;
 pub mod remote;
 pub mod show;

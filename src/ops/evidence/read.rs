@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Result;
 
+use super::display::FETCHED;
 use super::signers::Signers;
 use crate::git::{Checked, Checker, NOTES, Object, Ref, Repo};
 use crate::proof::note;
@@ -72,9 +73,21 @@ pub fn lines(repo: &Repo, refs: &[Ref], objects: &BTreeSet<String>) -> Result<Ve
     Ok(lines)
 }
 
+/// Returns every ref with notes of ours or of others, however it came here.
+pub fn refs(repo: &Repo) -> Result<Vec<Ref>> {
+    let mut refs = repo.refs_below(NOTES)?;
+    let fetched = repo.refs_below(FETCHED)?;
+    refs.extend(fetched.into_iter().filter(|of| of.name[FETCHED.len()..].contains(BELOW)));
+    Ok(refs)
+}
+
+/// What stands between the name of a remote and that of a writer.
+const BELOW: &str = "/orchestrate/";
+
 /// Returns the writer whose ref that is.
 pub fn writer_of(of: &Ref) -> String {
-    of.name.strip_prefix(NOTES).unwrap_or(of.writer()).to_owned()
+    let fetched = || of.name.strip_prefix(FETCHED)?.split_once(BELOW).map(|(_, writer)| writer);
+    of.name.strip_prefix(NOTES).or_else(fetched).unwrap_or(of.writer()).to_owned()
 }
 
 /// Judges lines.

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 
 use super::read::{self, Found, Refused, Signature};
 use super::signers::{self, Signers};
-use crate::git::{Commit, NOTES};
+use crate::git::Commit;
 use crate::ops::{Context, Kind, Refusal};
 use crate::proof::Record;
 use crate::proof::standing::{Entry, Origin};
@@ -73,7 +73,7 @@ pub fn show(ctx: &Context, revision: &str, signers: Option<Signers>) -> Result<S
         Some(signers) => signers,
         None => signers::allowed(ctx)?,
     };
-    let refs = ctx.repo.refs_below(NOTES)?;
+    let refs = read::refs(&ctx.repo)?;
     let objects = commits.iter().flat_map(|commit| [commit.id.clone(), commit.tree.clone()]).collect();
     let lines = read::lines(&ctx.repo, &refs, &objects).context("cannot read the notes")?;
     let reading = read::judge(&ctx.repo, lines, &signers)?;

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use super::read::{self, Found, Refused, Signature};
 use super::show::commits;
 use super::signers::{self, Signers};
-use crate::git::{Commit, NOTES, Ref, Repo};
+use crate::git::{Commit, Ref, Repo};
 use crate::ops::Context;
 use crate::proof::standing::{Entry, Origin, Rules, Signer, standing};
 use crate::proof::statement::Envelope;
@@ -113,7 +113,7 @@ pub fn verify(ctx: &Context, revision: &str, required: &Required) -> Result<Veri
         Some(signers) => signers.clone(),
         None => signers::allowed(ctx)?,
     };
-    let refs = ctx.repo.refs_below(NOTES)?;
+    let refs = read::refs(&ctx.repo)?;
     let objects = commits.iter().flat_map(|commit| [commit.id.clone(), commit.tree.clone()]).collect();
     let lines = read::lines(&ctx.repo, &refs, &objects).context("cannot read the notes")?;
     let reading = read::judge(&ctx.repo, lines, &signers)?;
@@ -291,8 +291,8 @@ impl Judge<'_> {
         if let Some(known) = self.chains.get(writer) {
             return Ok(known.clone());
         }
-        let of = self.refs.iter().find(|of| read::writer_of(of) == writer);
-        let broken = of.map(|of| broken(&self.ctx.repo, of)).transpose()?.flatten();
+        let refs: Vec<_> = self.refs.iter().filter(|of| read::writer_of(of) == writer).collect();
+        let broken = broken(&self.ctx.repo, writer, &refs)?;
         self.chains.insert(writer.to_owned(), broken.clone());
         Ok(broken)
     }
@@ -339,9 +339,13 @@ fn entry_of(found: &Found) -> Entry {
 }
 
 /// Returns what is wrong with the chain of a writer: a record names one before it that is not there.
-fn broken(repo: &Repo, of: &Ref) -> Result<Option<String>> {
+fn broken(repo: &Repo, writer: &str, refs: &[&Ref]) -> Result<Option<String>> {
     let (mut known, mut named) = (BTreeSet::new(), BTreeMap::new());
-    for note in repo.notes(&of.tip)? {
+    let mut notes = BTreeSet::new();
+    for of in refs {
+        notes.extend(repo.notes(&of.tip)?);
+    }
+    for note in notes {
         let text = repo.note_text(&note, note::LARGEST)?;
         for envelope in note::lines(&text).filter_map(|line| Envelope::parse(line, sha256_hex).ok()) {
             known.insert(envelope.digest(sha256_hex));
@@ -352,7 +356,6 @@ fn broken(repo: &Repo, of: &Ref) -> Result<Option<String>> {
     }
     let gap = named.into_iter().find(|(digest, _)| !known.contains(digest));
     Ok(gap.map(|(digest, run)| {
-        let writer = read::writer_of(of);
         format!("`{writer}` had written record {digest} before run {run}, and it is gone")
     }))
 }

@@ -1,0 +1,37 @@
+//! What git has to be told so that `git log` shows notes, and `git fetch` gets those of others.
+
+use anyhow::Result;
+
+use super::write::writer;
+use crate::git::NOTES;
+use crate::ops::Context;
+
+/// Where `git fetch` puts the notes of a remote. A ref that only git fetches can be pruned and rewritten, and nothing
+/// of ours is lost.
+pub const FETCHED: &str = "refs/notes/remotes/";
+
+/// Adds to the repository's configuration what it has not yet; returns what was added.
+pub fn configure(ctx: &Context) -> Result<Vec<(String, String)>> {
+    let mut added = Vec::new();
+    let mut add = |key: &str, values: &[String]| -> Result<()> {
+        let new = ctx.repo.add_settings(key, values)?;
+        added.extend(new.into_iter().map(|value| (key.to_owned(), value)));
+        Ok(())
+    };
+    let remotes = ctx.repo.remotes()?;
+    if remotes.is_empty() {
+        add("notes.displayRef", &[format!("{NOTES}*")])?;
+        return Ok(added);
+    }
+    // Ours from here and those of others from there; git warns of a ref that is not there, and not of a pattern.
+    let author = ctx.repo.author(ctx.clock.now().as_millis() / 1000)?;
+    let signing = ctx.repo.signing(super::super::plan::load(ctx)?.evidence.sign).ok().flatten();
+    let ours = format!("{NOTES}{}*", writer(&author, signing.as_ref()));
+    add("notes.displayRef", std::slice::from_ref(&ours))?;
+    for remote in remotes {
+        let there = format!("{FETCHED}{remote}/orchestrate/*");
+        add(&format!("remote.{remote}.fetch"), &[format!("+{NOTES}*:{there}")])?;
+        add("notes.displayRef", &[there])?;
+    }
+    Ok(added)
+}
