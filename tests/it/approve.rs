@@ -10,6 +10,9 @@ use crate::witness::{
     Gate, audit, audit_finished, ended, events, kill, lines, metrics, spawn, wait_for, wait_until,
 };
 
+/// The program as a shell reads it: it may lie in a folder with a blank in its name.
+const PROGRAM_IN_A_SHELL: &str = concat!("'", env!("CARGO_BIN_EXE_git-orchestrate"), "'");
+
 /// A stage that waits to be let on.
 const WAITS: &str = "echo $$ > \"$HOME/up\"; read _ < \"$HOME/gate\"";
 
@@ -624,10 +627,10 @@ fn names_and_secrets_are_what_they_are() {
     let run = asked(&repo, 1);
     let approve = state(&repo, &run)["waiting"][0]["approve"].as_str().expect("a command").to_owned();
     // What is printed can be typed as it is.
-    let seen = repo.see(repo.command("/bin/sh").env("API_TOKEN", "s3cr3t-value-of-mine").arg("-c").arg(
-        approve.replace("git orchestrate", env!("CARGO_BIN_EXE_git-orchestrate"))
-            + " --reason \"s3cr3t-value-of-mine\"",
-    ));
+    let seen =
+        repo.see(repo.command("/bin/sh").env("API_TOKEN", "s3cr3t-value-of-mine").arg("-c").arg(
+            approve.replace("git orchestrate", PROGRAM_IN_A_SHELL) + " --reason \"s3cr3t-value-of-mine\"",
+        ));
     assert_eq!(seen.code, 0, "{seen}");
     assert_eq!(ended(running).code, 0);
     assert_eq!(manifest(&run)["approvals"][0]["reason"], "[REDACTED]");
@@ -674,7 +677,7 @@ fn read_until(out: &mut impl std::io::Read, text: &str) -> String {
 
 /// Starts a run on a terminal of its own, whose keyboard and screen are ours.
 fn on_a_terminal(repo: &Fixture) -> Child {
-    let start = format!("{} start --task t", env!("CARGO_BIN_EXE_git-orchestrate"));
+    let start = format!("{PROGRAM_IN_A_SHELL} start --task t");
     let mut script = repo.command("script");
     script.env("TERM", "xterm").env("USER", "ada").args([
         "--quiet",
