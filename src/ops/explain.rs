@@ -69,6 +69,8 @@ pub enum Verdict {
     Unknown,
     /// No record can speak for it: somebody has to decide, or a called pipeline does not exist.
     NotKept,
+    /// Guardrails judged in it, and judge anew each time.
+    Judged,
     /// The tree does not name all that is there.
     Unkeyed {
         why: String,
@@ -171,6 +173,7 @@ pub fn explain(ctx: &Context, options: &ExplainOptions) -> Result<Explained> {
         let entries = ledger.about(&[&found.subject])?;
         let verdict = match standing(&entries, &found.key, &rules) {
             _ if unkeyed.is_some() => Verdict::Unkeyed { why: unkeyed.clone().unwrap_or_default() },
+            Standing::Proven { record, stage, .. } if record.was_judged(stage) => Verdict::Judged,
             Standing::Proven { record, stage, origin } => {
                 Verdict::Proven { by: By::of(record, stage, origin) }
             }

@@ -250,6 +250,12 @@ impl Record {
         self.stages.iter().filter(move |stage| stage.key == *key)
     }
 
+    /// Whether guardrails judged in a stage: what they say depends on what a change is compared with and on the
+    /// day, of which the key knows nothing.
+    pub fn was_judged(&self, stage: &StageRecord) -> bool {
+        self.guardrails.iter().any(|guardrail| guardrail.stage == stage.id)
+    }
+
     /// Returns every subject that the record is about, once each.
     pub fn subjects(&self) -> Vec<&Subject> {
         let mut subjects: Vec<_> = self.stages.iter().map(|stage| &stage.subject).collect();

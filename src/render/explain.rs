@@ -92,7 +92,7 @@ fn stage(explained: &StageExplained) -> Stage {
         Verdict::Unproven { by, .. } => ("unproven", Some(by)),
         Verdict::Differs { by, .. } => ("differs", Some(by)),
         Verdict::Unknown => ("unknown", None),
-        Verdict::NotKept => ("not-kept", None),
+        Verdict::NotKept | Verdict::Judged => ("not-kept", None),
         Verdict::Unkeyed { .. } => ("unkeyed", None),
     };
     let keyed = explained.keyed.as_ref();
@@ -169,6 +169,9 @@ fn why(verdict: &Verdict) -> Option<String> {
         }
         Verdict::Unknown => "no run of anything like it is known".to_owned(),
         Verdict::NotKept => "somebody has to decide it for each run anew".to_owned(),
+        Verdict::Judged => {
+            "a guardrail judges anew each time: by what it compares with, and by the day".to_owned()
+        }
         Verdict::Unkeyed { why } => format!("the tree does not name all that is there: {why}"),
     })
 }

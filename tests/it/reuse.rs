@@ -347,3 +347,30 @@ fn no_sequence_of_changes_makes_anything_proven_that_was_not_run() {
         }
     }
 }
+
+#[test]
+fn a_guardrail_judges_anew_each_time() {
+    let program = env!("CARGO_BIN_EXE_git-orchestrate");
+    let repo = project(
+        json!({"command": format!("echo ran >> \"$HOME/ran\"; '{program}' guard diff-budget --base HEAD")}),
+    );
+    for times in 1..=2 {
+        let (seen, run) = start(&repo, "--reuse");
+        assert_eq!((seen.code, ran(&repo)), (0, times), "{seen}");
+        assert_eq!(run["guardrails"].as_array().unwrap().len(), 1);
+    }
+    assert_eq!(repo.orchestrate("explain test --format json").json()["stages"][0]["standing"], "not-kept");
+}
+
+#[test]
+fn a_called_pipeline_is_looked_up_stage_by_stage() {
+    let repo = Fixture::with_config(&json!({"pipelines": [
+        {"id": "p", "stages": [{"kind": "subpipeline", "id": "sub", "pipeline": "inner"}]},
+        {"id": "inner", "stages": [{"kind": "command", "id": "test", "command": MARKS}]},
+    ], "defaultPipeline": "p"}));
+    start(&repo, "");
+    let (seen, run) = start(&repo, "--reuse");
+    assert_eq!((seen.code, ran(&repo)), (0, 1), "{seen}");
+    let child = repo.path(run["child_runs"][0]["manifest"].as_str().unwrap());
+    assert!(manifest(child.parent().unwrap())["commands"][0]["reused"].is_object());
+}

@@ -81,8 +81,10 @@ impl RunHost {
             own => reuse.or(own).or(self.plan.reuse).unwrap_or(false),
         };
         let join = join.unwrap_or(reuse) && planned.stage.reuse != Some(false);
-        // What somebody has to decide is decided anew for each run.
-        if (!reuse && !join) || planned.stage.asks() {
+        // What somebody has to decide is decided anew for each run, and a called pipeline is looked up stage by
+        // stage: one of them may have to run each time.
+        let in_parts = matches!(planned.stage.action, Action::Subpipeline { .. });
+        if (!reuse && !join) || planned.stage.asks() || in_parts {
             return Ok(Known::Nothing);
         }
         let proof = self.manifest().proof.as_ref();
@@ -121,6 +123,7 @@ impl RunHost {
         }
         let rules = rules(&self.plan.evidence, now);
         Ok(match standing(&entries, &keyed.key, &rules) {
+            Standing::Proven { record, stage, .. } if record.was_judged(stage) => Known::Nothing,
             Standing::Proven { record, stage, origin }
                 if reuse || waited.as_ref() == Some(&record.run_id) =>
             {
