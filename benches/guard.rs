@@ -9,10 +9,14 @@
 //! quote is the median of the rounds' ratios, so that a machine which slows down slows both.
 #![allow(clippy::disallowed_methods, reason = "a program of its own")]
 
+mod support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
+
+use support::{pair, peak_memory};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_git-orchestrate");
 
@@ -245,7 +249,17 @@ impl Side {
         Self { name: name.to_owned(), commands: commands.into() }
     }
 
-    /// Returns the milliseconds of one run.
+    /// Returns the peak of resident memory in KiB.
+    fn peak_memory(&self) -> i64 {
+        self.commands.borrow_mut().iter_mut().map(peak_memory).max().unwrap_or(0)
+    }
+}
+
+impl support::Side for Side {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
     fn time(&self) -> f64 {
         let begin = Instant::now();
         for command in self.commands.borrow_mut().iter_mut() {
@@ -254,49 +268,4 @@ impl Side {
         }
         begin.elapsed().as_secs_f64() * 1e3
     }
-
-    /// Returns the peak of resident memory in KiB, watched while the command runs.
-    fn peak_memory(&self) -> i64 {
-        let mut peak = 0;
-        for command in self.commands.borrow_mut().iter_mut() {
-            let mut child = command.spawn().expect("the command starts");
-            let path = format!("/proc/{}/status", child.id());
-            while child.try_wait().expect("a child").is_none() {
-                let status = fs::read_to_string(&path).unwrap_or_default();
-                let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-                let now = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-                peak = peak.max(now.unwrap_or(0));
-                std::thread::sleep(std::time::Duration::from_micros(200));
-            }
-        }
-        peak
-    }
-}
-
-fn pair(rounds: usize, a: &Side, b: &Side, goal: &str) {
-    a.time();
-    b.time();
-    let mut times = (Vec::new(), Vec::new());
-    let mut ratios = Vec::new();
-    for round in 0..rounds {
-        let (first, second) = if round % 2 == 0 { (a, b) } else { (b, a) };
-        let (one, two) = (first.time(), second.time());
-        let (of_a, of_b) = if round % 2 == 0 { (one, two) } else { (two, one) };
-        times.0.push(of_a);
-        times.1.push(of_b);
-        ratios.push(of_a / of_b);
-    }
-    println!(
-        "{:<34} {:>9.2} ms | {:<42} {:>9.2} ms | ratio {:>6.2}  (goal: {goal})",
-        a.name,
-        median(&mut times.0),
-        b.name,
-        median(&mut times.1),
-        median(&mut ratios),
-    );
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -6,11 +6,15 @@
 //! only what cannot be avoided: start a shell per stage, log it, replace a manifest, sync.
 #![allow(clippy::disallowed_methods, reason = "a program of its own")]
 
+mod support;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
+
+use support::{Side, median, pair, peak_memory};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_git-orchestrate");
 
@@ -509,63 +513,33 @@ impl Run {
         command
     }
 
-    /// Returns the milliseconds of one run.
+    /// Returns the peak of resident memory in KiB.
+    fn peak_memory(&self) -> i64 {
+        let peak = peak_memory(&mut self.command());
+        self.clean();
+        peak
+    }
+
+    fn clean(&self) {
+        if let Some(remove) = &self.remove {
+            let _ = fs::remove_dir_all(remove);
+        }
+    }
+}
+
+impl Side for Run {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
     fn time(&self) -> f64 {
         let begin = Instant::now();
         let status = self.command().status().expect("the command starts");
         let took = begin.elapsed().as_secs_f64() * 1e3;
         assert!(status.success(), "{}: {status}", self.name);
-        if let Some(remove) = &self.remove {
-            let _ = fs::remove_dir_all(remove);
-        }
+        self.clean();
         took
     }
-
-    /// Returns the peak of resident memory in KiB, watched while the command runs.
-    fn peak_memory(&self) -> i64 {
-        let mut child = self.command().spawn().expect("the command starts");
-        let path = format!("/proc/{}/status", child.id());
-        let mut peak = 0;
-        while child.try_wait().expect("a child").is_none() {
-            let status = fs::read_to_string(&path).unwrap_or_default();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            let now = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-            peak = peak.max(now.unwrap_or(0));
-            std::thread::sleep(std::time::Duration::from_micros(200));
-        }
-        if let Some(remove) = &self.remove {
-            let _ = fs::remove_dir_all(remove);
-        }
-        peak
-    }
-}
-
-fn pair(rounds: usize, a: &Run, b: &Run, goal: &str) {
-    a.time();
-    b.time();
-    let mut times = (Vec::new(), Vec::new());
-    let mut ratios = Vec::new();
-    for round in 0..rounds {
-        let (first, second) = if round % 2 == 0 { (a, b) } else { (b, a) };
-        let (one, two) = (first.time(), second.time());
-        let (of_a, of_b) = if round % 2 == 0 { (one, two) } else { (two, one) };
-        times.0.push(of_a);
-        times.1.push(of_b);
-        ratios.push(of_a / of_b);
-    }
-    println!(
-        "{:<38} {:>9.2} ms | {:<36} {:>9.2} ms | ratio {:>6.2}  (goal: {goal})",
-        a.name,
-        median(&mut times.0),
-        b.name,
-        median(&mut times.1),
-        median(&mut ratios),
-    );
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn find(program: &str) -> Option<PathBuf> {

@@ -6,6 +6,11 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Returns the beginning of an object's or a key's id in hex, as people compare them.
+pub fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
 /// A text that cannot be the id it was meant to be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is no valid {kind}: {flaw}", text.escape_debug())]

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use gix::ObjectId;
 use gix::bstr::{BStr, BString, ByteSlice};
-use gix::index::{Entry, State, entry};
+use gix::index::State;
 use gix::objs::tree::EntryKind;
 use gix::pathspec::{self, Search};
 
-use super::tree::Fail;
+use super::tree::{Fail, stored};
 use super::{GitError, Repo};
 use crate::sys::digest::sha256_hex;
 
@@ -89,13 +89,6 @@ pub(super) fn of_index<'a>(
         }
     }
     Ok(selections.into_iter().map(Selection::digest).collect())
-}
-
-/// What a commit of the index would store for an entry.
-fn stored(entry: &Entry) -> Option<(EntryKind, ObjectId)> {
-    let real = entry.stage_raw() == 0 && !entry.flags.contains(entry::Flags::INTENT_TO_ADD);
-    let mode = entry.mode.to_tree_entry_mode().filter(|_| real)?;
-    Some((mode.kind(), entry.id))
 }
 
 /// Returns what pathspecs select of the lines of `git ls-files --stage -z`, or of `git ls-tree -r -z`.

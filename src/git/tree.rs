@@ -16,6 +16,8 @@ pub(super) mod walk;
 
 use gix::index::State;
 
+pub(super) use build::stored;
+
 pub(super) use step::step;
 
 use super::keys::HeadState;

@@ -1,6 +1,7 @@
 //! The diff budget: whether a change is small enough to be reviewed (`contract-guardrails.md` §1).
 
 use super::{Counts, File, Finding, Judged, Limit, Origin, Verdict};
+use crate::id::short;
 use crate::pipeline::guardrails::ExceededWhen;
 
 /// The name of the guardrail.
@@ -100,7 +101,7 @@ pub fn origin(origin: &Origin) -> String {
         Origin::Default => "default".to_owned(),
         Origin::Flag { name } | Origin::Variable { name } => name.clone(),
         Origin::Configuration { commit: Some(commit) } => {
-            format!("codex.orchestrator.json of {}", commit.get(..12).unwrap_or(commit))
+            format!("codex.orchestrator.json of {}", short(commit))
         }
         Origin::Configuration { commit: None } => "codex.orchestrator.json of the work tree".to_owned(),
     }

@@ -347,10 +347,8 @@ fn records(ctx: &Context, all: &[Commit]) -> Records {
 fn is_evidence(manifest: &Manifest) -> bool {
     manifest.status.is_terminal()
         && manifest.status != RunStatus::Cancelled
-        && manifest.git.as_ref().is_some_and(|git| {
-            git.moved == Some(false)
-                && !git.sparse
-                && git.dirty_submodules.is_empty()
-                && git.unreadable.is_empty()
-        })
+        && manifest
+            .git
+            .as_ref()
+            .is_some_and(|git| git.moved == Some(false) && !git.sparse && git.unnamed().is_none())
 }

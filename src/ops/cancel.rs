@@ -14,6 +14,7 @@ use super::start::Pace;
 use super::{Context, Kind, Refusal, which};
 use crate::git::Repo;
 use crate::id::TaskId;
+use crate::pipeline::Source;
 use crate::pipeline::plan::Plan;
 use crate::run::event::Happened;
 use crate::run::manifest::{Cancellation, Manifest, Owner};
@@ -222,20 +223,8 @@ fn plan_of(ctx: &Context, manifest: &Manifest) -> Result<Plan> {
     match planned.filter(same) {
         Some(plan) => Ok(plan),
         None => Ok(Plan {
-            timeout: None,
-            pipeline: manifest.pipeline_id.parse()?,
-            title: manifest.pipeline_title.clone(),
-            description: None,
-            tags: Vec::new(),
-            source: crate::pipeline::Source::User,
             guardrails_required: manifest.guardrails_required.unwrap_or(true),
-            group: false,
-            jobs: None,
-            reuse: None,
-            evidence: Default::default(),
-            stages: Vec::new(),
-            target: None,
-            only_target: false,
+            ..Plan::empty(manifest.pipeline_id.parse()?, manifest.pipeline_title.clone(), Source::User)
         }),
     }
 }

@@ -11,6 +11,7 @@ use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::proof::difference::{Difference, differences, nearest};
 use crate::proof::standing::{Entry, Origin, Reason, Standing, standing};
 use crate::proof::{Record, Result as StageResult, StageRecord};
+use crate::run::git_keys::Unnamed;
 use crate::run::key::{Fingerprint, Subject};
 use crate::run::manifest::Keyed;
 use crate::run::stamp::Stamp;
@@ -150,11 +151,12 @@ pub fn explain(ctx: &Context, options: &ExplainOptions) -> Result<Explained> {
             let (git, selected) = repo.keys(&lists)?;
             let subject = tree_subject(&ctx.repo, &git)
                 .ok_or_else(|| Refusal::new(Kind::Usage, "there is no tree here".to_owned()))?;
-            let unkeyed = match (git.dirty_submodules.first(), git.unreadable.first()) {
-                (Some(path), _) => Some(format!("`{path}` is a repository of its own with changes in it")),
-                (None, Some(path)) => Some(format!("`{path}` is there and in no tree")),
-                (None, None) => None,
-            };
+            let unkeyed = git.unnamed().map(|unnamed| match unnamed {
+                Unnamed::Repository(path) => {
+                    format!("`{path}` is a repository of its own with changes in it")
+                }
+                Unnamed::Path(path) => format!("`{path}` is there and in no tree"),
+            });
             (subject, selected, git.tree.clone().unwrap_or_default(), git.commit.clone(), git.dirty, unkeyed)
         }
     };

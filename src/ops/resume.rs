@@ -12,7 +12,7 @@ use super::start::{Pace, RunOutcome, with_interrupts};
 use super::verify::{self, Sections, adopted};
 use super::which;
 use super::{Context, Kind, Refusal, group};
-use crate::id::{RunId, TaskId};
+use crate::id::{RunId, TaskId, short};
 use crate::pipeline::plan::Plan;
 use crate::run::event::{Happened, RunEvent};
 use crate::run::manifest::{Manifest, Owner, ResumeEvent, ResumeOutcome};
@@ -300,12 +300,11 @@ fn moved_tree(shared: &Shared, found: &Found, manifest: &Manifest) -> Result<Opt
     if now.as_deref() == Some(before) {
         return Ok(None);
     }
-    let short = |tree: &str| tree.get(..12).unwrap_or(tree).to_owned();
     let message = format!(
         "the tree has changed since run `{}` began ({} → {}), so what finished ({}) was another tree",
         found.run,
         short(before),
-        now.as_deref().map(short).unwrap_or_default(),
+        now.as_deref().map_or("", short),
         if finished.is_empty() { "nothing".to_owned() } else { finished.join(", ") },
     );
     Ok(Some(Refusal::new(Kind::Unsafe, message).hint(

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use super::host::SharedWatch;
 use super::{Context, Kind, Refusal};
 use crate::git::{Commit, Repo, Slot};
+use crate::id::short;
 use crate::run::manifest::Manifest;
 use crate::runner::interrupt::Interrupts;
 use crate::sys::process;
@@ -52,8 +53,8 @@ impl Side {
 
     /// Checks a commit out, and returns what `ctx` is there.
     pub fn at(&mut self, ctx: &Context, commit: &Commit) -> Result<Context> {
-        let short = commit.id.get(..12).unwrap_or(&commit.id).to_owned();
-        let repo = self.slot.reposition(commit).with_context(|| format!("cannot check out `{short}`"))?;
+        let repo = self.slot.reposition(commit);
+        let repo = repo.with_context(|| format!("cannot check out `{}`", short(&commit.id)))?;
         Ok(self.context(ctx, repo))
     }
 

@@ -12,7 +12,7 @@
 
 use serde_json::Value;
 
-use super::{Action, Command, Hints, Pipeline, Source, Stage};
+use super::{Action, Command, Pipeline, Source, Stage};
 use crate::id::PipelineId;
 
 /// The ids of the pipelines we ship.
@@ -158,26 +158,8 @@ impl ProjectKind {
 }
 
 fn stage(id: &str, command: String) -> Stage {
-    Stage {
-        id: id.parse().expect("a word is an id"),
-        title: command.clone(),
-        needs: Vec::new(),
-        timeout: None,
-        needs_approval: false,
-        inputs: Vec::new(),
-        reuse: None,
-        action: Action::Command(Command {
-            command,
-            cwd: None,
-            env: Default::default(),
-            allow_failure: false,
-            summary_hint: None,
-            session: None,
-            retries: None,
-            memory_limit: None,
-        }),
-        hints: Hints::default(),
-    }
+    let id = id.parse().expect("a word is an id");
+    Stage::plain(id, command.clone(), Action::Command(Command::plain(command)))
 }
 
 /// Returns the stages of one kind: ids and commands.

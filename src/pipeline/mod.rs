@@ -91,6 +91,21 @@ pub enum Action {
 }
 
 impl Stage {
+    /// Returns a stage that says nothing beyond what it does.
+    pub fn plain(id: StageId, title: String, action: Action) -> Self {
+        Self {
+            id,
+            title,
+            needs: Vec::new(),
+            timeout: None,
+            needs_approval: false,
+            inputs: Vec::new(),
+            reuse: None,
+            action,
+            hints: Hints::default(),
+        }
+    }
+
     /// Whether somebody has to decide before the stage begins.
     pub fn asks(&self) -> bool {
         self.needs_approval || matches!(self.action, Action::Manual { .. })
@@ -114,6 +129,22 @@ pub struct Command {
     pub retries: Option<Retries>,
     /// How many bytes of memory its processes may have.
     pub memory_limit: Option<u64>,
+}
+
+impl Command {
+    /// Returns a command that says nothing beyond its text.
+    pub fn plain(command: String) -> Self {
+        Self {
+            command,
+            cwd: None,
+            env: BTreeMap::new(),
+            allow_failure: false,
+            summary_hint: None,
+            session: None,
+            retries: None,
+            memory_limit: None,
+        }
+    }
 }
 
 /// A label that stages share. Each command is a shell of its own all the same.

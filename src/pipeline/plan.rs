@@ -181,6 +181,26 @@ fn find(config: &Config, builtin: Builtins<'_>, id: &PipelineId) -> Result<Optio
 }
 
 impl Plan {
+    /// Returns the plan of a pipeline of which nothing but the name is known: it has no stages yet.
+    pub fn empty(pipeline: PipelineId, title: String, source: Source) -> Self {
+        Self {
+            pipeline,
+            title,
+            description: None,
+            tags: Vec::new(),
+            source,
+            guardrails_required: true,
+            jobs: None,
+            timeout: None,
+            reuse: None,
+            evidence: Evidence::default(),
+            stages: Vec::new(),
+            target: None,
+            only_target: false,
+            group: false,
+        }
+    }
+
     /// Makes the plan of a pipeline that was [chosen](choose).
     ///
     /// With a `target`, that stage alone will run. Without, every stage will, and the target of the plan is only

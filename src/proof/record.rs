@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::guardrail::Outcome;
-use crate::run::git_keys::{GitKeys, Worktree};
+use crate::run::git_keys::{GitKeys, Unnamed, Worktree};
 use crate::run::key::{Definition, Fingerprint, Key, Subject};
 use crate::run::manifest::{Keyed, Manifest, ProofKeys, StageEntry};
 use crate::run::stamp::Stamp;
@@ -194,12 +194,12 @@ fn why_void(git: &GitKeys, proof: &ProofKeys) -> Option<String> {
     if proof.tools_changed {
         return Some("it was resumed with other tools than it began with".to_owned());
     }
-    if let Some(module) = git.dirty_submodules.first() {
-        return Some(format!(
-            "`{module}` is a repository of its own with changes that the tree does not name"
-        ));
-    }
-    git.unreadable.first().map(|path| format!("`{path}` was there and is not in the tree"))
+    git.unnamed().map(|unnamed| match unnamed {
+        Unnamed::Repository(path) => {
+            format!("`{path}` is a repository of its own with changes that the tree does not name")
+        }
+        Unnamed::Path(path) => format!("`{path}` was there and is not in the tree"),
+    })
 }
 
 fn stage(

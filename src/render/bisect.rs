@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::printer::{Answer, style};
 use crate::git::Commit;
+use crate::id::short;
 use crate::ops::bisect::{BisectOutcome, Found, Step, Verdict};
 use crate::output::untrusted::untrusted;
 
@@ -65,10 +66,6 @@ fn item(commit: &Commit) -> CommitItem {
     CommitItem { commit: id, tree, subject }
 }
 
-fn short(commit: &Commit) -> &str {
-    commit.id.get(..12).unwrap_or(&commit.id)
-}
-
 impl Answer for Bisected<'_> {
     type Document = Document;
 
@@ -120,7 +117,7 @@ impl Answer for Bisected<'_> {
                 out,
                 "{color}{:>5}{color:#}  {}  {run:33}  {subject}{known}",
                 verdict.word(),
-                short(commit)
+                short(&commit.id)
             )?;
             if let Some(reason) = reason.as_ref().filter(|_| *verdict == Verdict::Skip) {
                 writeln!(out, "{:5}  {}", "", untrusted(reason))?;
@@ -128,22 +125,24 @@ impl Answer for Bisected<'_> {
         }
         match result {
             Found::First(commit) => {
-                writeln!(out, "First bad commit: {}  {}", short(commit), untrusted(&commit.subject))
+                writeln!(out, "First bad commit: {}  {}", short(&commit.id), untrusted(&commit.subject))
             }
             Found::AnyOf(commits) => {
                 writeln!(out, "The first bad commit could be any of:")?;
-                commits.iter().try_for_each(|it| writeln!(out, "  {}  {}", short(it), untrusted(&it.subject)))
+                commits
+                    .iter()
+                    .try_for_each(|it| writeln!(out, "  {}  {}", short(&it.id), untrusted(&it.subject)))
             }
             Found::NoneBad(commit) => {
                 writeln!(
                     out,
                     "{} is good: nothing in {} is known to be bad.",
-                    short(commit),
+                    short(&commit.id),
                     untrusted(range)
                 )
             }
             Found::Aborted(commit, code) => {
-                writeln!(out, "The stage ended the search with exit code {code} on {}.", short(commit))
+                writeln!(out, "The stage ended the search with exit code {code} on {}.", short(&commit.id))
             }
             Found::Interrupted => writeln!(out, "Cancelled before the first bad commit was found."),
         }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::printer::{Answer, style};
+use crate::id::short;
 use crate::ops::each::{CommitEnd, EachOutcome, End};
 use crate::output::untrusted::untrusted;
 use crate::run::manifest::Manifest;
@@ -124,7 +125,7 @@ impl Answer for Each<'_> {
                 word => word,
             };
             let style = style(word);
-            let short = commit.id.get(..12).unwrap_or(&commit.id);
+            let short = short(&commit.id);
             write!(out, "{style}{word:>9}{style:#}  {short}  ")?;
             match end.manifest() {
                 Some(run) => write!(out, "{}", run.run_id)?,

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::printer::{Answer, style};
+use crate::id::short;
 use crate::ops::evidence::read::{Refused, Signature};
 use crate::ops::evidence::remote::{Alarm, Fetched, Pushed};
 use crate::ops::evidence::show::{Known, Shown};
@@ -93,7 +94,7 @@ fn refused_document(refused: &Refused) -> RefusedDocument {
 fn refused_text(out: &mut dyn Write, indent: &str, refused: &Refused) -> io::Result<()> {
     let Refused { writer, object, why } = refused;
     let color = style("FAILED");
-    let short = object.get(..12).unwrap_or(object);
+    let short = short(object);
     writeln!(
         out,
         "{indent}{color}refused{color:#}  note of {} about {short}: {}",

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::printer::{Answer, span, style};
+use crate::id::short;
 use crate::ops::explain::{By, Explained, Files, StageExplained, Verdict};
 use crate::output::untrusted::untrusted;
 use crate::proof::Reason;
@@ -193,7 +194,6 @@ impl Answer for Explanation<'_> {
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let Explained { pipeline, commit: head, tree, dirty, stages, now, .. } = self.0;
-        let short = |id: &str| id.get(..12).unwrap_or(id).to_owned();
         let pipeline = untrusted(pipeline.as_str());
         write!(out, "{pipeline} on tree {}", short(tree))?;
         if let Some(head) = head {

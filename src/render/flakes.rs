@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::printer::{Answer, span, style};
+use crate::id::short;
 use crate::ops::flakes::Flake;
 use crate::output::untrusted::untrusted;
 use crate::run::key::{Key, Subject};
@@ -74,10 +75,9 @@ impl Answer for Flakes<'_> {
         for flake in self.flakes {
             let word = if self.cleared { "cleared" } else { "flaky" };
             let color = style(if self.cleared { "ok" } else { "warning" });
-            let key = flake.key.as_str();
-            let key = key.get(..12).unwrap_or(key);
+            let key = short(flake.key.as_str());
             writeln!(out, "{color}{word:>8}{color:#}  {}  {}", untrusted(&flake.stage), untrusted(key))?;
-            let tree = flake.tree.get(..12).unwrap_or(&flake.tree);
+            let tree = short(&flake.tree);
             writeln!(
                 out,
                 "          passed {}, failed {}, passed on a retry {}; on tree {}, last {} ago",

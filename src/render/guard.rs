@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::printer::{Answer, style};
 use crate::guardrail::diff_budget::{self, OVERRIDE, origin};
 use crate::guardrail::{Counts, File, Outcome, Verdict, docs, spec};
+use crate::id::short;
 use crate::ops::guard::spec::Accepted;
 use crate::output::untrusted::untrusted;
 
@@ -142,7 +143,7 @@ fn more(all: usize, listed: usize, out: &mut dyn Write) -> io::Result<()> {
 
 fn compared(verdict: &Verdict, out: &mut dyn Write) -> io::Result<()> {
     let judged = &verdict.judged;
-    let short = |commit: &str| untrusted(commit.get(..12).unwrap_or(commit)).to_string();
+    let short = |commit: &str| untrusted(short(commit)).to_string();
     let Some(start) = &judged.base_commit else { return Ok(()) };
     let from = judged.base_from.as_deref().unwrap_or("base");
     write!(out, "Compared with: {} ({})", short(start), untrusted(from))?;
@@ -246,7 +247,7 @@ impl Answer for AcceptedSpec<'_> {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let Accepted { path, last_review, reviewed_commit } = self.0;
         let against = match reviewed_commit {
-            Some(commit) => format!(", read against {}", commit.get(..12).unwrap_or(commit)),
+            Some(commit) => format!(", read against {}", short(commit)),
             None => String::new(),
         };
         writeln!(out, "Reviewed: {} (last_review {last_review}{against})", untrusted(path))

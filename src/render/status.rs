@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::printer::{Answer, span, style};
+use crate::id::short;
 use crate::ops::status::{Integrity, RunState};
 use crate::output::untrusted::untrusted;
 use crate::run::approval::{Approval, Waiting};
@@ -227,7 +228,7 @@ pub fn series(series: &Series) -> String {
 
 /// Returns the commit of a run as one line: `9596dc9 on main, dirty`.
 pub fn commit(git: &GitKeys) -> String {
-    let commit = git.commit.as_deref().map_or("no commit yet", |commit| commit.get(..12).unwrap_or(commit));
+    let commit = git.commit.as_deref().map_or("no commit yet", short);
     let branch = match &git.branch {
         Some(branch) => {
             let branch = branch.strip_prefix("refs/heads/").unwrap_or(branch);

@@ -101,28 +101,8 @@ mod tests {
     use super::*;
 
     fn entry(command: &str, status: StageStatus) -> StageEntry {
-        StageEntry {
-            index: 1,
-            id: "s".into(),
-            title: "s".into(),
-            command: Some(command.into()),
-            kind: "command".into(),
-            status,
-            started_at: None,
-            completed_at: None,
-            exit_code: None,
-            summary: None,
-            log_path: None,
-            error_file: None,
-            sub_run_id: None,
-            timed_out: false,
-            stopped: false,
-            reused: None,
-            flaky: false,
-            failed_attempts: Vec::new(),
-            memory_limit: None,
-            waiting: None,
-        }
+        let entry = StageEntry::pending(1, "s".into(), "s".into(), "command", Some(command.into()));
+        StageEntry { status, ..entry }
     }
 
     #[test]

@@ -41,6 +41,23 @@ pub struct GitKeys {
     pub moved: Option<bool>,
 }
 
+/// Something that is there, and that the tree's name says nothing about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unnamed<'a> {
+    /// A submodule or nested repository with changes of its own.
+    Repository(&'a str),
+    /// A file that could not be read, or is nothing that git can store.
+    Path(&'a str),
+}
+
+impl GitKeys {
+    /// Returns the first thing that the tree does not name; nothing if it speaks for all that is there.
+    pub fn unnamed(&self) -> Option<Unnamed<'_>> {
+        let repository = self.dirty_submodules.first().map(|path| Unnamed::Repository(path));
+        repository.or_else(|| self.unreadable.first().map(|path| Unnamed::Path(path)))
+    }
+}
+
 /// What `HEAD` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

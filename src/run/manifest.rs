@@ -278,23 +278,37 @@ pub enum LimitedBy {
 }
 
 impl StageEntry {
+    /// Returns a stage that has not begun.
+    pub fn pending(index: usize, id: String, title: String, kind: &str, command: Option<String>) -> Self {
+        Self {
+            index,
+            id,
+            title,
+            command,
+            kind: kind.to_owned(),
+            status: StageStatus::Pending,
+            started_at: None,
+            completed_at: None,
+            exit_code: None,
+            summary: None,
+            log_path: None,
+            error_file: None,
+            sub_run_id: None,
+            timed_out: false,
+            stopped: false,
+            reused: None,
+            flaky: false,
+            failed_attempts: Vec::new(),
+            memory_limit: None,
+            waiting: None,
+        }
+    }
+
     /// Forgets an attempt that did not finish.
     fn reset(&mut self) {
-        self.status = StageStatus::Pending;
-        self.started_at = None;
-        self.completed_at = None;
-        self.exit_code = None;
-        self.summary = None;
-        self.log_path = None;
-        self.error_file = None;
-        self.sub_run_id = None;
-        self.timed_out = false;
-        self.stopped = false;
-        self.reused = None;
-        self.flaky = false;
-        self.failed_attempts.clear();
-        self.memory_limit = None;
-        self.waiting = None;
+        let Self { index, id, title, command, kind, .. } = self;
+        let (id, title, command) = (std::mem::take(id), std::mem::take(title), command.take());
+        *self = Self::pending(*index, id, title, &std::mem::take(kind), command);
     }
 }
 
@@ -453,6 +467,13 @@ pub struct ProofKeys {
     /// Whether an attempt ran with other tools than the first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tools_changed: bool,
+}
+
+impl ProofKeys {
+    /// Returns the key of the stage of that number; nothing if no record can speak for it.
+    pub fn of_stage(&self, index: usize) -> Option<&Keyed> {
+        self.stages.iter().find(|keyed| keyed.index == index)
+    }
 }
 
 /// The key of a stage and what it is made of.

@@ -1,5 +1,9 @@
 //! SHA-256, in hex, and random tokens.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use sha2::{Digest, Sha256};
 
 /// Returns the SHA-256 of `bytes` in lower-case hex.
@@ -12,19 +16,16 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// A SHA-256 of bytes that come piece by piece.
-#[derive(Default)]
-pub struct Sha256Hex(Sha256);
-
-impl Sha256Hex {
-    /// Takes more bytes in.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    /// Returns the digest in lower-case hex.
-    pub fn finish(self) -> String {
-        hex::encode(self.0.finalize())
+/// Returns the SHA-256 of a file in lower-case hex, read piece by piece.
+pub fn sha256_of_file(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex::encode(digest.finalize())),
+            read => digest.update(&buffer[..read]),
+        }
     }
 }
 

@@ -103,7 +103,7 @@ impl Builder<'_> {
 }
 
 /// What a commit of the index would store for an entry.
-fn stored(entry: &Entry) -> Option<(tree::EntryKind, ObjectId)> {
+pub(in crate::git) fn stored(entry: &Entry) -> Option<(tree::EntryKind, ObjectId)> {
     let real = entry.stage_raw() == 0 && !entry.flags.contains(entry::Flags::INTENT_TO_ADD);
     let mode = entry.mode.to_tree_entry_mode().filter(|_| real)?;
     Some((mode.kind(), entry.id))

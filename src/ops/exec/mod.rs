@@ -17,7 +17,7 @@ use crate::net::target::{Target, Targets};
 use crate::net::trace::Tracing;
 use crate::output::tail::{ERROR_BYTES, HeadTail};
 use crate::pipeline::plan::{Plan, PlannedStage};
-use crate::pipeline::{Action, Command, Hints, Source, Stage};
+use crate::pipeline::{Action, Command, Source, Stage};
 use crate::run::event::Happened;
 use crate::run::exec::{Line, Metrics, SummaryLine, Undelivered, shell_text};
 use crate::run::manifest::Manifest;
@@ -180,41 +180,14 @@ fn folder(ctx: &Context, asked: Option<PathBuf>) -> Result<String> {
 }
 
 fn plan(shell: &str, cwd: String) -> Plan {
-    let stage = Stage {
-        id: "exec".parse().expect("a word is an id"),
-        title: format!("Execute {}", bounded(shell)),
-        needs: Vec::new(),
-        timeout: None,
-        needs_approval: false,
-        inputs: Vec::new(),
-        reuse: None,
-        action: Action::Command(Command {
-            command: shell.to_owned(),
-            cwd: Some(cwd),
-            env: Default::default(),
-            allow_failure: false,
-            summary_hint: None,
-            session: None,
-            retries: None,
-            memory_limit: None,
-        }),
-        hints: Hints::default(),
-    };
+    let command = Command { cwd: Some(cwd), ..Command::plain(shell.to_owned()) };
+    let id = "exec".parse().expect("a word is an id");
+    let stage = Stage::plain(id, format!("Execute {}", bounded(shell)), Action::Command(command));
+    let pipeline = "exec".parse().expect("a word is an id");
     Plan {
-        pipeline: "exec".parse().expect("a word is an id"),
-        title: "CLI Exec Command".to_owned(),
-        description: None,
-        tags: Vec::new(),
-        source: Source::CommandLine,
         guardrails_required: false,
-        jobs: None,
-        timeout: None,
-        reuse: None,
-        evidence: Default::default(),
         stages: vec![PlannedStage { index: 1, stage, child: None }],
-        target: None,
-        only_target: false,
-        group: false,
+        ..Plan::empty(pipeline, "CLI Exec Command".to_owned(), Source::CommandLine)
     }
 }
 

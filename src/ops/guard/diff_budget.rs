@@ -11,6 +11,7 @@ use super::{GuardOptions, or_no};
 use crate::git::{CommitInfo, DiffRule, Target};
 use crate::guardrail::diff_budget::{self, Budget, IGNORED, MAX_FILES, MAX_LINES, OVERRIDE};
 use crate::guardrail::{File, Judged, Limit, Origin, Override, Verdict};
+use crate::id::short;
 
 /// How the guardrail calls itself in errors.
 const NAME: &str = "Diff budget";
@@ -124,7 +125,7 @@ fn range(ctx: &Context, options: &BudgetOptions, range: &str) -> Result<Vec<Verd
     // One commit alone is the whole.
     for commit in commits.iter().filter(|_| commits.len() > 1) {
         let files = of_commit(ctx, commit, &judge.rule)?;
-        let label = format!("commit={}", commit.id.get(..12).unwrap_or(&commit.id));
+        let label = format!("commit={}", short(&commit.id));
         let parent = commit.parents.first().map(String::as_str);
         verdicts.push(judge.verdict(of_parent(label, parent, &commit.id), files));
     }

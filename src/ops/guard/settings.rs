@@ -6,6 +6,7 @@ use anyhow::Result;
 use super::super::{Context, Refusal};
 use super::{GuardOptions, base};
 use crate::guardrail::Origin;
+use crate::id::short;
 use crate::pipeline::config::{FILE_NAME, parse_guardrails};
 use crate::pipeline::guardrails::Guardrails;
 use crate::sys::fs;
@@ -43,7 +44,7 @@ pub fn read(ctx: &Context, base: Option<&str>, from: ConfigFrom) -> Result<Setti
     if let Some(commit) = base
         && let Some(text) = ctx.repo.file_at(commit, FILE_NAME)?
     {
-        let name = format!("{FILE_NAME} of {}", commit.get(..12).unwrap_or(commit));
+        let name = format!("{FILE_NAME} of {}", short(commit));
         guardrails = parse_guardrails(&name, &String::from_utf8_lossy(&text))?;
     }
     let origin = Origin::Configuration { commit: base.map(str::to_owned) };

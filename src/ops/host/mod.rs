@@ -142,53 +142,49 @@ impl RunHost {
             Ok(Recorder::create(&shared.layout, paths.clone(), &folders, manifest, &token, lease, at)?)
         };
         let recorder = stored().context("the run cannot be stored, so it does not start")?;
-        let cancel_request = cancel_request.map_or_else(|| paths.cancel_request(1), Path::to_owned);
         let desk = desk.unwrap_or_else(|| Desk::of(&paths, run.as_str()));
-        let (logs, doubted) = (HashMap::new(), HashSet::new());
-        let lookup = shared.lookup(reuse);
-        Ok(Self {
+        let mut host = Self::of(shared, plan, recorder, limits, reuse, desk);
+        (host.depth, host.lineage) = (depth, lineage);
+        host.approval_policy = approval_policy;
+        if let Some(request) = cancel_request {
+            host.cancel_request = request.to_owned();
+        }
+        Ok(host)
+    }
+
+    /// Returns the host of the next attempt of a run that nobody else is a part of.
+    fn of(
+        shared: Rc<Shared>,
+        plan: Plan,
+        recorder: Recorder,
+        limits: Limits,
+        reuse: ReuseOptions,
+        desk: Desk,
+    ) -> Self {
+        let attempts = recorder.manifest().attempts.as_ref().map_or(0, Vec::len);
+        Self {
+            approval_policy: recorder.manifest().approval_policy.clone(),
+            cancel_request: recorder.paths().cancel_request(attempts + 1),
+            lineage: shared.lineage.clone(),
+            lookup: shared.lookup(reuse),
             shared,
             plan,
             recorder,
-            logs,
-            depth,
+            logs: HashMap::new(),
+            depth: 0,
             limits,
-            approval_policy,
-            cancel_request,
-            lookup,
-            lineage,
             desk,
-            doubted,
+            doubted: HashSet::new(),
             displaced: false,
-        })
+        }
     }
 
     /// Goes on with a run that was interrupted.
     pub fn reopen(shared: Rc<Shared>, plan: Plan, recorder: Recorder, limits: Limits) -> Self {
-        let approval_policy = recorder.manifest().approval_policy.clone();
-        let lineage = shared.lineage.clone();
-        let attempts = recorder.manifest().attempts.as_ref().map_or(0, Vec::len);
-        let cancel_request = recorder.paths().cancel_request(attempts + 1);
         let desk = Desk::find(&shared.layout, &shared.task, recorder.paths(), recorder.manifest());
-        let (logs, doubted) = (HashMap::new(), HashSet::new());
         let recorded = recorder.manifest().plan.as_ref();
         let reuse = recorded.map(|plan| ReuseOptions { reuse: plan.reuse, join: plan.join });
-        let lookup = shared.lookup(reuse.unwrap_or_default());
-        Self {
-            shared,
-            plan,
-            recorder,
-            logs,
-            depth: 0,
-            limits,
-            approval_policy,
-            cancel_request,
-            lookup,
-            lineage,
-            desk,
-            doubted,
-            displaced: false,
-        }
+        Self::of(shared, plan, recorder, limits, reuse.unwrap_or_default(), desk)
     }
 
     /// Says that somebody else uses the worktree of the run by now, or nobody: what is there tells nothing
@@ -297,20 +293,14 @@ impl RunHost {
         // What a child planned is not known any more; only its summary names it.
         let plan =
             Plan { stages: Vec::new(), target: None, only_target: false, group: false, ..self.plan.clone() };
+        let (shared, desk) = (Rc::clone(&self.shared), self.desk.clone());
         let child = Self {
-            shared: Rc::clone(&self.shared),
-            plan,
-            recorder,
-            logs: HashMap::new(),
             depth: self.depth + 1,
-            limits: self.limits,
             approval_policy: None,
             cancel_request: self.cancel_request.clone(),
-            lookup: self.shared.lookup(ReuseOptions::default()),
             lineage: String::new(),
-            desk: self.desk.clone(),
-            doubted: HashSet::new(),
             displaced: self.displaced,
+            ..Self::of(shared, plan, recorder, self.limits, ReuseOptions::default(), desk)
         };
         match child.manifest().status.is_terminal() {
             true => child.record_end(true),

@@ -2,8 +2,6 @@
 //! that is kept when it is over.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use super::{RunHost, Shared};
@@ -16,7 +14,7 @@ use crate::run::git_keys::GitKeys;
 use crate::run::key::{Definition, Fingerprint, Key, Subject};
 use crate::run::manifest::{Keyed, ProofKeys, StageEntry};
 use crate::store::ledger::Ledger;
-use crate::sys::digest::{Sha256Hex, random_hex, sha256_hex};
+use crate::sys::digest::{random_hex, sha256_hex, sha256_of_file};
 use crate::sys::tools::Tools;
 
 /// The version of this program, as records name it.
@@ -114,7 +112,7 @@ impl RunHost {
     pub(super) fn record_proof(&self) {
         let log = |entry: &StageEntry| {
             let path = self.recorder.paths().stage_log(entry.index, &entry.id);
-            digest_of(&path).ok()
+            sha256_of_file(&path).ok()
         };
         let Some(record) = record::of_run(self.manifest(), TOOL, &log) else { return };
         let record = Box::new(record);
@@ -139,18 +137,6 @@ impl RunHost {
             }
             Ok(_) => {}
             Err(err) => self.shared.warn("the run left no git note", err),
-        }
-    }
-}
-
-fn digest_of(path: &Path) -> std::io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut digest = Sha256Hex::default();
-    let mut buffer = vec![0; 128 * 1024];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(digest.finish()),
-            read => digest.update(&buffer[..read]),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::run::git_keys::GitKeys;
 use crate::run::liveness::{HEARTBEAT_SECONDS, STALE_SECONDS};
 use crate::run::manifest::{Manifest, PlanRecord, Privacy, PrivacyTotals, ProofKeys, Scheduler, StageEntry};
 use crate::run::stamp::Stamp;
-use crate::run::status::{RunStatus, StageStatus};
+use crate::run::status::RunStatus;
 use crate::runner::Limits;
 use crate::store::layout::RunPaths;
 use crate::sys::digest::sha256_hex;
@@ -144,26 +144,5 @@ fn entry(shared: &Shared, planned: &PlannedStage) -> StageEntry {
         Action::Subpipeline { .. } => ("subpipeline", None),
         Action::Manual { .. } => ("manual", None),
     };
-    StageEntry {
-        index: *index,
-        id: stage.id.to_string(),
-        title: shared.masked(&stage.title),
-        command,
-        kind: kind.to_owned(),
-        status: StageStatus::Pending,
-        started_at: None,
-        completed_at: None,
-        exit_code: None,
-        summary: None,
-        log_path: None,
-        error_file: None,
-        sub_run_id: None,
-        timed_out: false,
-        stopped: false,
-        reused: None,
-        flaky: false,
-        failed_attempts: Vec::new(),
-        memory_limit: None,
-        waiting: None,
-    }
+    StageEntry::pending(*index, stage.id.to_string(), shared.masked(&stage.title), kind, command)
 }

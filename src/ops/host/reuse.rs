@@ -16,7 +16,7 @@ use crate::run::key::Subject;
 use crate::run::manifest::{Keyed, Reused};
 use crate::run::stamp::Stamp;
 use crate::run::status::StageStatus;
-use crate::runner::Known;
+use crate::runner::{Host as _, Known};
 use crate::store::ledger::{Announcement, Ledger};
 
 /// What a run takes over from others, as far as somebody said it.
@@ -87,19 +87,16 @@ impl RunHost {
         if (!reuse && !join) || planned.stage.asks() || in_parts {
             return Ok(Known::Nothing);
         }
-        let proof = self.manifest().proof.as_ref();
-        let keyed = proof.and_then(|proof| proof.stages.iter().find(|keyed| keyed.index == planned.index));
-        let Some(keyed) = keyed.cloned() else { return Ok(Known::Nothing) };
-        if self.manifest().git.as_ref().is_none_or(|git| {
-            git.moved == Some(true) || !git.dirty_submodules.is_empty() || !git.unreadable.is_empty()
-        }) {
+        let Some(keyed) = self.keyed(planned).cloned() else { return Ok(Known::Nothing) };
+        let git = self.manifest().git.as_ref();
+        if git.is_none_or(|git| git.moved == Some(true) || git.unnamed().is_some()) {
             // The key does not name all that is there.
             return Ok(Known::Nothing);
         }
         // Who holds what others wait for must not wait itself, or two runs could wait for each other.
         let may_wait = join && self.shared.announced.get() == 0;
         if may_wait && let Some(run) = self.lookup.ledger.running(&keyed.key)? {
-            let is_ours = run == self.run_id_text() || self.lineage.contains(&run);
+            let is_ours = run == self.run_id() || self.lineage.contains(&run);
             if !is_ours {
                 self.lookup.waited = Some((planned.index, run.clone()));
                 self.lookup.entries.clear();
@@ -135,19 +132,15 @@ impl RunHost {
         })
     }
 
-    fn run_id_text(&self) -> &str {
-        self.manifest().run_id.as_str()
+    fn keyed(&self, planned: &PlannedStage) -> Option<&Keyed> {
+        self.manifest().proof.as_ref()?.of_stage(planned.index)
     }
 
     /// Says to others that a command is about to run.
     pub(super) fn announce(&mut self, planned: &PlannedStage) {
-        let proof = self.manifest().proof.as_ref();
-        let keyed = proof.and_then(|proof| proof.stages.iter().find(|keyed| keyed.index == planned.index));
-        let (Some(key), Action::Command(_)) = (keyed.map(|keyed| keyed.key.clone()), &planned.stage.action)
-        else {
-            return;
-        };
-        let run = self.run_id_text().to_owned();
+        let key = self.keyed(planned).map(|keyed| keyed.key.clone());
+        let (Some(key), Action::Command(_)) = (key, &planned.stage.action) else { return };
+        let run = self.run_id().to_owned();
         let announced = match &mut self.lookup.running {
             Some(running) => running.add(&key),
             slot @ None => self.lookup.ledger.announce(&run, &key).map(|running| {
