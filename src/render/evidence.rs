@@ -87,12 +87,12 @@ struct RefusedDocument {
 }
 
 fn refused_document(refused: &Refused) -> RefusedDocument {
-    let Refused { writer, object, why } = refused.clone();
+    let Refused { writer, object, why, .. } = refused.clone();
     RefusedDocument { writer, object, why }
 }
 
 fn refused_text(out: &mut dyn Write, indent: &str, refused: &Refused) -> io::Result<()> {
-    let Refused { writer, object, why } = refused;
+    let Refused { writer, object, why, .. } = refused;
     let color = style("FAILED");
     let short = short(object);
     writeln!(

@@ -793,6 +793,22 @@ fn a_forgery_is_not_verified() {
 }
 
 #[test]
+fn no_word_of_a_forger_decides_which_condition_fails() {
+    let repo = project();
+    start(&repo, "");
+    let honest = note(&repo, "HEAD^{tree}");
+    let mut statement = payload(&honest);
+    statement["predicate"]["git-orchestrate"]["writer"] = json!("me, and was copied from there");
+    let mut forged: Value = serde_json::from_str(&honest).unwrap();
+    forged["payload"] = json!(BASE64.encode(statement.to_string()));
+    forge(&repo, &only_ref(&repo), "HEAD^{tree}", format!("{honest}\n{forged}\n").as_bytes());
+    let seen = verify(&repo, "--require test");
+    assert_eq!(seen.code, 6, "{seen}");
+    assert!(seen.stdout.contains("and was copied from there` and stands in the notes of"), "{seen}");
+    assert!(verdicts(&seen, 0).0.contains(&"bound".to_owned()), "{seen}");
+}
+
+#[test]
 fn git_shows_and_fetches_notes_once_it_was_told_to() {
     let two = Two::new(project());
     let seen = two.there("init --notes --format json");

@@ -49,6 +49,14 @@ pub struct Refused {
     pub writer: String,
     pub object: String,
     pub why: String,
+    /// Whether it is a record of something else, put where it does not belong.
+    pub copied: bool,
+}
+
+impl Refused {
+    fn new(Line { writer, object, .. }: Line, why: String) -> Self {
+        Self { writer, object, why, copied: false }
+    }
 }
 
 /// What notes say.
@@ -100,15 +108,10 @@ pub fn judge(repo: &Repo, lines: Vec<Line>, signers: &Signers) -> Result<Reading
             objects.insert(line.object.clone(), repo.object(&line.object)?);
         }
         let object = &objects[&line.object];
-        let refuse = |line: &Line, why: String| Refused {
-            writer: line.writer.clone(),
-            object: line.object.clone(),
-            why,
-        };
         match Envelope::parse(&line.bytes, sha256_hex) {
-            Err(flaw) => reading.refused.push(refuse(&line, flaw.to_string())),
+            Err(flaw) => reading.refused.push(Refused::new(line, flaw.to_string())),
             Ok(envelope) => match misplaced(&line, &envelope, object) {
-                Some(why) => reading.refused.push(refuse(&line, why)),
+                Some(refused) => reading.refused.push(refused),
                 // The commit's note and the tree's say the same.
                 None if whole.iter().any(|(known, _)| known.bytes == line.bytes) => {}
                 // What that is nobody can say here; the note about the tree says it too.
@@ -122,10 +125,7 @@ pub fn judge(repo: &Repo, lines: Vec<Line>, signers: &Signers) -> Result<Reading
     for ((line, envelope), checked) in whole.into_iter().zip(checked) {
         match checked {
             Ok(signature) => reading.found.push(Found { line, envelope, signature }),
-            Err(why) => {
-                let Line { writer, object, .. } = line;
-                reading.refused.push(Refused { writer, object, why });
-            }
+            Err(why) => reading.refused.push(Refused::new(line, why)),
         }
     }
     reading.drop_copies();
@@ -157,19 +157,20 @@ impl Reading {
             let Found { line, envelope, .. } = self.found.remove(at);
             let run = &envelope.statement.record.run_id;
             let why = format!("the record of run `{run}` has the nonce of another one: it was made of it");
-            self.refused.push(Refused { writer: line.writer, object: line.object, why });
+            self.refused.push(Refused::new(line, why));
         }
     }
 }
 
 /// Says why a record does not belong where it stands.
-fn misplaced(line: &Line, envelope: &Envelope, object: &Object) -> Option<String> {
+fn misplaced(line: &Line, envelope: &Envelope, object: &Object) -> Option<Refused> {
     let statement = &envelope.statement;
     if statement.writer != line.writer {
-        return Some(format!(
+        let why = format!(
             "the record was written by `{}` and stands in the notes of `{}`",
             statement.writer, line.writer
-        ));
+        );
+        return Some(Refused::new(line.clone(), why));
     }
     let record = &statement.record;
     let belongs = match object {
@@ -178,7 +179,8 @@ fn misplaced(line: &Line, envelope: &Envelope, object: &Object) -> Option<String
         Object::Tree | Object::Other => record.tree == line.object,
     };
     if !belongs {
-        return Some(format!("the record is about tree {} and was copied from there", record.tree));
+        let why = format!("the record is about tree {} and was copied from there", record.tree);
+        return Some(Refused { copied: true, ..Refused::new(line.clone(), why) });
     }
     None
 }

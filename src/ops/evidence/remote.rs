@@ -208,6 +208,7 @@ fn take_in(ctx: &Context, remote: &str) -> Result<Fetched> {
                     writer: writer.clone(),
                     object: note.object.clone(),
                     why: err.to_string(),
+                    copied: false,
                 }),
             }
         }

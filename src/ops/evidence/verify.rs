@@ -163,12 +163,12 @@ impl Judge<'_> {
         let noted = found.iter().filter(|found| !self.required.signed || is_allowed(found));
         entries.extend(noted.map(|found| entry_of(found)));
         let records = || entries.iter().filter_map(record_of);
-        let copied: Vec<_> = refused.iter().filter(|it| it.why.contains("was copied from there")).collect();
         verdicts.present = match found.is_empty() && records().next().is_none() {
             true => Verdict::Fails("there is no record of this tree".to_owned()),
             false => Verdict::Holds,
         };
-        verdicts.bound = Verdict::of(copied.iter().map(|refused| refused.why.clone()).collect());
+        let copied = refused.iter().filter(|refused| refused.copied);
+        verdicts.bound = Verdict::of(copied.map(|refused| refused.why.clone()).collect());
         let (mut incomplete, mut old, mut contradicted) = (Vec::new(), Vec::new(), Vec::new());
         for id in &self.required.stages {
             let all: Vec<_> = records()
