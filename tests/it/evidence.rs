@@ -511,6 +511,23 @@ fn a_remote_that_is_lost_loses_nothing_here() {
 }
 
 #[test]
+fn what_the_ledger_could_not_take_is_fetched_again() {
+    let two = Two::new(project());
+    start(&two.ours, "");
+    assert_eq!(two.ours.orchestrate("evidence push").code, 0);
+    let ledger = two.clone.join(".git/orchestrate/ledger");
+    fs::create_dir_all(ledger.parent().unwrap()).unwrap();
+    fs::write(&ledger, "no folder").unwrap();
+    let seen = two.there("evidence fetch");
+    assert!(seen.code != 0 && seen.stderr.contains("ledger"), "{seen}");
+    // Nor does a push take them for known.
+    assert_eq!(two.there("evidence push").code, 0);
+    fs::remove_file(&ledger).unwrap();
+    let seen = two.there("evidence fetch --format json");
+    assert_eq!((seen.code, &seen.json()["records"]), (0, &json!(1)), "{seen}");
+}
+
+#[test]
 fn shallow_and_partial_clones_have_the_notes() {
     let two = Two::new(project());
     start(&two.ours, "");

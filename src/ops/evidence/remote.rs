@@ -172,7 +172,7 @@ fn take_in(ctx: &Context, remote: &str) -> Result<Fetched> {
         .map(|of| (of.name[prefix.len()..].to_owned(), of.tip))
         .collect();
     let mut fetched = Fetched { remote: remote.to_owned(), ..Fetched::default() };
-    let mut lines = Vec::new();
+    let (mut lines, mut moves) = (Vec::new(), Vec::new());
     for (writer, had) in &seen {
         if !incoming.iter().any(|of| of.name[INCOMING.len()..] == **writer) {
             let why = "the remote has nothing of this writer any more";
@@ -212,13 +212,17 @@ fn take_in(ctx: &Context, remote: &str) -> Result<Fetched> {
                 }),
             }
         }
-        join(repo, &format!("{NOTES}{writer}"), &tip, &author)?;
         if lines.len() > before {
             fetched.writers.push(writer.clone());
         }
+        moves.push((writer, tip, had));
+    }
+    // The ledger first: once a ref has moved, nobody looks at these records again, neither a fetch nor a push.
+    enter(ctx, lines, &mut fetched)?;
+    for (writer, tip, had) in moves {
+        join(repo, &format!("{NOTES}{writer}"), &tip, &author)?;
         repo.move_ref(&format!("{prefix}{writer}"), Some(&tip), had.map(String::as_str), &author)?;
     }
-    enter(ctx, lines, &mut fetched)?;
     Ok(fetched)
 }
 
