@@ -130,6 +130,9 @@ impl Definition {
         }
         for inner in &mut self.stages {
             inner.id = change(&inner.id);
+            for need in &mut inner.needs {
+                *need = change(need);
+            }
             if let Some(definition) = &mut inner.definition {
                 definition.map_texts(change);
             }
@@ -216,4 +219,28 @@ impl fmt::Display for Key {
 
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("texts, numbers and maps with text keys are JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_of_what_a_stage_does_can_be_changed() {
+        let texts = serde_json::json!({
+            "format": 1, "kind": "subpipeline", "command": "secret", "cwd": "secret", "shell": SHELL,
+            "env": {"NAME": "secret"}, "inputs": ["secret"],
+        });
+        let mut definition: Definition = serde_json::from_value(texts).unwrap();
+        let inner = Inner {
+            id: "secret".to_owned(),
+            needs: vec!["secret".to_owned()],
+            may_fail: false,
+            definition: Some(definition.clone()),
+        };
+        definition.stages.push(inner);
+        definition.map_texts(&|text| text.replace("secret", "masked"));
+        let text = json(&definition);
+        assert_eq!((text.matches("secret").count(), text.matches("masked").count()), (0, 10), "{text}");
+    }
 }
