@@ -7,7 +7,7 @@ use crate::run::look_back::{Durations, LookBack, READY};
 
 /// Returns the document.
 pub fn text(found: &Metrics) -> String {
-    let mut page = Page(String::new());
+    let mut page = Page::default();
     let tasks: Vec<_> = found.tasks.iter().map(|task| (task.task.as_str(), task)).collect();
 
     page.family("git_orchestrate_runs", "counter", None, "Runs that ended, each counted as it ended last.");
@@ -80,8 +80,8 @@ pub fn text(found: &Metrics) -> String {
     for (labels, stage) in stages() {
         page.sample("", &labels, stage.flaky_trees as f64);
     }
-    page.0.push_str("# EOF\n");
-    page.0
+    page.text.push_str("# EOF\n");
+    page.text
 }
 
 fn by_status(report: &LookBack) -> [(&'static str, u64); 4] {
@@ -95,28 +95,27 @@ fn by_status(report: &LookBack) -> [(&'static str, u64); 4] {
 }
 
 /// What is written so far. Samples belong to the family that was begun last.
-struct Page(String);
+#[derive(Default)]
+struct Page {
+    text: String,
+    family: &'static str,
+}
 
 impl Page {
-    fn family(&mut self, name: &str, kind: &str, unit: Option<&str>, help: &str) {
-        let _ = writeln!(self.0, "# TYPE {name} {kind}");
+    fn family(&mut self, name: &'static str, kind: &str, unit: Option<&str>, help: &str) {
+        self.family = name;
+        let _ = writeln!(self.text, "# TYPE {name} {kind}");
         if let Some(unit) = unit {
-            let _ = writeln!(self.0, "# UNIT {name} {unit}");
+            let _ = writeln!(self.text, "# UNIT {name} {unit}");
         }
-        let _ = writeln!(self.0, "# HELP {name} {}", escaped(help));
-    }
-
-    /// Returns the name of the family that was begun last.
-    fn name(&self) -> String {
-        let begin = self.0.rfind("# TYPE ").map_or(0, |at| at + "# TYPE ".len());
-        self.0[begin..].split(' ').next().unwrap_or_default().to_owned()
+        let _ = writeln!(self.text, "# HELP {name} {}", escaped(help));
     }
 
     fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], value: f64) {
-        let name = self.name();
+        let name = self.family;
         let labels: Vec<_> =
             labels.iter().map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
-        let _ = writeln!(self.0, "{name}{suffix}{{{}}} {value}", labels.join(","));
+        let _ = writeln!(self.text, "{name}{suffix}{{{}}} {value}", labels.join(","));
     }
 
     fn summary(&mut self, labels: &[(&str, &str)], durations: &Durations) {

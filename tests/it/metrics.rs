@@ -226,7 +226,7 @@ fn parse(text: &str) -> BTreeMap<String, (String, Vec<(String, f64)>)> {
 fn openmetrics_are_what_the_standard_says() {
     let repo = Fixture::new("passing");
     let mut odd = line("a", "succeeded", 1.5);
-    odd["pipeline_id"] = json!("a \"b\" \\ c\nd");
+    odd["pipeline_id"] = json!("# TYPE a \"b\" \\ c\nd");
     write(&repo, ".runs/0101/metrics.json", &[odd, line("b", "failed", 2.5)]);
     write(&repo, ".runs/two words/metrics.json", &[line("a", "cancelled", 0.0)]);
     fs::create_dir_all(repo.path(".runs/empty")).unwrap();
@@ -247,6 +247,6 @@ fn openmetrics_are_what_the_standard_says() {
     let durations = "git_orchestrate_run_duration_seconds";
     assert_eq!(sample(durations, &format!("{durations}_sum{{task=\"0101\"}}")), 4.0);
     assert_eq!(sample(durations, &format!("{durations}{{task=\"0101\",quantile=\"0.95\"}}")), 2.5);
-    assert!(seen.stdout.contains(r#"pipeline="a \"b\" \\ c\nd""#), "{seen}");
+    assert!(seen.stdout.contains(r##"pipeline="# TYPE a \"b\" \\ c\nd""##), "{seen}");
     parse(&repo.orchestrate("metrics --task empty --format openmetrics").stdout);
 }
