@@ -50,7 +50,7 @@ pub(super) async fn run(
             stop = stop::next(&mut orders) => return stopped(planned, attempt, &stop, host),
             room = crew.room.acquire() => room,
         };
-        let mut memory = action
+        let memory = action
             .memory_limit
             .map(|bytes| Memory::limit(&process::mark(host.borrow().run_id(), planned.index), bytes));
         let setup = match &mut setup {
@@ -58,7 +58,7 @@ pub(super) async fn run(
             none => none.insert(begin(planned, memory.as_ref(), &mut **host.borrow_mut())?),
         };
         let next =
-            attempt_once(planned, action, setup, memory.as_mut(), attempt, host, &mut orders, crew).await?;
+            attempt_once(planned, action, setup, memory.as_ref(), attempt, host, &mut orders, crew).await?;
         drop(room);
         let pause = match next {
             Next::Ended(ended) => return Ok(ended),
@@ -82,6 +82,7 @@ fn stopped(planned: &PlannedStage, attempt: u32, stop: &Stop, host: World<'_, '_
             StageStatus::Failed,
             format!("Cancelled {cause}, before attempt {attempt}"),
             Some(format!("Stage '{title}' was cancelled {cause}, before attempt {attempt}.")),
+            true,
         );
         host.borrow_mut().tell(end, planned.index)?;
     }
@@ -110,14 +111,13 @@ async fn attempt_once(
     planned: &PlannedStage,
     action: &Action,
     setup: &Setup,
-    memory: Option<&mut Memory>,
+    memory: Option<&Memory>,
     attempt: u32,
     host: World<'_, '_>,
     orders: &mut Orders,
     crew: &Crew,
 ) -> Result<Next> {
     let index = planned.index;
-    let memory = memory.as_deref();
     let (begun, mut watched) = begin_lines(planned, action, setup, attempt, &mut **host.borrow_mut())?;
     let clock = Instant::now();
     let exit = match spawn(action, setup, memory) {

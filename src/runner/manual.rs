@@ -132,12 +132,12 @@ pub(super) async fn ask(
     match ruling.decision {
         Decision::Rejected => {
             let note = format!("Stage '{title}' was rejected by {by}");
-            tell(stage_end(StageStatus::Failed, format!("Rejected by {by}"), Some(note)))?;
+            tell(stage_end(StageStatus::Failed, format!("Rejected by {by}"), Some(note), false))?;
             Ok(Asked::Rejected { detail: format!("stage:{}:rejected", planned.stage.id) })
         }
         Decision::Approved if matches!(planned.stage.action, Action::Manual { .. }) => {
             tell(Happened::StageStarted { log_path: None, memory_limit: None })?;
-            tell(stage_end(StageStatus::Succeeded, format!("Approved by {by}"), None))?;
+            tell(stage_end(StageStatus::Succeeded, format!("Approved by {by}"), None, false))?;
             Ok(Asked::Done)
         }
         Decision::Approved => Ok(Asked::Approved),

@@ -270,7 +270,7 @@ async fn subpipeline(
     let Some(plan) = child else {
         // The plan allows a missing child only where it is optional.
         let summary = "The pipeline does not exist; the stage is optional.".to_owned();
-        host.borrow_mut().tell(stage_end(StageStatus::Skipped, summary, None), *index)?;
+        host.borrow_mut().tell(stage_end(StageStatus::Skipped, summary, None, false), *index)?;
         return Ok(Ended::Fine);
     };
     let mut child = host.borrow_mut().begin_child(*index, plan)?;
@@ -300,11 +300,8 @@ async fn subpipeline(
             Some(format!("Sub-pipeline '{}' {}: run {}.", stage.title, end.status, end.run_id)),
         ),
     };
-    let mut ended = stage_end(status, end.summary, note);
-    if let Happened::StageFinished(end) = &mut ended {
-        end.stopped = status == StageStatus::Failed && cancelled.is_some();
-    }
-    host.borrow_mut().tell(ended, *index)?;
+    let stopped = status == StageStatus::Failed && cancelled.is_some();
+    host.borrow_mut().tell(stage_end(status, end.summary, note, stopped), *index)?;
     Ok(match (status, cancelled) {
         (StageStatus::Failed, Some(_)) => Ended::Stopped,
         (StageStatus::Failed, None) => {
@@ -325,7 +322,9 @@ fn pipeline_of(stage: &Stage) -> &str {
     }
 }
 
-pub fn stage_end(status: StageStatus, summary: String, note: Option<String>) -> Happened {
+/// Returns the end of a stage that no command came to. `stopped` is whether that says nothing about the stage
+/// itself: it was told to end, or nobody ran it any more.
+pub fn stage_end(status: StageStatus, summary: String, note: Option<String>, stopped: bool) -> Happened {
     Happened::StageFinished(Box::new(StageEnd {
         status,
         exit_code: None,
@@ -340,7 +339,7 @@ pub fn stage_end(status: StageStatus, summary: String, note: Option<String>) -> 
         leaked: false,
         timed_out: false,
         out_of_memory: false,
-        stopped: false,
+        stopped,
     }))
 }
 

@@ -235,6 +235,8 @@ fn a_run_that_ends_between_two_attempts_tells_the_truth_and_can_be_resumed() {
                 (&json!("failed"), &json!("Cancelled by SIGTERM, before attempt 2"))
             );
             assert_eq!(stage["failed_attempts"][0]["exit_code"], 1);
+            // What somebody stopped says nothing about the tree.
+            assert_eq!(stage["stopped"], true);
         } else {
             running.wait().expect("a child ends");
         }
