@@ -343,14 +343,15 @@ impl<'f> Reader<'f> {
         let timeout = fields.timeout()?;
         let needs_approval = match fields.get("approval") {
             None => false,
-            Some(value) if self.text(value, "`approval`")? == "required" => true,
-            Some(value) => {
-                let word = self.text(value, "`approval`")?.to_owned();
-                let problem = Problem::WrongWord { what: "`approval`".to_owned(), word };
-                return Err(self
-                    .error(span(value), problem)
-                    .with_hint("write `\"required\"`, or leave it out"));
-            }
+            Some(value) => match self.text(value, "`approval`")? {
+                "required" => true,
+                word => {
+                    let what = "`approval`".to_owned();
+                    let problem = Problem::WrongWord { what, word: word.to_owned() };
+                    let hint = "write `\"required\"`, or leave it out";
+                    return Err(self.error(span(value), problem).with_hint(hint));
+                }
+            },
         };
         let inputs = self.pathspecs(&fields, "inputs")?;
         let reuse = fields.flag("reuse")?;

@@ -53,8 +53,8 @@ pub enum Problem {
     Nul { what: String },
     #[error("{} cannot be `{}`", shown(what), shown(word))]
     WrongWord { what: String, word: String },
-    #[error("`{}` cannot be ignored: {flaw}", shown(text))]
-    Pathspec { text: String, flaw: &'static str },
+    #[error("an entry of `{key}` cannot be `{}`: {flaw}", shown(text))]
+    Pathspec { key: &'static str, text: String, flaw: &'static str },
     #[error("`{}` is no name of a variable", shown(name))]
     VariableName { name: String },
     #[error("`{}` is no valid {kind}: {flaw}", shown(text))]

@@ -75,7 +75,7 @@ pub struct Docs {
     pub include: Vec<String>,
 }
 
-/// Returns why a text is no pathspec for something to ignore: git's own forms work, but for those
+/// Returns why a text is no pathspec that says what is meant: git's own forms work, but for those
 /// that say what is *not* meant.
 pub fn pathspec_flaw(spec: &str) -> Option<&'static str> {
     if spec.is_empty() {

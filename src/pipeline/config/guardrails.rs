@@ -92,7 +92,7 @@ impl Reader<'_> {
         for value in fields.list(key)? {
             let spec = self.text(value, &format!("an entry of `{key}`"))?;
             if let Some(flaw) = pathspec_flaw(spec) {
-                let problem = Problem::Pathspec { text: spec.to_owned(), flaw };
+                let problem = Problem::Pathspec { key, text: spec.to_owned(), flaw };
                 return Err(self.error(span(value), problem));
             }
             specs.push(spec.to_owned());
@@ -203,7 +203,11 @@ mod tests {
             (r#"{"diffBudget": {"maxFiles": -3}}"#, "`maxFiles` cannot be `-3`"),
             (r#"{"diffBudget": {"maxLines": 1.5}}"#, "`maxLines` cannot be `1.5`"),
             (r#"{"diffBudget": {"exceededWhen": "any"}}"#, "`exceededWhen` cannot be `any`"),
-            (r#"{"diffBudget": {"ignore": [":!x"]}}"#, "`:!x` cannot be ignored: it says what is not meant"),
+            (
+                r#"{"diffBudget": {"ignore": [":!x"]}}"#,
+                "an entry of `ignore` cannot be `:!x`: it says what is not meant",
+            ),
+            (r#"{"docs": {"include": [":x"]}}"#, "an entry of `include` cannot be `:x`: git does not know"),
             (r#"{"diffBudget": {"ignoreAttributes": ["a b"]}}"#, "`ignoreAttributes` cannot be `a b`"),
             (r#"{"spec": {"code": ["../x"]}}"#, "an entry of `code` cannot be `../x`"),
             (r#"{"spec": {"maxAgeDays": true}}"#, "`maxAgeDays` must be a whole number"),
