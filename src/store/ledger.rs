@@ -7,20 +7,18 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::proof::standing::Entry;
 use crate::proof::{Key, Subject};
+use crate::store::lines;
 use crate::sys::digest::sha256_hex;
 use crate::sys::fs::{self, Appender, At, Lock, PathError};
 
 /// How long to wait for somebody else who writes.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The largest line that is read.
-const LONGEST: usize = 16 << 20;
 
 /// The ledger of one repository.
 #[derive(Clone, Debug)]
@@ -128,15 +126,12 @@ impl Ledger {
     pub fn each(&self, mut tell: impl FnMut(Entry)) -> Result<(), PathError> {
         for path in self.files()? {
             let mut reader = BufReader::with_capacity(128 * 1024, File::open(&path).at(&path)?);
-            let mut line = Vec::new();
-            while reader.read_until(b'\n', &mut line).at(&path)? > 0 {
-                if line.len() <= LONGEST
-                    && let Ok(entry) = serde_json::from_slice(&line)
-                {
+            let mut entry = |line: &[u8], long: bool| {
+                if !long && let Ok(entry) = serde_json::from_slice(line) {
                     tell(entry);
                 }
-                line.clear();
-            }
+            };
+            while lines::next(&mut reader, &mut entry).at(&path)? > 0 {}
         }
         Ok(())
     }

@@ -1,16 +1,15 @@
 //! Every line of a task's metrics, read once, in parallel, without holding the file.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::id::TaskId;
 use crate::run::tally::Tally;
 use crate::store::layout::Layout;
+use crate::store::lines::{self, LONGEST};
 use crate::sys::fs::{At, PathError};
 
-/// The longest line that is read; a run that decided about every frame has one of megabytes.
-const LONGEST: usize = 16 * 1024 * 1024;
 /// A thread is worth it from so many bytes on.
 const WORTH: u64 = 2 * 1024 * 1024;
 const BUFFER: usize = 256 * 1024;
@@ -25,12 +24,12 @@ pub fn read(layout: &Layout, task: &TaskId) -> Result<Tally, PathError> {
             other => other?,
         }
     }
-    let mut tally = lines(&super::metrics::file(layout, task), task)?;
+    let mut tally = in_parallel(&super::metrics::file(layout, task), task)?;
     tally.absorb(queued);
     Ok(tally)
 }
 
-fn lines(path: &Path, task: &TaskId) -> Result<Tally, PathError> {
+fn in_parallel(path: &Path, task: &TaskId) -> Result<Tally, PathError> {
     let meta = match std::fs::metadata(path) {
         Ok(meta) if meta.is_file() => meta,
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Tally::new(task.as_str())),
@@ -67,10 +66,10 @@ fn range(path: &Path, begin: u64, end: u64, tally: &mut Tally) -> Result<(), Pat
     }
     let mut reader = BufReader::with_capacity(BUFFER, file);
     if begin > 0 {
-        at += next(&mut reader, |_, _| {}).at(path)?;
+        at += lines::next(&mut reader, |_, _| {}).at(path)?;
     }
     while at < end {
-        let read = next(&mut reader, |line, long| match long {
+        let read = lines::next(&mut reader, |line, long| match long {
             false => tally.line(line),
             true => tally.skip(line, format!("the line is longer than {LONGEST} bytes")),
         });
@@ -80,34 +79,6 @@ fn range(path: &Path, begin: u64, end: u64, tally: &mut Tally) -> Result<(), Pat
         }
     }
     Ok(())
-}
-
-/// Tells the next line, or its beginning if it is too long. Returns its length with the newline.
-fn next(reader: &mut BufReader<impl Read>, tell: impl FnOnce(&[u8], bool)) -> std::io::Result<u64> {
-    let (mut carry, mut length) = (Vec::new(), 0);
-    loop {
-        let buffer = reader.fill_buf()?;
-        let end = memchr::memchr(b'\n', buffer);
-        let (piece, used) = match end {
-            Some(end) => (&buffer[..end], end + 1),
-            None => (buffer, buffer.len()),
-        };
-        let is_last = end.is_some() || used == 0;
-        length += used as u64;
-        if is_last && carry.is_empty() {
-            // Most lines lie in the buffer as a whole.
-            tell(piece, false);
-            reader.consume(used);
-            return Ok(length);
-        }
-        let room = (LONGEST + 1).saturating_sub(carry.len());
-        carry.extend_from_slice(&piece[..piece.len().min(room)]);
-        reader.consume(used);
-        if is_last {
-            tell(&carry, carry.len() > LONGEST);
-            return Ok(length);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -136,14 +107,5 @@ mod tests {
             let report = LookBack::of(&first, None);
             assert_eq!((report.runs, report.superseded, first.unreadable), (40, 0, 0), "{cut}");
         }
-    }
-
-    #[test]
-    fn a_line_without_an_end_does_not_fill_the_memory() {
-        let mut reader = BufReader::with_capacity(1024, std::io::repeat(b'x').take(2 * LONGEST as u64));
-        let mut told = None;
-        let length = next(&mut reader, |line, long| told = Some((line.len(), long))).unwrap();
-        assert_eq!(told, Some((LONGEST + 1, true)));
-        assert_eq!(length, 2 * LONGEST as u64);
     }
 }

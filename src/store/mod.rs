@@ -6,6 +6,7 @@ pub mod journal;
 pub mod recorder;
 pub mod lease;
 pub mod pointers;
+pub mod lines;
 pub mod ledger;
 pub mod legacy;
 pub mod trash;

@@ -56,13 +56,29 @@ pub fn replace(
     mode: Option<u32>,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), PathError> {
-    // The same folder: a rename is atomic only within one file system.
-    let dir = path.parent().unwrap_or(Path::new("."));
+    let temp = beside(path, durability, mode.unwrap_or(0o644), write)?;
+    temp.persist(path).map_err(|err| err.error).at(path)?;
+    fault::step("renamed").at(path)?;
+    if durability == Durability::Power {
+        // The rename itself lives in the folder, which needs its own sync.
+        sync_dir(folder_of(path))?;
+    }
+    Ok(())
+}
+
+/// Creates the file that is to become `path`, with all of its contents.
+fn beside(
+    path: &Path,
+    durability: Durability,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<tempfile::NamedTempFile, PathError> {
     fault::step("create").at(path)?;
     let mut temp = tempfile::Builder::new()
         .prefix(".tmp-")
-        .permissions(fs::Permissions::from_mode(mode.unwrap_or(0o644)))
-        .tempfile_in(dir)
+        .permissions(fs::Permissions::from_mode(mode))
+        // The same folder: a rename is atomic only within one file system.
+        .tempfile_in(folder_of(path))
         .at(path)?;
     fault::step("write").at(path)?;
     write(temp.as_file_mut()).at(path)?;
@@ -71,13 +87,11 @@ pub fn replace(
         temp.as_file().sync_data().at(path)?;
     }
     fault::step("rename").at(path)?;
-    temp.persist(path).map_err(|err| err.error).at(path)?;
-    fault::step("renamed").at(path)?;
-    if durability == Durability::Power {
-        // The rename itself lives in the folder, which needs its own sync.
-        sync_dir(dir)?;
-    }
-    Ok(())
+    Ok(temp)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }
 
 /// Creates a file that must not exist yet, and makes its contents survive a power cut.
@@ -116,18 +130,7 @@ impl Unsynced {
 /// Creates a file with all of its contents at once, unless something of that name is there already; then
 /// nothing is changed, and the answer is false.
 pub fn create_whole(path: &Path, contents: &[u8]) -> Result<bool, PathError> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    fault::step("create").at(path)?;
-    let mut temp = tempfile::Builder::new()
-        .prefix(".tmp-")
-        .permissions(fs::Permissions::from_mode(0o644))
-        .tempfile_in(dir)
-        .at(path)?;
-    fault::step("write").at(path)?;
-    temp.write_all(contents).at(path)?;
-    fault::step("sync").at(path)?;
-    temp.as_file().sync_data().at(path)?;
-    fault::step("rename").at(path)?;
+    let temp = beside(path, Durability::Power, 0o644, |file| file.write_all(contents))?;
     match temp.persist_noclobber(path) {
         Ok(_) => Ok(true),
         Err(err) if err.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
