@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::fs::{Durability, read_if_there, write_atomically};
+use super::room::is_program;
 
 /// How long a tool may take to say its version.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,23 +46,22 @@ impl Tools<'_> {
             return BTreeMap::new();
         }
         let mut known = self.remembered();
-        let mut learned = false;
-        let mut answers = BTreeMap::new();
+        let (mut answers, mut unknown) = (BTreeMap::new(), Vec::new());
         for command in commands {
             let identity = self.identity(command);
-            let answer = match known.get(command) {
-                Some(known) if identity.as_ref() == Some(&known.identity) => known.answer.clone(),
-                _ => {
-                    let answer = self.run(command);
-                    // Asked again: it could have been replaced while it answered.
-                    if let Some(identity) = identity.filter(|it| self.identity(command).as_ref() == Some(it))
-                    {
-                        known.insert(command.clone(), Remembered { identity, answer: answer.clone() });
-                        learned = true;
-                    }
-                    answer
+            match known.get(command) {
+                Some(known) if identity.as_ref() == Some(&known.identity) => {
+                    answers.insert(command.clone(), known.answer.clone());
                 }
-            };
+                _ => unknown.push((command, identity)),
+            }
+        }
+        let mut learned = false;
+        for (command, identity, answer) in self.run_all(unknown) {
+            if let Some(identity) = identity {
+                known.insert(command.clone(), Remembered { identity, answer: answer.clone() });
+                learned = true;
+            }
             answers.insert(command.clone(), answer);
         }
         if learned {
@@ -69,6 +69,27 @@ impl Tools<'_> {
             let _ = self.remember(&known);
         }
         answers
+    }
+
+    /// Asks all of them at the same time: mostly one waits for a process that starts slowly. Returns the answers,
+    /// with the identity of those that can be remembered.
+    fn run_all<'a>(
+        &self,
+        commands: Vec<(&'a String, Option<String>)>,
+    ) -> Vec<(&'a String, Option<String>, String)> {
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = commands
+                .into_iter()
+                .map(|(command, identity)| {
+                    scope.spawn(move || {
+                        let answer = self.run(command);
+                        // Looked at again: it could have been replaced while it answered.
+                        (command, identity.filter(|it| self.identity(command).as_ref() == Some(it)), answer)
+                    })
+                })
+                .collect();
+            asked.into_iter().map(|asked| asked.join().expect("asking does not panic")).collect()
+        })
     }
 
     fn remembered(&self) -> BTreeMap<String, Remembered> {
@@ -127,14 +148,12 @@ impl Tools<'_> {
     }
 
     fn find(&self, program: &str) -> Option<PathBuf> {
-        let is_there = |path: &PathBuf| {
-            fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-        };
         if program.contains('/') {
-            return Some(self.root.join(program)).filter(is_there);
+            return Some(self.root.join(program)).filter(|path| is_program(path));
         }
         let path = self.variable("PATH")?;
-        std::env::split_paths(path).map(|folder| self.root.join(folder).join(program)).find(is_there)
+        let mut paths = std::env::split_paths(path).map(|folder| self.root.join(folder).join(program));
+        paths.find(|path| is_program(path))
     }
 
     fn run(&self, command: &str) -> String {
@@ -207,6 +226,8 @@ fn toolchains(home: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn place_tool(folder: &Path, name: &str, from: &str) {
