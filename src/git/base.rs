@@ -1,5 +1,9 @@
 //! What a change is compared with: named bases, the branch it goes to, and where both began.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
 use gix::bstr::ByteSlice;
 
 use super::{GitError, Repo};
@@ -149,11 +153,14 @@ impl Repo {
         Ok(lines.lines().filter_map(commit).collect())
     }
 
-    /// Returns the content of a file in a commit; nothing if there is no such file.
-    pub fn file_at(&self, commit: &str, path: &str) -> Result<Option<Vec<u8>>, GitError> {
+    /// Returns the content of a file in a commit or tree, which is named in hex; nothing if there is no such
+    /// file.
+    pub fn file_at(&self, of: &str, path: impl AsRef<Path>) -> Result<Option<Vec<u8>>, GitError> {
+        let path = path.as_ref();
         if let Some(repo) = self.in_process()
-            && let Ok(id) = gix::ObjectId::from_hex(commit.as_bytes())
-            && let Ok(tree) = repo.find_commit(id).and_then(|commit| commit.tree())
+            && let Ok(id) = gix::ObjectId::from_hex(of.as_bytes())
+            && let Ok(object) = repo.find_object(id)
+            && let Ok(tree) = object.peel_to_tree()
         {
             match tree.lookup_entry_by_path(path) {
                 Ok(None) => return Ok(None),
@@ -166,11 +173,15 @@ impl Repo {
                 Err(_) => {}
             }
         }
-        let listed = self.git().args(["ls-tree", "-z", commit, "--", path]).run()?;
-        if listed.is_empty() {
+        let bytes = path.as_os_str().as_bytes();
+        let listed = self.git().args(["ls-tree", "-z", of, "--"]).args([path]).run()?;
+        // Folders, submodules and links have other modes; with a slash behind it git lists what is in a folder.
+        let entry = listed.strip_suffix(b"\0").filter(|entry| entry.starts_with(b"100"));
+        if !entry.is_some_and(|entry| entry.ends_with(&[b"\t", bytes].concat())) {
             return Ok(None);
         }
-        self.git().args(["cat-file", "blob"]).args([format!("{commit}:{path}")]).run().map(Some)
+        let name = OsString::from_vec([of.as_bytes(), b":", bytes].concat());
+        self.git().args(["cat-file", "blob"]).args([name]).run().map(Some)
     }
 }
 

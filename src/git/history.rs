@@ -1,9 +1,5 @@
 //! Commits: those of a range, and those between a good one and a bad one.
 
-use std::ffi::OsString;
-use std::path::Path;
-
-use super::program::Git;
 use super::{GitError, Repo};
 
 /// A commit, as far as a run is concerned.
@@ -25,7 +21,7 @@ impl Repo {
 
     /// Returns the commit that a revision names; nothing if it names none.
     pub fn commit(&self, revision: &str) -> Result<Option<Commit>, GitError> {
-        match self.resolve(revision)? {
+        match self.commit_named(revision)? {
             Some(id) => Ok(self.rev_list(&["--max-count=1"], &id)?.pop()),
             None => Ok(None),
         }
@@ -34,22 +30,15 @@ impl Repo {
     /// Returns the commits that `bad` has and none of `good`, in the order in which it pays to test
     /// them, as `git bisect` picks them.
     pub fn candidates(&self, bad: &str, good: &[String]) -> Result<Vec<String>, GitError> {
-        let git = Git::new(self.work_tree()).args(["rev-list", "--bisect-all", "--end-of-options", bad]);
+        let git = self.git().args(["rev-list", "--bisect-all", "--end-of-options", bad]);
         let listed = git.args(good.iter().map(|good| format!("^{good}"))).args(["--"]).run()?;
         let text = String::from_utf8_lossy(&listed);
         Ok(text.lines().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect())
     }
 
-    /// Returns what a commit's tree has at a path; nothing if that is no file.
-    pub fn file_of_tree(&self, tree: &str, path: &Path) -> Option<Vec<u8>> {
-        let mut name = OsString::from(format!("{tree}:"));
-        name.push(path);
-        Git::new(self.work_tree()).args(["cat-file", "blob"]).args([name]).run().ok()
-    }
-
     fn rev_list(&self, options: &[&str], range: &str) -> Result<Vec<Commit>, GitError> {
         let words = ["rev-list", "--no-commit-header", "--format=%H %T %s"];
-        let git = Git::new(self.work_tree()).args(words).args(options);
+        let git = self.git().args(words).args(options);
         let listed = git.args(["--end-of-options", range, "--"]).run()?;
         let commit = |line: &[u8]| {
             let line = String::from_utf8_lossy(line);

@@ -147,8 +147,7 @@ impl Repo {
                 self.git().args(["rev-parse", "--show-object-format"]).line()?
             }
         };
-        let shallow = self.common_dir.join("shallow").metadata().is_ok_and(|file| file.len() > 0);
-        Ok((format, shallow, sparse))
+        Ok((format, self.is_shallow(), sparse))
     }
 
     fn worktree(&self) -> Worktree {

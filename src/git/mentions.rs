@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::program::Git;
-use super::{GitError, Repo};
+use super::{GitError, NOTES, Repo};
 
 /// A text, and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,17 +29,14 @@ impl Repo {
         grep(top, words)
     }
 
-    /// Returns every text that fits one of `patterns` in the notes below `refs/notes/<name>`.
-    pub fn mentions_in_notes(&self, name: &str, patterns: &[String]) -> Result<Vec<Mention>, GitError> {
-        let list =
-            ["for-each-ref".to_owned(), "--format=%(refname)".to_owned(), format!("refs/notes/{name}")];
-        let refs = self.git().args(list).run()?;
-        let refs: Vec<_> = String::from_utf8_lossy(&refs).lines().map(str::to_owned).collect();
+    /// Returns every text that fits one of `patterns` in the notes of all writers.
+    pub fn mentions_in_notes(&self, patterns: &[String]) -> Result<Vec<Mention>, GitError> {
+        let refs = self.refs_below(NOTES)?;
         if refs.is_empty() {
             return Ok(Vec::new());
         }
         let mut words: Vec<_> = patterns_as_words(patterns).collect();
-        words.extend(refs);
+        words.extend(refs.into_iter().map(|of| of.name));
         words.push("--".to_owned());
         grep(self.work_tree(), words)
     }

@@ -1,5 +1,6 @@
 //! What changed from one tree to another, as git prints a diff of trees.
 
+use super::name_status::{self, Listed};
 use super::tree::by_git;
 use super::{GitError, Repo};
 
@@ -45,22 +46,12 @@ impl Repo {
                 .run()?,
             TreeNow::WorkTree => by_git::compare(self, tree, specs)?,
         };
-        Ok(Some(parse(&listed)))
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let change = |listed: Listed| Change {
+            status: char::from(listed.letter),
+            path: text(&listed.path),
+            from: listed.from.map(|from| text(&from)),
+        };
+        Ok(Some(name_status::read(&listed).into_iter().map(change).collect()))
     }
-}
-
-/// Reads the output of `--name-status -z`.
-fn parse(listed: &[u8]) -> Vec<Change> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut words = listed.split(|byte| *byte == 0).filter(|word| !word.is_empty());
-    let mut changes = Vec::new();
-    while let (Some(status), Some(path)) = (words.next(), words.next()) {
-        let status = char::from(status[0]);
-        let moved = matches!(status, 'R' | 'C').then(|| words.next()).flatten();
-        changes.push(match moved {
-            Some(to) => Change { status, path: text(to), from: Some(text(path)) },
-            None => Change { status, path: text(path), from: None },
-        });
-    }
-    changes
 }

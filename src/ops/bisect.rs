@@ -108,7 +108,7 @@ pub fn bisect(ctx: &Context, options: BisectOptions, watch: SharedWatch) -> Resu
             .into());
     }
     let all = commits(ctx, &range)?;
-    let end = |text: &str| ctx.repo.resolve(if text.is_empty() { "HEAD" } else { text });
+    let end = |text: &str| ctx.repo.commit_named(if text.is_empty() { "HEAD" } else { text });
     let (from, to) = range.split_once("..").unwrap_or((&range, ""));
     let (good, bad) = (end(from)?, end(to)?);
     let Some(last) = bad.and_then(|bad| all.iter().find(|it| it.id == bad)) else {
@@ -280,12 +280,14 @@ impl<'a> Search<'a> {
 /// Returns what is known about commits, by their ids: the same tree, and the same stage.
 fn known<'a>(ctx: &Context, all: &'a [Commit], records: &Records, start: &StartOptions) -> Known<'a> {
     let mut known = HashMap::new();
-    let Ok(inside) = inside(ctx) else { return known };
+    if inside(ctx).is_err() {
+        return known;
+    }
     let StartOptions { pipeline, target, .. } = start.clone();
     let options = PlanOptions { pipeline, target, target_of_environment: false };
     for commit in all {
         let Some(records) = records.get(&commit.tree) else { continue };
-        let Ok(plan) = plan::plan_of_tree(ctx, &commit.tree, &inside, &options) else { continue };
+        let Ok(plan) = plan::plan_of_tree(ctx, &commit.tree, &options) else { continue };
         let definition = definition(&plan);
         let same: Vec<_> = records.iter().filter(|(of, ..)| Some(of) == definition.as_ref()).collect();
         // Both verdicts about one tree: the stage is flaky, and neither counts.

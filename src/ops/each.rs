@@ -118,8 +118,8 @@ pub(super) fn commits(ctx: &Context, range: &str) -> Result<Vec<Commit>> {
             let ends = range.split_once("..").map_or(vec![range], |(from, to)| vec![from, to]);
             let unknown = ends.into_iter().filter(|end| !end.is_empty());
             for end in unknown {
-                if ctx.repo.resolve(end)?.is_none() {
-                    return Err(usage(format!("`{}` names no commit", end.escape_debug())).into());
+                if ctx.repo.commit_named(end)?.is_none() {
+                    return Err(Refusal::no_commit(end).into());
                 }
             }
             return Err(usage(format!("`{shown}` is no range of commits"))

@@ -124,13 +124,11 @@ pub fn explain(ctx: &Context, options: &ExplainOptions) -> Result<Explained> {
     let asked = PlanOptions { pipeline: pipeline.clone(), target: None, target_of_environment: false };
     let commit = match revision {
         None => None,
-        Some(revision) => Some(ctx.repo.commit(revision)?.ok_or_else(|| {
-            Refusal::new(Kind::Usage, format!("`{}` names no commit", revision.escape_debug()))
-        })?),
+        Some(revision) => Some(ctx.repo.commit(revision)?.ok_or_else(|| Refusal::no_commit(revision))?),
     };
     let plan = match &commit {
         None => plan::plan(ctx, &asked)?,
-        Some(commit) => plan::plan_at(ctx, &commit.id, &asked)?,
+        Some(commit) => plan::plan_of_tree(ctx, &commit.tree, &asked)?,
     };
     let wanted = wanted(&plan, stage.as_deref())?;
     let masking = Masking::new(&ctx.env, Some(&plan));
@@ -172,9 +170,13 @@ pub fn explain(ctx: &Context, options: &ExplainOptions) -> Result<Explained> {
             stages.push(StageExplained { id, keyed: None, verdict: Verdict::NotKept });
             continue;
         };
+        let keyed = Some(found.clone());
+        if let Some(why) = &unkeyed {
+            stages.push(StageExplained { id, keyed, verdict: Verdict::Unkeyed { why: why.clone() } });
+            continue;
+        }
         let entries = ledger.about(&[&found.subject])?;
         let verdict = match standing(&entries, &found.key, &rules) {
-            _ if unkeyed.is_some() => Verdict::Unkeyed { why: unkeyed.clone().unwrap_or_default() },
             Standing::Proven { record, stage, .. } if record.was_judged(stage) => Verdict::Judged,
             Standing::Proven { record, stage, origin } => {
                 Verdict::Proven { by: By::of(record, stage, origin) }
@@ -192,7 +194,7 @@ pub fn explain(ctx: &Context, options: &ExplainOptions) -> Result<Explained> {
                 differs(ctx, found, &fingerprint, records, commit.as_ref().map(|it| it.tree.as_str()))?
             }
         };
-        stages.push(StageExplained { id, keyed: Some(found.clone()), verdict });
+        stages.push(StageExplained { id, keyed, verdict });
     }
     Ok(Explained { pipeline: plan.pipeline, commit: head, tree, dirty, fingerprint, stages, now })
 }

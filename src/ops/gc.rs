@@ -232,8 +232,7 @@ fn citations(ctx: &Context, begun: &[Found]) -> Result<BTreeMap<String, String>>
             found.with_context(|| format!("cannot look for runs that `{}` names", layout.root.display()))?;
         cited.extend(found.into_iter().map(|Mention { text, place }| (text, format!("the file `{place}`"))));
     }
-    let notes =
-        ctx.repo.mentions_in_notes("orchestrate", &patterns).context("cannot look into git's notes")?;
+    let notes = ctx.repo.mentions_in_notes(&patterns).context("cannot look into git's notes")?;
     cited.extend(notes.into_iter().map(|Mention { text, place }| (text, format!("the note `{place}`"))));
     // Runs of other worktrees may build on ours.
     for found in catalog::newest_first(layouts.get(1..).unwrap_or_default(), None) {

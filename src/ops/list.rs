@@ -87,8 +87,7 @@ pub fn list(ctx: &Context, options: &ListOptions) -> Result<Vec<Listed>> {
 }
 
 fn resolve(ctx: &Context, rev: &str) -> Result<String> {
-    let no_commit = || Refusal::new(Kind::Usage, format!("`{}` names no commit", rev.escape_debug()));
-    Ok(ctx.repo.resolve(rev)?.ok_or_else(no_commit)?)
+    Ok(ctx.repo.commit_named(rev)?.ok_or_else(|| Refusal::no_commit(rev))?)
 }
 
 fn worktree(ctx: &Context, wanted: &str) -> Result<Layout> {

@@ -24,54 +24,40 @@ pub struct PlanOptions {
 
 /// Returns the plan. Writes nothing.
 pub fn plan(ctx: &Context, options: &PlanOptions) -> Result<Plan> {
-    let config = load(ctx)?;
-    let read = |name: &str| read(ctx, name);
-    let builtins = |id: &PipelineId| builtin::find(id, &read);
-    let pipeline = plan::choose(&config, &builtins, options.pipeline.as_ref())?;
     let variable = ctx.env.get(plan::TARGET_VARIABLE).filter(|_| options.target_of_environment);
-    let target = Target::named(options.target.as_deref(), variable);
-    Ok(Plan::new(&config, &builtins, pipeline, target.as_ref())?)
+    choose(&load(ctx)?, &|name| read(ctx, name), options, variable)
 }
 
-/// Returns the plan that a commit declares, without checking it out.
-pub fn plan_at(ctx: &Context, commit: &str, options: &PlanOptions) -> Result<Plan> {
-    let inside = ctx.layout.root.strip_prefix(ctx.repo.work_tree()).unwrap_or(std::path::Path::new(""));
-    let read = |name: &str| {
-        let path = inside.join(name);
-        ctx.repo.file_at(commit, path.to_str()?).ok().flatten()
-    };
-    let config = match read(FILE_NAME) {
+/// Returns the plan of the project as a tree has it, without checking it out.
+pub fn plan_of_tree(ctx: &Context, tree: &str, options: &PlanOptions) -> Result<Plan> {
+    let inside = ctx.layout.root.strip_prefix(ctx.repo.work_tree()).unwrap_or(Path::new(""));
+    let file = |name: &str| ctx.repo.file_at(tree, inside.join(name));
+    let config = match file(FILE_NAME)? {
         Some(text) => config::parse(FILE_NAME, &String::from_utf8_lossy(&text))?,
         None => Config::default(),
     };
-    let text = |name: &str| Some(String::from_utf8_lossy(&read(name)?).into_owned());
-    let builtins = |id: &PipelineId| builtin::find(id, &text);
-    let pipeline = plan::choose(&config, &builtins, options.pipeline.as_ref())?;
-    let target = Target::named(options.target.as_deref(), None);
-    Ok(Plan::new(&config, &builtins, pipeline, target.as_ref())?)
+    let read = |name: &str| Some(String::from_utf8_lossy(&file(name).ok().flatten()?).into_owned());
+    choose(&config, &read, options, None)
+}
+
+/// Returns the plan of what a configuration declares. `read` returns the text of a file of the project, and
+/// `variable` is the target that the environment names.
+fn choose(
+    config: &Config,
+    read: &dyn Fn(&str) -> Option<String>,
+    options: &PlanOptions,
+    variable: Option<&str>,
+) -> Result<Plan> {
+    let builtins = |id: &PipelineId| builtin::find(id, read);
+    let pipeline = plan::choose(config, &builtins, options.pipeline.as_ref())?;
+    let target = Target::named(options.target.as_deref(), variable);
+    Ok(Plan::new(config, &builtins, pipeline, target.as_ref())?)
 }
 
 /// Returns the text of a file of the project, by its path relative to the root, if there is one.
 pub fn read(ctx: &Context, name: &str) -> Option<String> {
     let bytes = fs::read_if_there(&ctx.root.join(name)).ok().flatten()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// Returns the plan of the project as a commit's tree has it, without checking it out. `inside` is the
-/// root as seen from the top.
-pub fn plan_of_tree(ctx: &Context, tree: &str, inside: &Path, options: &PlanOptions) -> Result<Plan> {
-    let read = |name: &str| {
-        let bytes = ctx.repo.file_of_tree(tree, &inside.join(name))?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    let config = match read(FILE_NAME) {
-        Some(text) => config::parse(FILE_NAME, &text)?,
-        None => Config::default(),
-    };
-    let builtins = |id: &PipelineId| builtin::find(id, &read);
-    let pipeline = plan::choose(&config, &builtins, options.pipeline.as_ref())?;
-    let target = Target::named(options.target.as_deref(), None);
-    Ok(Plan::new(&config, &builtins, pipeline, target.as_ref())?)
 }
 
 /// Returns what the project declares; nothing if it has no configuration.

@@ -407,3 +407,22 @@ fn where_git_cannot_be_told_to_hide_our_files_the_tree_is_still_the_user_s() {
         assert_eq!(status["git"]["tree"], repo.git(&["rev-parse", "HEAD^{tree}"]));
     }
 }
+
+#[test]
+fn a_repository_that_only_the_environment_names_has_commits_too() {
+    let repo = Fixture::with_commands(&["true"]);
+    let git_dir = repo.beside("elsewhere.git");
+    std::fs::rename(repo.path(".git"), &git_dir).expect("moved");
+    let request = |words: &str| {
+        let mut program = repo.program();
+        program.args(words.split(' ')).env("GIT_DIR", &git_dir).env("GIT_WORK_TREE", repo.root());
+        repo.see(&mut program)
+    };
+    assert_eq!(request("start").code, 0);
+    let seen = request("list --commit HEAD --format json");
+    assert_eq!((seen.code, seen.json()["runs"].as_array().map(Vec::len)), (0, Some(1)), "{seen}");
+    for words in ["explain --rev HEAD", "evidence show HEAD", "start --commit HEAD", "start --each HEAD"] {
+        let seen = request(words);
+        assert_eq!(seen.code, 0, "{words}: {seen}");
+    }
+}

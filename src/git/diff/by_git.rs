@@ -7,16 +7,10 @@ use gix::bstr::{BString, ByteSlice};
 
 use super::super::program::Git;
 use super::super::tree::by_git::copy_of_index;
-use super::super::{GitError, Repo};
+use super::super::{GitError, Repo, name_status};
 use super::exclude::Pathspecs;
 use super::{DiffRule, Target, renames, shown};
 use crate::guardrail::{File, Status};
-
-/// The tree that no file is in, which git knows without having it.
-const EMPTY: [&str; 2] = [
-    "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
-    "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
-];
 
 /// Prepares the comparison that git is to make; nobody's configuration decides how.
 pub(super) fn compare(ours: &Repo, base: &str, target: Target<'_>) -> Git {
@@ -40,11 +34,13 @@ pub(super) fn diff(
     target: Target<'_>,
     rule: &DiffRule,
 ) -> Result<Vec<File>, GitError> {
-    let sha256 = ours.git().args(["rev-parse", "--show-object-format"]).line()? == "sha256";
-    let base = base.unwrap_or(EMPTY[usize::from(sha256)]);
+    // The tree that no file is in: git knows it without having it.
+    let empty = || ours.git().args(["hash-object", "-t", "tree", "--stdin"]).line();
+    let base = &base.map_or_else(empty, |base| Ok(base.to_owned()))?;
     let detect: &[&str] = if rule.renames { &renames::RULE } else { &["--no-renames"] };
     let statuses = compare(ours, base, target).args(detect).args(["--name-status", "-z", "--"]).run()?;
-    let statuses = statuses_of(&statuses);
+    let statuses: BTreeMap<_, _> =
+        name_status::read(&statuses).into_iter().map(|file| (file.path, file.letter)).collect();
     let counted = compare(ours, base, target).args(detect).args(["--numstat", "-z", "--"]).run()?;
     let mut rows: Vec<Row> = rows_of(&counted);
     for row in &mut rows {
@@ -83,19 +79,6 @@ pub(super) fn diff(
 struct Row {
     path: BString,
     file: File,
-}
-
-fn statuses_of(output: &[u8]) -> BTreeMap<BString, u8> {
-    let mut fields = output.split(|byte| *byte == 0);
-    let mut statuses = BTreeMap::new();
-    while let Some(status) = fields.next().filter(|status| !status.is_empty()) {
-        let Some(mut path) = fields.next() else { break };
-        if matches!(status[0], b'R' | b'C') {
-            path = fields.next().unwrap_or_default();
-        }
-        statuses.insert(BString::from(path), status[0]);
-    }
-    statuses
 }
 
 fn rows_of(output: &[u8]) -> Vec<Row> {

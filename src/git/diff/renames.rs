@@ -1,13 +1,13 @@
 //! Renames: git itself says which of the files that went and came are the same.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 
-use gix::bstr::{BString, ByteSlice};
+use gix::bstr::BString;
 use gix::objs::tree::EntryKind;
 
 use super::super::tree::Fail;
-use super::super::{GitError, Repo};
+use super::super::{GitError, Repo, name_status};
 use super::{Now, Pair, Target};
 
 /// How similar files must be, and how many may be compared: git's own defaults, written down so
@@ -38,22 +38,25 @@ pub(super) fn pair(
         .filter(|pair| went(pair) || came(pair))
         .map(|pair| pair.path.clone())
         .collect();
-    let mut renamed = HashMap::new();
-    for (from, to) in ask(ours, base, target, &candidates).map_err(Fail::Error)? {
-        renamed.insert(to, from);
-    }
-    let mut sources = HashMap::new();
-    for from in renamed.values() {
-        if let Some(at) = pairs.iter().position(|pair| pair.path == *from && went(&pair) && counts(&pair)) {
-            sources.insert(from.clone(), pairs.swap_remove(at).old);
+    let mut renames = ask(ours, base, target, &candidates).map_err(Fail::Error)?;
+    // Of too many names git was not told which ones count, and it may see a file move to one that does not.
+    let targets: HashSet<_> = pairs.iter().filter(counts).filter(came).map(|pair| &pair.path).collect();
+    renames.retain(|(_, to)| targets.contains(to));
+    let mut sources: HashMap<_, _> = renames.iter().map(|(from, _)| (from, None)).collect();
+    pairs.retain(|pair| match sources.get_mut(&pair.path) {
+        Some(old @ None) if went(&pair) && counts(&pair) => {
+            *old = pair.old;
+            false
         }
-    }
+        _ => true,
+    });
+    let mut renamed: HashMap<_, _> = renames.iter().map(|(from, to)| (to, from)).collect();
     for pair in pairs.iter_mut().filter(|pair| came(&&**pair) && counts(&&**pair)) {
         if let Some(from) = renamed.remove(&pair.path)
-            && let Some(old) = sources.remove(&from)
+            && let Some(old) = sources.remove(from).flatten()
         {
-            pair.old = old;
-            pair.from = Some(from);
+            pair.old = Some(old);
+            pair.from = Some(from.clone());
         }
     }
     Ok(())
@@ -71,16 +74,6 @@ fn ask(
         git = git.env("GIT_LITERAL_PATHSPECS", "1");
         git = git.args(paths.iter().map(|path| std::ffi::OsStr::from_bytes(path)));
     }
-    let output = git.run()?;
-    let mut fields = output.split(|byte| *byte == 0);
-    let mut renames = Vec::new();
-    while let Some(status) = fields.next().filter(|status| !status.is_empty()) {
-        let Some(path) = fields.next() else { break };
-        if status.starts_with(b"R")
-            && let Some(to) = fields.next()
-        {
-            renames.push((path.as_bstr().to_owned(), to.as_bstr().to_owned()));
-        }
-    }
-    Ok(renames)
+    let moved = name_status::read(&git.run()?).into_iter().filter(|file| file.letter == b'R');
+    Ok(moved.filter_map(|file| Some((file.from?, file.path))).collect())
 }

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use gix::ObjectId;
 use gix::bstr::{BString, ByteSlice};
-use gix::index::entry::Flags;
 use gix::index::{Entry, State, extension};
 use gix::objs::TreeRefIter;
 
 use super::super::tree::walk::{self, Seen};
-use super::super::tree::{Fail, content};
+use super::super::tree::{Fail, content, stored};
 use super::super::{Repo, nested};
 use super::{Now, Pair, Side};
 
@@ -195,9 +194,7 @@ pub(super) const SUBMODULE: &str = "submodule";
 
 /// What the index says about a path: nothing where it only means to add it, or does not know.
 fn state(entry: &Entry) -> Option<Side> {
-    let real = entry.stage_raw() == 0 && !entry.flags.contains(Flags::INTENT_TO_ADD);
-    let mode = entry.mode.to_tree_entry_mode().filter(|_| real)?;
-    Some(Side { kind: mode.kind(), id: entry.id })
+    stored(entry).map(|(kind, id)| Side { kind, id })
 }
 
 /// Returns what differs between a tree and the files on disk, with what is staged besides; and whether

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::scene::{Scene, command, try_git_in};
 use crate::git::{DiffRule, Target};
-use crate::guardrail::File;
+use crate::guardrail::{File, Status};
 
 fn rule(renames: bool) -> DiffRule {
     DiffRule { renames, lines: true, ..DiffRule::default() }
@@ -91,6 +91,26 @@ fn every_kind_of_change_counts_as_git_counts_it() {
     let base = scene.git("rev-parse HEAD~1");
     let files = scene.repo().diff(Some(&base), Target::Commit(&head), &rule(true)).unwrap();
     assert_eq!(tracked(&files), numstat(&scene, "-M HEAD~1 HEAD"));
+}
+
+#[test]
+fn a_file_that_moved_to_where_nothing_counts_is_deleted() {
+    let scene = Scene::new();
+    scene.write("gone", "1\n2\n3\n4\n5\n6\n");
+    scene.git("add --all");
+    scene.git("commit --quiet -m two");
+    scene.git("mv gone moved.lock");
+    // So many names that git cannot be told which of them count.
+    for at in 0..420 {
+        scene.write(format!("new/{at}{}", "x".repeat(240)), format!("{at}\n"));
+    }
+    scene.git("add --all");
+    let head = scene.git("rev-parse HEAD");
+    let rule = DiffRule { ignore: vec!["*.lock".to_owned()], ..rule(true) };
+    let files = scene.repo().diff(Some(&head), Target::WorkTree, &rule).unwrap();
+    let of = |path: &str| files.iter().find(|file| file.path == path).expect("it is counted");
+    assert_eq!((of("gone").status, of("gone").deleted), (Status::Deleted, 6));
+    assert_eq!((of("moved.lock").from.as_deref(), of("moved.lock").excluded.is_some()), (None, true));
 }
 
 #[test]

@@ -107,3 +107,21 @@ fn the_version_of_git_is_asked_for_once() {
         assert_eq!(scene.repo().program.version, Some(asked.clone()));
     }
 }
+
+#[test]
+fn what_is_no_file_of_a_commit_is_nothing_however_it_is_read() {
+    let scene = Scene::new();
+    let head = scene.git("rev-parse HEAD");
+    scene.git(&format!("update-index --add --cacheinfo 160000,{head},sub"));
+    scene.git("commit --quiet -m two");
+    let head = scene.git("rev-parse HEAD");
+    let mut repo = scene.repo();
+    for _ in 0..2 {
+        for path in ["dir", "dir/", "dir/deep", "sub", "link", "nothing", "a/b"] {
+            assert_eq!(repo.file_at(&head, path).expect("an answer"), None, "{path}");
+        }
+        assert_eq!(repo.file_at(&head, "dir/b.txt").expect("an answer"), Some(b"b\n".to_vec()));
+        // From here on only git reads it.
+        repo.gix = None;
+    }
+}
