@@ -12,7 +12,7 @@ use super::start::{Pace, RunOutcome, with_interrupts};
 use super::verify::{self, Sections, adopted};
 use super::which;
 use super::{Context, Kind, Refusal, group};
-use crate::id::{RunId, TaskId, short};
+use crate::id::{TaskId, short};
 use crate::pipeline::plan::Plan;
 use crate::run::event::{Happened, RunEvent};
 use crate::run::manifest::{Manifest, Owner, ResumeEvent, ResumeOutcome};
@@ -46,7 +46,7 @@ pub struct ResumeOptions {
 pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Result<RunOutcome> {
     let (found, _) = which::run(ctx, options.task.as_ref(), &options.run)?;
     if found.layout != ctx.layout {
-        return Err(elsewhere(&found).into());
+        return Err(elsewhere(ctx, &found).into());
     }
     // Before the first byte is written: a repository could ship links in place of our folders.
     ctx.layout.check(&found.task)?;
@@ -136,7 +136,7 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
         fs::create_dir_all(&found.paths.errors)?;
         if moved {
             // Whoever approved had the other tree before them.
-            let next = recorder.manifest().attempts.as_ref().map_or(0, Vec::len) + 1;
+            let next = recorder.manifest().next_attempt();
             fs::rename(&found.paths.approvals(), &found.paths.approvals_before(next))?;
         }
         let began_with = recorder.manifest().proof.as_ref().map(|proof| &proof.fingerprint);
@@ -186,10 +186,10 @@ fn side_of(
     Ok(Some((side, there)))
 }
 
-fn elsewhere(found: &Found) -> Refusal {
+fn elsewhere(ctx: &Context, found: &Found) -> Refusal {
     let root = found.layout.root.display();
     Refusal::new(Kind::Usage, format!("run `{}` belongs to the worktree `{root}`", found.run))
-        .hint(format!("git -C '{root}' orchestrate resume {}", found.run))
+        .hint(which::resume(ctx, found, found.run.as_str()))
 }
 
 pub(super) fn take_lease(ctx: &Context, found: &Found, me: &Owner) -> Result<Lease> {
@@ -352,7 +352,7 @@ fn leaders_left(found: &Found, manifest: &Manifest) -> Result<Vec<u32>> {
         }
         Ok(())
     })?;
-    let ended = |index: &usize| manifest.commands.get(index - 1).is_some_and(|e| e.completed_at.is_some());
+    let ended = |index: &usize| manifest.entry(*index).is_some_and(|e| e.completed_at.is_some());
     spawned.retain(|index, _| *index > 0 && !ended(index));
     let leaders = spawned.into_values().filter(|(pid, began)| process::started(*pid) == Some(*began));
     Ok(leaders.map(|(pid, _)| pid).collect())
@@ -395,7 +395,7 @@ pub(super) fn abandoned_children(manifest: &Manifest) -> Vec<String> {
 /// beside it.
 pub(super) fn refuse_if_a_child_is_alive(ctx: &Context, parent: &Found, manifest: &Manifest) -> Result<()> {
     for child in abandoned_children(manifest).iter().filter_map(|child| child.parse().ok()) {
-        let child = child_of(parent, child);
+        let child = parent.sibling(child);
         if Lease::is_held(&child.paths.lease) {
             return Err(busy(ctx, &child, lease::holder(&child.paths.lease).as_ref()).into());
         }
@@ -403,16 +403,11 @@ pub(super) fn refuse_if_a_child_is_alive(ctx: &Context, parent: &Found, manifest
     Ok(())
 }
 
-fn child_of(parent: &Found, run: RunId) -> Found {
-    let paths = parent.layout.run(&parent.task, &run);
-    Found { run, paths, ..parent.clone() }
-}
-
 /// Closes a child that nobody will go on with, and its own children: the stage that began it begins
 /// a new one. Returns how the child stands then.
 pub(super) fn close_child(ctx: &Context, parent: &Found, child: &str, host: &RunHost) -> Result<RunStatus> {
     let Ok(id) = child.parse() else { return Ok(RunStatus::Cancelled) };
-    let found = child_of(parent, id);
+    let found = parent.sibling(id);
     let paths = found.paths.clone();
     // It was linked, and the crash came before it was made.
     let Ok(State { manifest, .. }) = catalog::read(&paths) else { return Ok(RunStatus::Cancelled) };

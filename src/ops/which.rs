@@ -2,25 +2,24 @@
 
 use anyhow::{Context as _, Result};
 
-use super::Context;
+use super::{Context, Refusal};
 use crate::git::WorktreeInfo;
-use crate::id::{RunId, TaskId};
+use crate::id::TaskId;
 use crate::run::approval::{Approval, Waiting};
 use crate::run::liveness::{self, Liveness};
 use crate::run::manifest::{Manifest, StageEntry};
+use crate::run::shell;
 use crate::store::catalog::{self, Found, State, Wanted};
 use crate::store::lease::Lease;
 use crate::sys::process;
 
 /// Finds and reads the run that is meant, in any worktree of the repository.
 pub fn run(ctx: &Context, task: Option<&TaskId>, wanted: &Wanted) -> Result<(Found, State)> {
-    // Asking git for its worktrees is only needed when this one does not answer.
-    let here = catalog::find(std::slice::from_ref(&ctx.layout), task, wanted);
-    let found = match here {
+    // Runs of other worktrees are looked at only if no run of this one is meant.
+    let mut found = match catalog::find(std::slice::from_ref(&ctx.layout), task, wanted) {
         Ok(found) => found,
         Err(_) => catalog::find(&ctx.layouts(), task, wanted)?,
     };
-    let mut found = found;
     let state = catalog::read(&found.paths).with_context(|| format!("cannot read run `{}`", found.run))?;
     let worktrees = ctx.repo.worktrees().unwrap_or_default();
     found.layout = ctx.home_of(&found.layout, &state.manifest, &worktrees);
@@ -48,6 +47,19 @@ fn latest_of_ours(
     })
 }
 
+/// Returns the refusal of a stage that a run does not have.
+pub fn no_stage(found: &Found, manifest: &Manifest, stage: &str) -> Refusal {
+    let ids: Vec<_> = manifest.commands.iter().map(|entry| entry.id.escape_debug().to_string()).collect();
+    Refusal::usage(format!("run `{}` has no stage `{}`", found.run, stage.escape_debug()))
+        .hint(format!("stages of the run: {}", ids.join(", ")))
+}
+
+/// Whether a run is unfinished and nobody works on it, because it waits for a decision or has died.
+pub fn is_left(ctx: &Context, found: &Found, state: &State) -> bool {
+    let parked = state.manifest.parked_at.is_some() && !Lease::is_held(&found.paths.lease);
+    parked || pulse(ctx, found, state).dead
+}
+
 /// What is known about the process behind a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pulse {
@@ -69,9 +81,9 @@ pub fn next(ctx: &Context, found: &Found, manifest: &Manifest, pulse: Pulse) -> 
 pub fn resume(ctx: &Context, found: &Found, run: &str) -> String {
     let there = match found.layout == ctx.layout {
         true => String::new(),
-        false => format!("-C '{}' ", found.layout.root.display()),
+        false => format!("-C {} ", shell::word(&found.layout.root.display().to_string())),
     };
-    format!("git {there}orchestrate resume {run}")
+    format!("git {there}orchestrate resume {}", shell::word(run))
 }
 
 /// A stage that waits for a decision, in a run or in one of its child runs.
@@ -120,10 +132,9 @@ pub fn approvals(found: &Found, manifest: &Manifest) -> Vec<Approval> {
 }
 
 fn child_of(parent: &Found, child: &str) -> Option<(Found, Manifest)> {
-    let run: RunId = child.parse().ok()?;
-    let paths = parent.layout.run(&parent.task, &run);
-    let state = catalog::read(&paths).ok()?;
-    Some((Found { run, paths, ..parent.clone() }, state.manifest))
+    let found = parent.sibling(child.parse().ok()?);
+    let state = catalog::read(&found.paths).ok()?;
+    Some((found, state.manifest))
 }
 
 /// Looks whether somebody works on a run.

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use crate::run::shell;
 use crate::run::stamp::Stamp;
 
 /// What somebody said about a stage.
@@ -140,17 +141,13 @@ pub struct Waiting {
 impl Waiting {
     /// Returns what to type: `verb` is `approve` or `reject`.
     pub fn command(&self, verb: &str) -> String {
-        format!("git orchestrate {verb} {} {}", self.run, shell_word(&self.stage))
+        command(verb, &self.run, &self.stage)
     }
 }
 
-/// Returns a text as one word for a shell.
-fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '@' | '+' | ',');
-    match text.chars().all(plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
+/// Returns what to type to answer a question: `verb` is `approve` or `reject`.
+pub fn command(verb: &str, run: &str, stage: &str) -> String {
+    format!("git orchestrate {verb} {} {}", shell::word(run), shell::word(stage))
 }
 
 /// What the approval policy of a run says about asking.

@@ -226,30 +226,9 @@ impl Metrics {
     }
 }
 
-/// Returns words as one text for a shell. Plain words stay as they are, so that `NAME=value` before a
-/// command sets a variable, as in a shell.
-pub fn shell_text<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_/.:=-".contains(c);
-    let quoted = words.into_iter().map(|word| match word {
-        word if !word.is_empty() && word.chars().all(plain) => word.to_owned(),
-        word => format!("'{}'", word.replace('\'', r"'\''")),
-    });
-    quoted.collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    #[test]
-    fn words_are_quoted_only_where_a_shell_would_change_them() {
-        assert_eq!(
-            shell_text(["a/b.c:d=e-_F9", "", "it's", "$x", "é"]),
-            r"a/b.c:d=e-_F9 '' 'it'\''s' '$x' 'é'"
-        );
-    }
 
     #[test]
     fn tokens_are_words_and_cost_what_the_reference_says() {
@@ -259,17 +238,5 @@ mod tests {
         assert_eq!(metrics.section()["epoch"], 2);
         assert_eq!(metrics.section()["tool_metrics"]["per_tool"][0]["tool"], TOOL);
         assert_eq!(Metrics::of_command("", 0, "failed", GroupNames::default()).tfgrpo, None);
-    }
-
-    proptest! {
-        #[test]
-        fn a_shell_gets_the_words_back(words in proptest::collection::vec("[^\0\r]{0,12}", 1..4)) {
-            let text = format!("printf '%s\\0' x {}", shell_text(words.iter().map(String::as_str)));
-            let seen = std::process::Command::new("/bin/sh").arg("-c").arg(&text).output().unwrap();
-            let seen = String::from_utf8(seen.stdout).unwrap();
-            let mut parts: Vec<_> = seen.split('\0').skip(1).collect();
-            prop_assert_eq!(parts.pop(), Some(""));
-            prop_assert_eq!(parts, words);
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! One execution of a plan: its events, and the manifest that is their sum.
 
 pub mod stamp;
+pub mod shell;
 pub mod status;
 pub mod git_keys;
 pub mod approval;

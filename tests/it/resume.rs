@@ -240,6 +240,12 @@ fn a_run_of_another_worktree_says_where_it_belongs() {
     assert_eq!(seen.code, 2, "{seen}");
     assert!(seen.stderr.contains(&format!("git -C '{}'", repo.root().display())), "{seen}");
     assert_eq!(count(&repo, "two"), 1);
+    // What is shown can be typed, whatever the name.
+    let odd = repo.beside("it's");
+    repo.git(&["worktree", "add", "--quiet", "--detach", odd.to_str().expect("text")]);
+    let made = repo.orchestrate_in(&odd, "start --format json").json();
+    let seen = repo.orchestrate(&format!("resume {}", made["run_id"].as_str().expect("an id")));
+    assert!(seen.stderr.contains(r"/it'\''s' orchestrate resume "), "{seen}");
 }
 
 /// Makes the failed run one that a process of `host` was working on at `at`.

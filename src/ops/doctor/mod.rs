@@ -8,6 +8,7 @@ mod runs;
 
 use super::Context;
 use crate::git::GitError;
+use crate::run::shell;
 use crate::sys::clock::Clock;
 use crate::sys::env::Env;
 
@@ -117,10 +118,5 @@ fn chain(err: &dyn std::error::Error) -> String {
 
 /// Returns a path as a shell would take it.
 fn quoted(path: &std::path::Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%=".contains(c);
-    match !text.is_empty() && text.chars().all(plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
+    shell::word(&path.display().to_string())
 }

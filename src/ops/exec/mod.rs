@@ -19,8 +19,9 @@ use crate::output::tail::{ERROR_BYTES, HeadTail};
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::pipeline::{Action, Command, Source, Stage};
 use crate::run::event::Happened;
-use crate::run::exec::{Line, Metrics, SummaryLine, Undelivered, shell_text};
+use crate::run::exec::{Line, Metrics, SummaryLine, Undelivered};
 use crate::run::manifest::Manifest;
+use crate::run::shell;
 use crate::run::status::RunStatus;
 use crate::runner::interrupt::Interrupt;
 use crate::runner::{self, Host, Outcome, Stream};
@@ -61,7 +62,7 @@ impl ExecOutcome {
         let signal = result.signal.as_deref().and_then(process::signal_number);
         match self.manifest.status {
             RunStatus::Succeeded => 0,
-            RunStatus::Cancelled => 128 + self.interrupt.map_or(2, |asked| asked.signal().as_raw()) as u8,
+            RunStatus::Cancelled => self.interrupt.unwrap_or(Interrupt::Interrupt).exit_code(),
             _ => match (signal, result.exit_code) {
                 (Some(number), _) => 128_u8.saturating_add(number as u8),
                 (None, Some(code @ 1..=255)) => code as u8,
@@ -91,7 +92,7 @@ pub trait Follow {
 pub fn exec(ctx: &Context, options: ExecOptions, follow: Box<dyn Follow>) -> Result<ExecOutcome> {
     let targets = targets(&ctx.env, options.notify)?;
     let cwd = folder(ctx, options.cwd)?;
-    let shell = shell_text(options.words.iter().map(String::as_str));
+    let shell = shell::words(options.words.iter().map(String::as_str));
     let plan = plan(&shell, cwd);
     ctx.layout.check(&options.task)?;
     let collector = Rc::new(RefCell::new(Collector::new(follow)));
