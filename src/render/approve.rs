@@ -54,7 +54,7 @@ impl Answer for Answered<'_> {
             first: *first,
             reference: reference.clone(),
             status: manifest.status,
-            manifest: format!("{}/manifest.json", manifest.artifact_root),
+            manifest: manifest.path(),
             next: next.clone(),
         }
     }
@@ -66,7 +66,8 @@ impl Answer for Answered<'_> {
             Decision::Rejected => "Rejected",
         };
         let before = if *first { "" } else { " before" };
-        writeln!(out, "{word}{before}: {} of run {}", untrusted(stage), manifest.run_id)?;
+        let run = untrusted(manifest.run_id.as_str());
+        writeln!(out, "{word}{before}: {} of run {run}", untrusted(stage))?;
         writeln!(out, "By: {} at {}", untrusted(&ruling.by()), ruling.timestamp)?;
         let color = style(manifest.status.as_str());
         writeln!(out, "Status: {color}{}{color:#}", manifest.status)?;

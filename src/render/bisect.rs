@@ -110,7 +110,7 @@ impl Answer for Bisected<'_> {
                 Verdict::Bad => "failed",
                 _ => "skipped",
             });
-            let run = run.as_deref().unwrap_or("-");
+            let run = untrusted(run.as_deref().unwrap_or("-")).to_string();
             let known = if *known { "  (known)" } else { "" };
             let subject = untrusted(&commit.subject).with_width(60).to_string();
             writeln!(

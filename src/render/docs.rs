@@ -72,17 +72,18 @@ impl Answer for Synced {
             writeln!(out, "{:>9}  {}", word(file.change), untrusted(&file.path))?;
         }
         for filled in &self.filled {
-            writeln!(out, " evidence  {}:{}  {}", self.source, filled.line, untrusted(&filled.manifest))?;
+            let manifest = untrusted(&filled.manifest);
+            writeln!(out, " evidence  {}:{}  {manifest}", untrusted(&self.source), filled.line)?;
         }
         let warning = style("warning");
         for line in &self.unproven {
             writeln!(
                 out,
                 " {warning}unproven{warning:#}  {}:{line}  ticked, and no run of the task that passed proves it",
-                self.source
+                untrusted(&self.source)
             )?;
         }
         let end = if self.dry_run { "nothing was written (dry run)" } else { "OK" };
-        writeln!(out, "{}: {} — {end}", self.request, self.task)
+        writeln!(out, "{}: {} — {end}", self.request, untrusted(&self.task))
     }
 }

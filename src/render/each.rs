@@ -91,7 +91,7 @@ impl Answer for Each<'_> {
                 status: end.word(),
                 reason: end.reason(),
                 run_id: run.map(|run| run.run_id.to_string()),
-                manifest: run.map(|run| format!("{}/manifest.json", run.artifact_root)),
+                manifest: run.map(Manifest::path),
                 log_path: run.map(|run| run.log_path.clone()),
                 partial: run.is_some_and(Manifest::is_partial),
                 void: run.is_some_and(Manifest::is_void),
@@ -128,7 +128,7 @@ impl Answer for Each<'_> {
             let short = short(&commit.id);
             write!(out, "{style}{word:>9}{style:#}  {short}  ")?;
             match end.manifest() {
-                Some(run) => write!(out, "{}", run.run_id)?,
+                Some(run) => write!(out, "{}", untrusted(run.run_id.as_str()))?,
                 None => write!(out, "{:33}", "-")?,
             }
             let void = if end.manifest().is_some_and(Manifest::is_void) { "  (void)" } else { "" };

@@ -94,11 +94,11 @@ fn refused_document(refused: &Refused) -> RefusedDocument {
 fn refused_text(out: &mut dyn Write, indent: &str, refused: &Refused) -> io::Result<()> {
     let Refused { writer, object, why, .. } = refused;
     let color = style("FAILED");
-    let short = short(object);
     writeln!(
         out,
-        "{indent}{color}refused{color:#}  note of {} about {short}: {}",
+        "{indent}{color}refused{color:#}  note of {} about {}: {}",
         untrusted(writer),
+        short(object),
         untrusted(why)
     )
 }
@@ -160,7 +160,7 @@ impl Answer for Shown {
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         for of in &self.commits {
-            writeln!(out, "{} {}", &of.commit.id[..12], untrusted(&of.commit.subject))?;
+            writeln!(out, "{} {}", short(&of.commit.id), untrusted(&of.commit.subject))?;
             for known in &of.records {
                 record_text(out, known)?;
             }
@@ -250,7 +250,7 @@ impl Answer for Wrote {
         for run in &written.runs {
             writeln!(out, "Noted: {}", untrusted(run))?;
         }
-        writeln!(out, "In: {}", written.reference)?;
+        writeln!(out, "In: {}", untrusted(&written.reference))?;
         match (&written.key, &written.unsigned) {
             (_, Some(why)) => writeln!(out, "Not signed: {}", untrusted(why)),
             (Some(key), None) => writeln!(out, "Signed with: {}", untrusted(key)),
@@ -281,7 +281,7 @@ fn alarm_text(out: &mut dyn Write, alarm: &Alarm) -> io::Result<()> {
         "{color}ALARM{color:#}  {} ({}): what it had, {}, is kept here",
         alarm.why,
         untrusted(&alarm.writer),
-        &alarm.had[..12]
+        short(&alarm.had)
     )
 }
 
@@ -434,7 +434,7 @@ impl Answer for Verified {
         for of in &self.commits {
             let word = if of.is_proven() { "proven" } else { "FAILED" };
             let color = style(word);
-            write!(out, "{color}{word}{color:#}  {}  ", &of.commit.id[..12])?;
+            write!(out, "{color}{word}{color:#}  {}  ", short(&of.commit.id))?;
             let asked = of.verdicts.all().into_iter().filter_map(|(name, verdict)| match verdict {
                 Verdict::NotAsked => None,
                 Verdict::Holds => Some(name.to_owned()),

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::printer::{style, tolerate_closed};
+use super::printer::{document, style, tolerate_closed};
 use crate::ops::exec::Follow;
 use crate::output::untrusted::untrusted;
 use crate::run::exec::{ExecSummary, Line, SummaryLine};
@@ -85,20 +85,17 @@ impl Follow for Show {
 fn json_line(line: &impl Serialize) -> io::Result<()> {
     let mut json = serde_json::to_vec(line).expect("answers have string keys");
     json.push(b'\n');
-    let mut out = io::stdout().lock();
-    out.write_all(&json)?;
-    out.flush()
+    document(json)
 }
 
 /// Prints what is left to say when the command has ended.
 pub fn ended(mode: Mode, summary: &SummaryLine) -> io::Result<()> {
-    let written = match mode {
+    match mode {
         Mode::JsonLines | Mode::Json { pretty: false } => json_line(summary),
         Mode::Json { pretty: true } => {
             let mut json = serde_json::to_vec_pretty(summary).expect("answers have string keys");
             json.push(b'\n');
-            let mut out = io::stdout().lock();
-            out.write_all(&json).and_then(|()| out.flush())
+            document(json)
         }
         Mode::Interactive => {
             let ExecSummary { status, run, logs, .. } = &summary.payload;
@@ -106,10 +103,10 @@ pub fn ended(mode: Mode, summary: &SummaryLine) -> io::Result<()> {
             let color = style(status.as_str());
             let void = if run.void { " (void: the tree moved while it ran)" } else { "" };
             let word = status.as_str().to_uppercase();
-            writeln!(out, "\n{} {color}{word}{color:#}{void}", run.id)
+            let written = writeln!(out, "\n{} {color}{word}{color:#}{void}", untrusted(&run.id))
                 .and_then(|()| writeln!(out, "Manifest: {}", untrusted(&run.manifest)))
-                .and_then(|()| writeln!(out, "Log: {}", untrusted(&logs.runner)))
+                .and_then(|()| writeln!(out, "Log: {}", untrusted(&logs.runner)));
+            tolerate_closed(written)
         }
-    };
-    tolerate_closed(written)
+    }
 }

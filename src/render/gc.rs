@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::printer::{Answer, about, span, style};
+use super::printer::{Answer, Table, about, span, style};
 use crate::ops::gc::{Action, Collected, Collection};
 use crate::output::untrusted::untrusted;
 use crate::run::stamp::Stamp;
@@ -78,9 +78,7 @@ impl Answer for Swept<'_> {
         // What stays is of interest to those who ask what would happen.
         let shown = || runs.iter().filter(|run| *dry_run || run.action != Action::Kept);
         if shown().next().is_some() {
-            let mut table = tabwriter::TabWriter::new(Vec::new()).padding(2).ansi(true);
-            let head = anstyle::Style::new().bold();
-            writeln!(table, "{head}RUN\tTASK\tSIZE\tAGE\tWHAT\tWHY{head:#}")?;
+            let mut table = Table::new("RUN\tTASK\tSIZE\tAGE\tWHAT\tWHY")?;
             for run in shown() {
                 let (word, color) = match run.action {
                     Action::Kept => ("kept", style("ok")),
@@ -89,17 +87,16 @@ impl Answer for Swept<'_> {
                     Action::Failed => ("failed", style("failed")),
                 };
                 writeln!(
-                    table,
+                    table.0,
                     "{}\t{}\t{}\t{}\t{color}{word}{color:#}\t{}",
-                    run.run,
-                    run.task,
+                    untrusted(run.run.as_str()),
+                    untrusted(run.task.as_str()),
                     size(run.bytes),
                     run.age_seconds.map_or_else(|| "?".to_owned(), span),
                     untrusted(&run.reason)
                 )?;
             }
-            let table = table.into_inner().map_err(|err| io::Error::other(err.to_string()))?;
-            out.write_all(&table)?;
+            table.print(out)?;
         }
         for leftover in leftovers {
             writeln!(out, "Leftover of a crash: {}", untrusted(leftover))?;

@@ -196,18 +196,19 @@ fn documents(verdict: &Verdict, out: &mut dyn Write) -> io::Result<()> {
         let path = untrusted(finding.path.as_deref().unwrap_or_default()).to_string();
         let (line, column) = (finding.line.unwrap_or(1), finding.column.unwrap_or(1));
         let text = finding.text.as_deref().unwrap_or(&finding.message);
-        writeln!(out, "{path}: {}: {}", finding.rule, untrusted(text))?;
+        writeln!(out, "{path}: {}: {}", untrusted(&finding.rule), untrusted(text))?;
         let suggestion = finding.suggestion.as_deref().map(|it| format!(" — {}", untrusted(it)));
         writeln!(out, "  at {path}:{line}:{column}{}", suggestion.unwrap_or_default())?;
     }
+    let label = untrusted(&verdict.judged.label);
     match verdict.findings.len() {
         0 => {
             let ok = style("ok");
-            writeln!(out, "{ok}✔{ok:#} docs:check: OK ({})", verdict.judged.label)?;
+            writeln!(out, "{ok}✔{ok:#} docs:check: OK ({label})")?;
         }
         count => {
             let color = style("failed");
-            writeln!(out, "{color}✖{color:#} docs:check: {count} error(s) ({})", verdict.judged.label)?;
+            writeln!(out, "{color}✖{color:#} docs:check: {count} error(s) ({label})")?;
         }
     }
     notes(verdict, out)?;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::printer::{Answer, span, style};
+use super::printer::{Answer, Table, span, style};
 use super::status::series;
 use crate::ops::list::Listed;
 use crate::output::untrusted::untrusted;
@@ -116,9 +116,7 @@ impl Answer for Runs<'_> {
         if self.runs.is_empty() {
             return writeln!(out, "No runs.");
         }
-        let mut table = tabwriter::TabWriter::new(Vec::new()).padding(2).ansi(true);
-        let head = anstyle::Style::new().bold();
-        writeln!(table, "{head}RUN\tTASK\tPIPELINE\tSTATUS\tCOMMIT\tWORKTREE\tSTARTED{head:#}")?;
+        let mut table = Table::new("RUN\tTASK\tPIPELINE\tSTATUS\tCOMMIT\tWORKTREE\tSTARTED")?;
         for Listed { found, run, waiting, .. } in self.runs {
             let worktree = found.layout.root.file_name().unwrap_or_default().to_string_lossy();
             let worktree = untrusted(&worktree);
@@ -126,8 +124,8 @@ impl Answer for Runs<'_> {
                 Ok(run) => run,
                 Err(_) => {
                     let color = style("failed");
-                    let (run, task) = (&found.run, &found.task);
-                    writeln!(table, "{run}\t{task}\t?\t{color}unreadable{color:#}\t?\t{worktree}\t?")?;
+                    let (run, task) = (untrusted(found.run.as_str()), untrusted(found.task.as_str()));
+                    writeln!(table.0, "{run}\t{task}\t?\t{color}unreadable{color:#}\t?\t{worktree}\t?")?;
                     continue;
                 }
             };
@@ -162,16 +160,15 @@ impl Answer for Runs<'_> {
                 .started_at
                 .map_or("?".to_owned(), |at| format!("{} ago", span(self.now.seconds_since(at))));
             writeln!(
-                table,
+                table.0,
                 "{}\t{}\t{}\t{color}{}{color:#}\t{commit}\t{worktree}\t{age}",
-                manifest.run_id,
-                manifest.task_id,
+                untrusted(manifest.run_id.as_str()),
+                untrusted(manifest.task_id.as_str()),
                 untrusted(&manifest.pipeline_id),
                 words.join(", "),
             )?;
         }
-        let table = table.into_inner().map_err(|err| io::Error::other(err.to_string()))?;
-        out.write_all(&table)?;
+        table.print(out)?;
         let mut said = std::collections::BTreeSet::new();
         for next in self.runs.iter().filter_map(|listed| listed.next.as_ref()) {
             writeln!(out, "dead; go on with: {}", untrusted(next))?;

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::openmetrics::round;
-use super::printer::{Answer, about, span, style};
+use super::printer::{Answer, Table, about, span, style};
 use crate::ops::metrics::{Metrics, TaskMetrics};
 use crate::output::untrusted::untrusted;
 use crate::run::look_back::{Durations, LookBack, Point, READY, StageReport};
@@ -249,7 +249,7 @@ impl Answer for Summed<'_> {
             return writeln!(out, "No runs.");
         }
         let of = match tasks.as_slice() {
-            [only] => format!("task {}", only.task),
+            [only] => format!("task {}", untrusted(only.task.as_str())),
             tasks => format!("{} tasks", tasks.len()),
         };
         let since = since.map(|since| format!(" since {since}")).unwrap_or_default();
@@ -304,7 +304,8 @@ impl Summed<'_> {
             let percent = |rate: Option<f64>| format!("{:.1} %", rate.unwrap_or(0.0) * 100.0);
             writeln!(
                 table.0,
-                "{task}\t{}\t{}\t{}\t{}\t{}",
+                "{}\t{}\t{}\t{}\t{}\t{}",
+                untrusted(task.as_str()),
                 report.runs,
                 percent(report.success_rate()),
                 percent(report.guardrail_coverage()),
@@ -362,23 +363,6 @@ impl Summed<'_> {
             writeln!(table.0)?;
         }
         table.print(out)
-    }
-}
-
-/// Columns that line up, below a bold head.
-struct Table(tabwriter::TabWriter<Vec<u8>>);
-
-impl Table {
-    fn new(titles: &str) -> io::Result<Self> {
-        let mut table = tabwriter::TabWriter::new(Vec::new()).padding(2).ansi(true);
-        let head = anstyle::Style::new().bold();
-        writeln!(table, "{head}{titles}{head:#}")?;
-        Ok(Self(table))
-    }
-
-    fn print(self, out: &mut dyn Write) -> io::Result<()> {
-        let table = self.0.into_inner().map_err(|err| io::Error::other(err.to_string()))?;
-        out.write_all(&table)
     }
 }
 

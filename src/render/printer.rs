@@ -42,9 +42,9 @@ pub fn answer(answer: &impl Answer, format: Format) -> io::Result<()> {
 }
 
 /// Prints a document in a format of its own on stdout.
-pub fn document(text: &str) -> io::Result<()> {
+pub fn document(text: impl AsRef<[u8]>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let written = out.write_all(text.as_bytes());
+    let written = out.write_all(text.as_ref());
     tolerate_closed(written.and_then(|()| out.flush()))
 }
 
@@ -86,6 +86,25 @@ pub fn style(word: &str) -> Style {
         "skipped" | "cancelled" | "stale" | "waiting" | "partial" | "warning" => color(AnsiColor::Yellow),
         "running" | "in_progress" => color(AnsiColor::Cyan),
         _ => style.dimmed(),
+    }
+}
+
+/// Columns that line up, below a bold head.
+pub struct Table(pub tabwriter::TabWriter<Vec<u8>>);
+
+impl Table {
+    /// Returns a table with these titles, separated by tabs.
+    pub fn new(titles: &str) -> io::Result<Self> {
+        let mut table = tabwriter::TabWriter::new(Vec::new()).padding(2).ansi(true);
+        let head = Style::new().bold();
+        writeln!(table, "{head}{titles}{head:#}")?;
+        Ok(Self(table))
+    }
+
+    /// Writes it.
+    pub fn print(self, out: &mut dyn Write) -> io::Result<()> {
+        let table = self.0.into_inner().map_err(|err| io::Error::other(err.to_string()))?;
+        out.write_all(&table)
     }
 }
 

@@ -11,10 +11,10 @@ use super::status::commit;
 use crate::id::RunId;
 use crate::ops::host::Watch;
 use crate::output::untrusted::{last_line_of, strip_escapes, untrusted};
-use crate::run::approval::{DecisionSource, Waiting};
+use crate::run::approval::{DecisionSource, command};
 use crate::run::event::Happened;
 use crate::run::manifest::Manifest;
-use crate::run::stamp::Stamp;
+use crate::run::shell;
 use crate::run::status::StageStatus;
 use crate::runner::{Question, Stream, WAITS_FOR_RUN};
 
@@ -105,7 +105,7 @@ impl Progress {
     }
 
     fn begin(&mut self, depth: usize, manifest: &Manifest, index: usize) {
-        let Some(entry) = manifest.commands.get(index.wrapping_sub(1)) else { return };
+        let Some(entry) = manifest.entry(index) else { return };
         let bar = (self.mode == Mode::Live).then(|| {
             let hidden = self.asked.is_some();
             let live = self.live.get_or_insert_with(|| {
@@ -132,7 +132,7 @@ impl Progress {
         if let Some(bar) = running.and_then(|running| running.bar) {
             bar.finish_and_clear();
         }
-        let Some(entry) = manifest.commands.get(index.wrapping_sub(1)) else { return };
+        let Some(entry) = manifest.entry(index) else { return };
         let word = match entry.status {
             StageStatus::Succeeded if entry.reused.is_some() => "reused",
             StageStatus::Succeeded => "ok",
@@ -150,12 +150,9 @@ impl Progress {
             }
             let _ = writeln!(err);
             if entry.status == StageStatus::Failed && entry.kind == "command" {
-                let _ = writeln!(
-                    err,
-                    "{indent}          git orchestrate logs {} {}",
-                    manifest.run_id,
-                    if entry.id.contains(' ') { format!("'{id}'") } else { id.to_string() }
-                );
+                let (run, stage) = (shell::word(manifest.run_id.as_str()), shell::word(&entry.id));
+                let (run, stage) = (untrusted(&run), untrusted(&stage));
+                let _ = writeln!(err, "{indent}          git orchestrate logs {run} {stage}");
             }
         });
     }
@@ -171,7 +168,7 @@ impl Watch for Progress {
                     "{}{bold}{}{bold:#} · {}",
                     "  ".repeat(depth),
                     untrusted(&manifest.pipeline_title),
-                    manifest.run_id,
+                    untrusted(manifest.run_id.as_str()),
                 );
                 if let Some(git) = manifest.git.as_ref().filter(|_| depth == 0) {
                     let _ = write!(err, " · {}", commit(git));
@@ -185,7 +182,7 @@ impl Watch for Progress {
             }),
             Happened::StageStarted { .. } => self.begin(depth, manifest, index),
             Happened::StageRetried { attempt, pause_ms, end } => {
-                let Some(entry) = manifest.commands.get(index.wrapping_sub(1)) else { return };
+                let Some(entry) = manifest.entry(index) else { return };
                 self.line(|err| {
                     let dim = anstyle::Style::new().dimmed();
                     let (indent, id) = ("  ".repeat(depth), untrusted(&entry.id));
@@ -199,12 +196,6 @@ impl Watch for Progress {
                 });
             }
             Happened::StageWaiting { run, stage, instructions } => {
-                let waiting = Waiting {
-                    since: manifest.updated_at.unwrap_or_else(|| Stamp::new(jiff::Timestamp::UNIX_EPOCH)),
-                    run: run.clone(),
-                    stage: stage.clone(),
-                    instructions: instructions.clone(),
-                };
                 self.line(|err| {
                     let (indent, color) = ("  ".repeat(depth), style("waiting"));
                     let _ = write!(err, "{indent}{color}{:>8}{color:#}  {}", "waits", untrusted(stage));
@@ -213,7 +204,7 @@ impl Watch for Progress {
                     }
                     let _ = writeln!(err);
                     for verb in ["approve", "reject"] {
-                        let _ = writeln!(err, "{indent}          {}", untrusted(&waiting.command(verb)));
+                        let _ = writeln!(err, "{indent}          {}", untrusted(&command(verb, run, stage)));
                     }
                 });
             }
@@ -232,7 +223,7 @@ impl Watch for Progress {
                 });
             }
             Happened::StageHeld { reason } if reason.starts_with(WAITS_FOR_RUN) => {
-                let Some(entry) = manifest.commands.get(index.wrapping_sub(1)) else { return };
+                let Some(entry) = manifest.entry(index) else { return };
                 let (id, reason) = (untrusted(&entry.id), untrusted(reason));
                 self.line(|err| {
                     let _ = writeln!(err, "{}   waits  {id}  {reason}", "  ".repeat(depth));
@@ -286,7 +277,7 @@ impl Watch for Progress {
     }
 
     fn question(&mut self, manifest: &Manifest, index: usize, question: Question) {
-        let Some(entry) = manifest.commands.get(index.wrapping_sub(1)) else { return };
+        let Some(entry) = manifest.entry(index) else { return };
         // Lines that move would write over what is typed.
         if let Some(live) = &self.live {
             live.set_draw_target(ProgressDrawTarget::hidden());

@@ -39,7 +39,7 @@ impl Answer for Finished<'_> {
             run_id: run_id.to_string(),
             status: *status,
             artifact_root: artifact_root.clone(),
-            manifest: format!("{artifact_root}/manifest.json"),
+            manifest: self.manifest.path(),
             log_path: log_path.clone(),
             status_detail: status_detail.clone(),
             partial: self.manifest.is_partial(),
@@ -48,10 +48,9 @@ impl Answer for Finished<'_> {
     }
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Manifest { run_id, status, artifact_root, log_path, .. } = self.manifest;
-        let (artifact_root, log_path) = (untrusted(artifact_root), untrusted(log_path));
+        let Manifest { run_id, status, log_path, .. } = self.manifest;
         let style = style(status.as_str());
-        writeln!(out, "Run {}: {run_id}", self.word)?;
+        writeln!(out, "Run {}: {}", self.word, untrusted(run_id.as_str()))?;
         write!(out, "Status: {style}{status}{style:#}")?;
         if self.manifest.is_partial() {
             write!(out, " (partial: one stage was asked for)")?;
@@ -60,7 +59,7 @@ impl Answer for Finished<'_> {
             write!(out, " (void: the tree moved while it ran)")?;
         }
         writeln!(out)?;
-        writeln!(out, "Manifest: {artifact_root}/manifest.json")?;
-        writeln!(out, "Log: {log_path}")
+        writeln!(out, "Manifest: {}", untrusted(&self.manifest.path()))?;
+        writeln!(out, "Log: {}", untrusted(log_path))
     }
 }

@@ -75,7 +75,7 @@ impl<'a> Answer for Standing<'a> {
             status_detail: manifest.status_detail.as_deref(),
             started_at: manifest.started_at,
             completed_at: manifest.completed_at,
-            manifest: format!("{}/manifest.json", manifest.artifact_root),
+            manifest: manifest.path(),
             artifact_root: &manifest.artifact_root,
             log_path: &manifest.log_path,
             heartbeat_at: manifest.heartbeat_at,
@@ -114,8 +114,8 @@ impl<'a> Answer for Standing<'a> {
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let RunState { manifest, pulse, rebuilt, integrity, .. } = self.0;
-        writeln!(out, "Run: {}", manifest.run_id)?;
-        writeln!(out, "Task: {}", manifest.task_id)?;
+        writeln!(out, "Run: {}", untrusted(manifest.run_id.as_str()))?;
+        writeln!(out, "Task: {}", untrusted(manifest.task_id.as_str()))?;
         writeln!(out, "Pipeline: {}", untrusted(&manifest.pipeline_id))?;
         let color = style(manifest.status.as_str());
         write!(out, "Status: {color}{}{color:#}", manifest.status)?;
@@ -155,7 +155,7 @@ impl<'a> Answer for Standing<'a> {
                 writeln!(out, "Last heartbeat: {age}")?;
             }
         }
-        writeln!(out, "Manifest: {}/manifest.json", untrusted(&manifest.artifact_root))?;
+        writeln!(out, "Manifest: {}", untrusted(&manifest.path()))?;
         if let Some(reason) = rebuilt {
             writeln!(out, "Read from the journal: the manifest cannot be used ({})", untrusted(reason))?;
         }

@@ -220,11 +220,13 @@ fn control_sequences_never_reach_the_terminal() {
 #[test]
 fn a_manifest_that_a_repository_ships_is_harmless_too() {
     let repo = Fixture::with_commands(&["true"]);
-    let run = ".runs/t/cli/2026-01-01T00-00-00-000Z-00000000";
+    // A name of a folder has no control characters, but all else.
+    let (task, id) = ("t\u{202e}x", "2026\u{202e}\u{2066}x");
+    let run = format!(".runs/{task}/cli/{id}");
     let entry =
         json!({"index": 1, "id": EVIL, "title": EVIL, "status": "failed", "summary": EVIL, "kind": EVIL});
     let shipped = json!({
-        "version": 1, "task_id": "t", "run_id": "2026-01-01T00-00-00-000Z-00000000", "pipeline_id": EVIL,
+        "version": 1, "task_id": task, "run_id": id, "pipeline_id": EVIL,
         "pipeline_title": EVIL, "status": "failed", "status_detail": EVIL, "artifact_root": EVIL, "log_path": EVIL,
         "compat_path": EVIL, "summary": EVIL, "commands": [entry],
         "git": {"commit": EVIL, "tree": EVIL, "branch": EVIL, "head": "branch",
@@ -234,13 +236,20 @@ fn a_manifest_that_a_repository_ships_is_harmless_too() {
     repo.write(&format!("{run}/manifest.json"), &shipped.to_string());
     let chunk = json!({"type": "exec:chunk", "index": 1, "stream": "stdout", "data": EVIL});
     repo.write(&format!("{run}/runner.ndjson"), &format!("{chunk}\n"));
-    for (request, code) in
-        [("status latest", 0), ("list", 0), ("resume latest", 2), ("logs latest nothing", 2)]
-    {
+    let requests = [
+        ("status latest", 0),
+        ("list", 0),
+        ("resume latest", 2),
+        ("logs latest nothing", 2),
+        ("gc --dry-run --keep 0", 0),
+    ];
+    for (request, code) in requests {
         let seen = colorful(&repo, request);
         assert_eq!(seen.code, code, "{seen}");
         is_harmless(&seen);
     }
+    repo.write(&format!("{run}/manifest.json"), "{");
+    is_harmless(&colorful(&repo, "list"));
 }
 
 #[test]
