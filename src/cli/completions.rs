@@ -4,7 +4,6 @@
 //! offers what the newer program knows, and all three shells offer the same.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Command, CommandFactory, ValueEnum};
@@ -53,7 +52,7 @@ pub fn run(args: CompletionsArgs) -> Result<ExitCode, Failure> {
         Shell::Zsh => include_str!("../../templates/completions/git-orchestrate.zsh"),
         Shell::Fish => include_str!("../../templates/completions/git-orchestrate.fish"),
     };
-    print(script.as_bytes())?;
+    printer::document(script.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -87,17 +86,12 @@ pub fn words(env: Env, args: CompleteWordsArgs) -> Result<ExitCode, Failure> {
         }
         lines.push(b'\n');
     }
-    print(&lines)?;
+    printer::document(&lines)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// No command line of ours is longer; a script that asks for more is mistaken.
 const MAX_WORDS: usize = 10_000;
-
-fn print(bytes: &[u8]) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    printer::tolerate_closed(out.write_all(bytes).and_then(|()| out.flush()))
-}
 
 /// Adds where the values of arguments come from, by the names that arguments have in all requests.
 fn with_values(command: Command, env: &Env) -> Command {

@@ -84,7 +84,7 @@ impl Failure {
                 Kind::Busy => 5,
                 Kind::Invalid => 6,
                 Kind::Remote => 7,
-                Kind::Cancelled(interrupt) => 128 + interrupt.signal().as_raw() as u8,
+                Kind::Cancelled(interrupt) => interrupt.exit_code(),
             };
         }
         // A file that cannot be read is no reason not to believe it.

@@ -167,7 +167,7 @@ pub fn run(ctx: &Context, args: GuardArgs) -> Result<ExitCode, Failure> {
     match common.format {
         Format::Text => printer::answer(&Verdicts(&verdicts), printer::Format::Text)?,
         Format::Json => printer::answer(&Verdicts(&verdicts), printer::Format::Json)?,
-        Format::Sarif => printer::document(&sarif::text(&verdicts))?,
+        Format::Sarif => printer::document(sarif::text(&verdicts))?,
     }
     Ok(ExitCode::from(u8::from(verdicts.iter().any(Verdict::stops))))
 }

@@ -1,6 +1,6 @@
 //! `git orchestrate man`: the manual pages, which `git help orchestrate` and `git orchestrate --help` open.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -61,8 +61,7 @@ pub fn run(env: &Env, args: ManArgs) -> Result<ExitCode, Failure> {
             .hint(format!("there is one of each: {}", known.join(", ")))
             .into());
     };
-    let mut out = std::io::stdout().lock();
-    printer::tolerate_closed(out.write_all(page).and_then(|()| out.flush()))?;
+    printer::document(page)?;
     if std::io::stdout().is_terminal() {
         eprintln!(
             "hint: `git-orchestrate man | man -l -` shows it, `git-orchestrate man --install` installs it"
@@ -76,8 +75,7 @@ fn request_of(page: &str) -> Option<&str> {
 }
 
 fn say(text: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    printer::tolerate_closed(writeln!(out, "{text}"))
+    printer::document(format!("{text}\n"))
 }
 
 /// Returns the name and the text of each page: one of the program, one of each request.

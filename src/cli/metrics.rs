@@ -53,7 +53,7 @@ pub fn run(ctx: &Context, args: MetricsArgs) -> Result<ExitCode, Failure> {
     match format {
         Format::Text => printer::answer(&answer, printer::Format::Text)?,
         Format::Json => printer::answer(&answer, printer::Format::Json)?,
-        Format::OpenMetrics => printer::document(&openmetrics::text(&found))?,
+        Format::OpenMetrics => printer::document(openmetrics::text(&found))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -135,7 +135,7 @@ fn run_each(
 
 /// Returns the code of a request that a signal ended.
 pub fn interrupted(interrupt: Interrupt) -> ExitCode {
-    ExitCode::from(128 + interrupt.signal().as_raw() as u8)
+    ExitCode::from(interrupt.exit_code())
 }
 
 /// Runs the pipeline as the owner of a detached run.

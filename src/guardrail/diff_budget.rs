@@ -2,6 +2,7 @@
 
 use super::{Counts, File, Finding, Judged, Limit, Origin, Verdict};
 use crate::id::short;
+use crate::pipeline::config::FILE_NAME;
 use crate::pipeline::guardrails::ExceededWhen;
 
 /// The name of the guardrail.
@@ -101,9 +102,9 @@ pub fn origin(origin: &Origin) -> String {
         Origin::Default => "default".to_owned(),
         Origin::Flag { name } | Origin::Variable { name } => name.clone(),
         Origin::Configuration { commit: Some(commit) } => {
-            format!("codex.orchestrator.json of {}", short(commit))
+            format!("{FILE_NAME} of {}", short(commit))
         }
-        Origin::Configuration { commit: None } => "codex.orchestrator.json of the work tree".to_owned(),
+        Origin::Configuration { commit: None } => format!("{FILE_NAME} of the work tree"),
     }
 }
 

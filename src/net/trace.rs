@@ -157,7 +157,7 @@ impl Tracing {
             ..span(own, parent)
         });
         for index in attempt.stages.iter().collect::<BTreeSet<_>>() {
-            let Some(entry) = manifest.commands.get(index.wrapping_sub(1)) else { continue };
+            let Some(entry) = manifest.entry(*index) else { continue };
             let id = span_id(run, *index, attempt.number);
             let begun = entry.started_at.unwrap_or(attempt.started_at);
             spans.push(SpanData {
@@ -218,7 +218,7 @@ fn run_attributes(manifest: &Manifest, attempt: &Attempt) -> Vec<KeyValue> {
         KeyValue::new("git_orchestrate.run.attempt", i64::from(attempt.number)),
         KeyValue::new("git_orchestrate.run.partial", manifest.is_partial()),
         KeyValue::new("git_orchestrate.run.void", manifest.is_void()),
-        KeyValue::new("git_orchestrate.run.manifest", format!("{}/manifest.json", manifest.artifact_root)),
+        KeyValue::new("git_orchestrate.run.manifest", manifest.path()),
     ];
     let texts = [
         ("git_orchestrate.run.parent_id", manifest.parent_run_id.clone()),

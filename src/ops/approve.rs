@@ -77,12 +77,7 @@ pub fn decide(ctx: &Context, options: &DecideOptions) -> Result<Decided> {
     };
     found.layout.check(&found.task)?;
     found.paths.check()?;
-    let outermost = seat.run.parse().context("the run has an odd name")?;
-    let paths = found.layout.run(&found.task, &outermost);
-    let whole = match outermost == found.run {
-        true => found,
-        false => Found { run: outermost, paths, ..found },
-    };
+    let whole = found.sibling(seat.run.parse().context("the run has an odd name")?);
     whole.paths.check()?;
     let (ruling, first) = match seat.leave(&mine) {
         Ok(Left::First) => (mine, true),
@@ -144,12 +139,8 @@ fn before(ctx: &Context, found: &Found, state: State, options: &DecideOptions) -
         }
         return Ok(Decided { manifest, stage, ruling, first: false, reference, next, refused: None });
     }
-    let ids = || {
-        let ids: Vec<_> = manifest.commands.iter().map(|it| it.id.escape_debug().to_string()).collect();
-        format!("stages of the run: {}", ids.join(", "))
-    };
     let Some(entry) = manifest.commands.iter().find(|entry| entry.id == stage) else {
-        return Err(Refusal::usage(format!("run `{run}` has no stage `{shown}`")).hint(ids()).into());
+        return Err(which::no_stage(found, &manifest, stage).into());
     };
     if manifest.status.is_terminal() {
         return Err(cancel::over(found, &manifest).into());
@@ -199,7 +190,7 @@ fn see_it_taken(
                 it.stage.as_ref() == Some(&seat.stage) && it.index.is_some_and(|at| it.is_of(&ruling, at))
             })
             .and_then(|approval| approval.reference);
-        let is_left = is_left(ctx, whole, &state);
+        let is_left = which::is_left(ctx, whole, &state);
         let over = state.manifest.status.is_terminal();
         // One that dies again and again is not for us to bring back for ever.
         let given_up = is_left && (!resume || tried);
@@ -217,12 +208,6 @@ fn see_it_taken(
         }
         std::thread::sleep(PAUSE);
     }
-}
-
-/// Whether the run is unfinished and nobody works on it.
-fn is_left(ctx: &Context, whole: &Found, state: &State) -> bool {
-    let parked = state.manifest.parked_at.is_some() && !Lease::is_held(&whole.paths.lease);
-    parked || which::pulse(ctx, whole, state).dead
 }
 
 /// Lets a process of its own go on with the run. Returns why it does not.

@@ -67,8 +67,7 @@ pub fn cancel(ctx: &Context, options: &CancelOptions, watch: &SharedWatch) -> Re
                 _ => Err(over(&found, &state.manifest).into()),
             };
         }
-        let parked = state.manifest.parked_at.is_some() && !held;
-        if parked || which::pulse(ctx, &found, &state).dead {
+        if which::is_left(ctx, &found, &state) {
             return bury(ctx, &found, cancellation, watch);
         }
         if !asked {
@@ -127,8 +126,7 @@ fn ask(found: &Found, state: &State, held: bool, cancellation: &Cancellation) ->
             .hint(format!("type `git orchestrate cancel {run}` on `{}`", owner.host))
             .into());
     }
-    let attempt = state.manifest.attempts.as_ref().map_or(1, |attempts| attempts.len().max(1));
-    let request = found.paths.cancel_request(attempt);
+    let request = found.paths.cancel_request(state.manifest.attempt());
     let words = serde_json::to_vec(cancellation).expect("a request has string keys");
     match fs::write_new(&request, &[words.as_slice(), b"\n"].concat(), 0o600) {
         Ok(()) => fs::sync_dir(&found.paths.dir)?,

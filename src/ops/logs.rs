@@ -230,10 +230,9 @@ impl<T: FnMut(Line<'_>) -> Result<bool>> Reading<T> {
         if let Some(known) = self.logs.iter().position(|log| log.found.run == run) {
             return Some((known, ended));
         }
-        let paths = log.found.layout.run(&log.found.task, &run);
-        let path = paths.journal.clone();
         let above = vec![log.stages.as_ref()?.name(line.index)];
-        let found = Found { run, paths, ..log.found.clone() };
+        let found = log.found.sibling(run);
+        let path = found.paths.journal.clone();
         self.logs.push(Log { found, path, stages: None, above, reader: None, line: Vec::new() });
         Some((self.logs.len() - 1, ended))
     }
@@ -251,11 +250,7 @@ fn stage_log(found: &Found, manifest: &Manifest, stage: &str) -> Result<PathBuf>
         .iter()
         .find(|entry| entry.id == stage)
         .or_else(|| entries.iter().find(|entry| Some(entry.index) == stage.parse().ok()))
-        .ok_or_else(|| {
-            let ids: Vec<_> = entries.iter().map(|entry| entry.id.escape_debug().to_string()).collect();
-            Refusal::new(Kind::Usage, format!("run `{}` has no stage `{}`", found.run, stage.escape_debug()))
-                .hint(format!("stages of the run: {}", ids.join(", ")))
-        })?;
+        .ok_or_else(|| which::no_stage(found, manifest, stage))?;
     if entry.kind == "subpipeline" {
         let child = entry.sub_run_id.as_deref().unwrap_or("that has not begun");
         return Err(Refusal::new(

@@ -161,6 +161,11 @@ impl Refusal {
         Self::new(Kind::Usage, message)
     }
 
+    /// Returns a refusal of a revision that names nothing.
+    pub fn no_commit(revision: &str) -> Self {
+        Self::usage(format!("`{}` names no commit", revision.escape_debug()))
+    }
+
     /// Adds what to type next.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -74,8 +74,7 @@ pub fn start_at(
     options: StartOptions,
     watch: SharedWatch,
 ) -> Result<RunOutcome> {
-    let no_commit = || Refusal::new(Kind::Usage, format!("`{}` names no commit", revision.escape_debug()));
-    let commit = ctx.repo.commit(revision)?.ok_or_else(no_commit)?;
+    let commit = ctx.repo.commit(revision)?.ok_or_else(|| Refusal::no_commit(revision))?;
     ctx.layout.check(&options.task)?;
     with_interrupts(async |interrupts| {
         let mut side = Side::take(ctx, &watch)?;

@@ -147,7 +147,7 @@ pub fn of_run(
         .stages
         .iter()
         .filter_map(|keyed| {
-            let entry = manifest.commands.get(keyed.index.checked_sub(1)?)?;
+            let entry = manifest.entry(keyed.index)?;
             stage(manifest, entry, keyed, log)
         })
         .collect();
@@ -175,7 +175,7 @@ pub fn of_run(
         dirty: git.dirty,
         object_format: git.object_format.clone(),
         worktree: git.worktree.clone(),
-        manifest: format!("{}/manifest.json", manifest.artifact_root),
+        manifest: manifest.path(),
         started_at: manifest.started_at?,
         completed_at: manifest.completed_at?,
         tool: tool.to_owned(),

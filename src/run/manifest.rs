@@ -4,7 +4,6 @@
 //! in top-level sections of its own (`git`, `plan`, `attempts`, `guardrails`, `journal`): without them
 //! the document is a manifest of the reference, field for field.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
 use schemars::JsonSchema;
@@ -857,13 +856,24 @@ impl Manifest {
         json
     }
 
-    /// Returns how many stages there are of each status.
-    pub fn stage_counts(&self) -> BTreeMap<&'static str, usize> {
-        let mut counts = BTreeMap::new();
-        for entry in &self.commands {
-            *counts.entry(entry.status.as_str()).or_default() += 1;
-        }
-        counts
+    /// Returns where the document stands, relative to the root.
+    pub fn path(&self) -> String {
+        format!("{}/manifest.json", self.artifact_root)
+    }
+
+    /// Returns a stage by its number, which begins with 1.
+    pub fn entry(&self, index: usize) -> Option<&StageEntry> {
+        self.commands.get(index.checked_sub(1)?)
+    }
+
+    /// Returns the number of the present attempt, which begins with 1.
+    pub fn attempt(&self) -> usize {
+        self.attempts.as_ref().map_or(1, |attempts| attempts.len().max(1))
+    }
+
+    /// Returns the number that the attempt will have that begins next.
+    pub fn next_attempt(&self) -> usize {
+        self.attempts.as_ref().map_or(0, Vec::len) + 1
     }
 }
 

@@ -195,7 +195,7 @@ pub fn summarize(
         build: Build {
             subtask_id: subtask_id.clone(),
             artifacts: vec![
-                artifact(format!("{}/manifest.json", manifest.artifact_root), "Run manifest"),
+                artifact(manifest.path(), "Run manifest"),
                 artifact(manifest.log_path.clone(), "Journal (ndjson)"),
             ],
             mode: mode.to_owned(),
@@ -269,7 +269,7 @@ pub fn summarize(
 
 /// Returns the subtasks that ran.
 fn processed<'a>(manifest: &'a Manifest, subtasks: &'a [Subtask]) -> Vec<(&'a Subtask, &'a StageEntry)> {
-    let entry = |of: &Subtask| manifest.commands.get(of.index.wrapping_sub(1));
+    let entry = |of: &Subtask| manifest.entry(of.index);
     let ran = subtasks.iter().filter_map(|of| Some((of, entry(of)?)));
     ran.filter(|(_, entry)| entry.started_at.is_some()).collect()
 }

@@ -48,6 +48,11 @@ impl Interrupt {
         }
     }
 
+    /// Returns the exit code of a process that it ended, as a shell has it.
+    pub fn exit_code(self) -> u8 {
+        128 + self.signal().as_raw() as u8
+    }
+
     /// Returns the signal's usual name.
     pub fn name(self) -> &'static str {
         match self {

@@ -25,6 +25,14 @@ pub struct Found {
     pub paths: RunPaths,
 }
 
+impl Found {
+    /// Returns another run of the same task in the same place, such as a part of this one.
+    pub fn sibling(&self, run: RunId) -> Self {
+        let paths = self.layout.run(&self.task, &run);
+        Self { run, paths, ..self.clone() }
+    }
+}
+
 /// Why a run cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::display::FETCHED;
 use super::signers::Signers;
-use crate::git::{Checked, Checker, NOTES, Object, Ref, Repo};
+use crate::git::{Checked, Checker, Commit, NOTES, Object, Ref, Repo};
 use crate::proof::note;
 use crate::proof::statement::{Envelope, to_sign};
 use crate::sys::digest::sha256_hex;
@@ -66,8 +66,14 @@ pub struct Reading {
     pub refused: Vec<Refused>,
 }
 
+/// Returns what the notes say about commits and their trees.
+pub fn about(repo: &Repo, refs: &[Ref], commits: &[Commit], signers: &Signers) -> Result<Reading> {
+    let objects = commits.iter().flat_map(|commit| [commit.id.clone(), commit.tree.clone()]).collect();
+    judge(repo, lines(repo, refs, &objects).context("cannot read the notes")?, signers)
+}
+
 /// Returns the lines of the notes about objects, of all writers.
-pub fn lines(repo: &Repo, refs: &[Ref], objects: &BTreeSet<String>) -> Result<Vec<Line>> {
+fn lines(repo: &Repo, refs: &[Ref], objects: &BTreeSet<String>) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     for of in refs {
         for (object, text) in repo.notes_about(&of.tip, objects, note::LARGEST)? {

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use super::read::{self, Found, Refused, Signature};
 use super::signers::{self, Signers};
 use crate::git::Commit;
-use crate::ops::{Context, Kind, Refusal};
+use crate::ops::{Context, Refusal};
 use crate::proof::Record;
 use crate::proof::standing::{Entry, Origin};
 use crate::run::key::Subject;
@@ -56,10 +56,7 @@ impl Shown {
 
 /// Returns the commits that a revision or a range names, oldest first.
 pub fn commits(ctx: &Context, revision: &str) -> Result<Vec<Commit>> {
-    let no_commit = || {
-        Refusal::new(Kind::Usage, format!("`{}` names no commit", revision.escape_debug()))
-            .hint("name a commit, or a range such as `main..HEAD`")
-    };
+    let no_commit = || Refusal::no_commit(revision).hint("name a commit, or a range such as `main..HEAD`");
     if revision.contains("..") {
         return ctx.repo.commits(revision).map_err(|err| anyhow::Error::from(err).context(no_commit()));
     }
@@ -69,14 +66,8 @@ pub fn commits(ctx: &Context, revision: &str) -> Result<Vec<Commit>> {
 /// Looks up what is known of the commits of a revision or range.
 pub fn show(ctx: &Context, revision: &str, signers: Option<Signers>) -> Result<Shown> {
     let commits = commits(ctx, revision)?;
-    let signers = match signers {
-        Some(signers) => signers,
-        None => signers::allowed(ctx)?,
-    };
-    let refs = read::refs(&ctx.repo)?;
-    let objects = commits.iter().flat_map(|commit| [commit.id.clone(), commit.tree.clone()]).collect();
-    let lines = read::lines(&ctx.repo, &refs, &objects).context("cannot read the notes")?;
-    let reading = read::judge(&ctx.repo, lines, &signers)?;
+    let signers = signers.map_or_else(|| signers::allowed(ctx), Ok)?;
+    let reading = read::about(&ctx.repo, &read::refs(&ctx.repo)?, &commits, &signers)?;
     let ledger = Ledger::of(ctx.repo.common_dir());
     let of_commit = |commit: Commit| -> Result<OfCommit> {
         let is_about = |object: &str| object == commit.id || object == commit.tree;

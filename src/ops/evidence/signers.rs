@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+use crate::id::short;
 use crate::ops::Context;
 use crate::pipeline::config::{FILE_NAME, parse};
 use crate::sys::fs;
@@ -52,7 +53,7 @@ pub fn allowed(ctx: &Context) -> Result<Signers> {
         if let Some(base) = &base
             && let Some(text) = ctx.repo.file_at(base, path)?
         {
-            signers.add(&text, format!("{path} of {}", &base[..12]));
+            signers.add(&text, format!("{path} of {}", short(base)));
         }
         Ok(())
     };

@@ -109,14 +109,9 @@ impl OfCommit {
 /// Checks the commits of a revision or range.
 pub fn verify(ctx: &Context, revision: &str, required: &Required) -> Result<Verified> {
     let commits = commits(ctx, revision)?;
-    let signers = match &required.signers {
-        Some(signers) => signers.clone(),
-        None => signers::allowed(ctx)?,
-    };
+    let signers = required.signers.clone().map_or_else(|| signers::allowed(ctx), Ok)?;
     let refs = read::refs(&ctx.repo)?;
-    let objects = commits.iter().flat_map(|commit| [commit.id.clone(), commit.tree.clone()]).collect();
-    let lines = read::lines(&ctx.repo, &refs, &objects).context("cannot read the notes")?;
-    let reading = read::judge(&ctx.repo, lines, &signers)?;
+    let reading = read::about(&ctx.repo, &refs, &commits, &signers)?;
     let mut by_tree: HashMap<&str, Vec<&Found>> = HashMap::new();
     for found in &reading.found {
         by_tree.entry(&found.envelope.statement.record.tree).or_default().push(found);
@@ -224,7 +219,11 @@ impl Judge<'_> {
         let mut proven = None;
         let mut worst = None;
         for key in keys {
-            let mut entries = entries.to_vec();
+            let is_about = |entry: &&Entry| match entry {
+                Entry::Run { record, .. } => record.about(key).next().is_some(),
+                Entry::Cleared { key: of, .. } => of == key,
+            };
+            let mut entries: Vec<_> = entries.iter().filter(is_about).cloned().collect();
             let about = all.iter().find(|(_, stage)| stage.key == *key).map(|(_, stage)| &stage.subject);
             // What another tree with the same inputs proved, a record of this tree may repeat.
             if let Some(subject) = about.filter(|subject| subject.as_str().starts_with("inputs:")) {

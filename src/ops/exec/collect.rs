@@ -176,7 +176,7 @@ impl Seen {
                 id: manifest.run_id.to_string(),
                 task_id: manifest.task_id.to_string(),
                 pipeline_id: manifest.pipeline_id.clone(),
-                manifest: format!("{}/manifest.json", manifest.artifact_root),
+                manifest: manifest.path(),
                 artifact_root: manifest.artifact_root.clone(),
                 summary: entry.summary.clone(),
                 void: manifest.is_void(),

@@ -4,16 +4,14 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{PATIENCE, RunHost, Shared};
+use super::{RunHost, Shared};
 use crate::pipeline::Source;
 use crate::run::event::Happened;
 use crate::run::exec::SummaryLine;
 use crate::run::manifest::Manifest;
-use crate::run::metrics;
 use crate::runner::{Host as _, Outcome};
-use crate::store;
 use crate::store::pointers::pretty;
-use crate::sys::fs::{self, Durability, Lock};
+use crate::sys::fs::{self, Durability};
 
 impl RunHost {
     /// The summary of a run that is about one command is what the command has to say.
@@ -41,36 +39,12 @@ impl RunHost {
         self.tell(Happened::Finished(Box::new(end)), 0)?;
         let summary = summarize(self.manifest());
         let run_summary_path = self.shared.keep_summary(self.recorder.paths().summary.as_path(), &summary);
-        let metrics_recorded = self.record_metrics();
+        let metrics_recorded = self.record_in_task(None, false, self.now());
         self.tell(Happened::Recorded { run_summary_path, metrics_recorded }, 0)?;
         let at = self.now();
         self.recorder.beat(at)?;
         self.recorder.save(Durability::Power)?;
         Ok((self.recorder.manifest().clone(), summary))
-    }
-
-    /// Adds the run's line to the metrics of its task. Returns whether it stands in `metrics.json`.
-    fn record_metrics(&self) -> bool {
-        let (Shared { layout, task, .. }, at) = (&*self.shared, self.now());
-        let line = metrics::line(self.manifest(), at);
-        let lock = Lock::take(&layout.task_lock(task), PATIENCE).unwrap_or_else(|err| {
-            self.shared.warn("the task's files cannot be locked", err);
-            None
-        });
-        let recorded = match lock {
-            Some(_lock) => store::metrics::record(layout, task, &line, false, at).map(|warnings| {
-                for err in warnings {
-                    self.shared.warn("an aggregate of the metrics was not written", err);
-                }
-                true
-            }),
-            // Somebody has held the lock for too long. The next run appends the line.
-            None => store::metrics::queue(layout, task, &line, at).map(|()| false),
-        };
-        recorded.unwrap_or_else(|err| {
-            self.shared.warn("the metrics were not written", err);
-            false
-        })
     }
 }
 

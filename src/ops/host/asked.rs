@@ -102,7 +102,7 @@ impl RunHost {
     }
 
     fn seat(&self, index: usize) -> Seat {
-        let id = self.manifest().commands.get(index - 1).map_or("", |entry| entry.id.as_str());
+        let id = self.manifest().entry(index).map_or("", |entry| entry.id.as_str());
         self.desk.seat(index, id)
     }
 }

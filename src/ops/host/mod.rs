@@ -161,10 +161,9 @@ impl RunHost {
         reuse: ReuseOptions,
         desk: Desk,
     ) -> Self {
-        let attempts = recorder.manifest().attempts.as_ref().map_or(0, Vec::len);
         Self {
             approval_policy: recorder.manifest().approval_policy.clone(),
-            cancel_request: recorder.paths().cancel_request(attempts + 1),
+            cancel_request: recorder.paths().cancel_request(recorder.manifest().next_attempt()),
             lineage: shared.lineage.clone(),
             lookup: shared.lookup(reuse),
             shared,
@@ -276,7 +275,7 @@ impl RunHost {
                 None
             }
         };
-        let recorded = self.record_in_task(&summary, maybe_recorded, at);
+        let recorded = self.record_in_task(Some(&summary), maybe_recorded, at);
         if !later::is_waiting() {
             self.record_proof();
         }
@@ -316,11 +315,7 @@ impl RunHost {
         for StageEntry { index, title, .. } in open {
             let summary = "Cancelled: the process that ran it was gone".to_owned();
             let note = format!("Stage '{title}' was running when the owner of the run died.");
-            let mut ended = runner::stage_end(StageStatus::Failed, summary, Some(note));
-            if let Happened::StageFinished(end) = &mut ended {
-                end.stopped = true;
-            }
-            self.tell(ended, index)?;
+            self.tell(runner::stage_end(StageStatus::Failed, summary, Some(note), true), index)?;
         }
         let waiting = self.manifest().commands.iter().filter(|entry| entry.waiting.is_some());
         for index in waiting.map(|entry| entry.index).collect::<Vec<_>>() {
@@ -386,9 +381,9 @@ impl RunHost {
         }
     }
 
-    /// Adds the run to the files that all runs of the task share. Returns whether its metrics are
-    /// in `metrics.json`.
-    fn record_in_task(&self, summary: &summary::RunSummary, maybe_recorded: bool, at: Stamp) -> bool {
+    /// Adds the run to the files that all runs of the task share; one without a summary for them only to the
+    /// metrics. Returns whether its metrics are in `metrics.json`.
+    fn record_in_task(&self, summary: Option<&summary::RunSummary>, maybe_recorded: bool, at: Stamp) -> bool {
         let Shared { layout, task, .. } = &*self.shared;
         let manifest = self.manifest();
         let line = metrics::line(manifest, at);
@@ -406,8 +401,27 @@ impl RunHost {
             }
             return false;
         }
-        let resumed = manifest.attempts.as_ref().is_some_and(|attempts| attempts.len() > 1);
-        match history::add(layout, task, summary, resumed || maybe_recorded) {
+        if let Some(summary) = summary {
+            self.record_summary(summary, maybe_recorded, at);
+        }
+        match store::metrics::record(layout, task, &line, maybe_recorded, at) {
+            Ok(warnings) => {
+                for err in warnings {
+                    self.shared.warn("an aggregate of the metrics was not written", err);
+                }
+                true
+            }
+            Err(err) => {
+                self.shared.warn("the metrics were not written", err);
+                false
+            }
+        }
+    }
+
+    fn record_summary(&self, summary: &summary::RunSummary, maybe_recorded: bool, at: Stamp) {
+        let Shared { layout, task, .. } = &*self.shared;
+        let manifest = self.manifest();
+        match history::add(layout, task, summary, manifest.attempt() > 1 || maybe_recorded) {
             Ok(history::Added::Fine) => {}
             Ok(history::Added::Quarantined(aside)) => {
                 let text = format!(
@@ -429,18 +443,6 @@ impl RunHost {
             store::drift::record(layout, task, &manifest.run_id, self.shared.control_plane_mode, at)
         {
             self.shared.warn("the drift report was not written", err);
-        }
-        match store::metrics::record(layout, task, &line, maybe_recorded, at) {
-            Ok(warnings) => {
-                for err in warnings {
-                    self.shared.warn("an aggregate of the metrics was not written", err);
-                }
-                true
-            }
-            Err(err) => {
-                self.shared.warn("the metrics were not written", err);
-                false
-            }
         }
     }
 }
@@ -516,7 +518,7 @@ impl Host for RunHost {
     }
 
     fn is_finished(&self, index: usize) -> bool {
-        self.manifest().commands.get(index - 1).is_some_and(|entry| entry.status.is_finished())
+        self.manifest().entry(index).is_some_and(|entry| entry.status.is_finished())
     }
 
     fn known(&mut self, planned: &PlannedStage) -> Result<Known> {
@@ -535,7 +537,7 @@ impl Host for RunHost {
         let PlannedStage { index, stage: Stage { id, action, .. }, .. } = planned;
         let Action::Command(action) = action else { unreachable!("only commands are begun") };
         let paths = self.recorder.paths();
-        let attempt = self.manifest().attempts.as_ref().map_or(1, Vec::len) as u32;
+        let attempt = self.manifest().attempt() as u32;
         if attempt > 1 {
             // What an earlier attempt says about its failure is kept, under a name that says so.
             let note = paths.stage_error(*index, id.as_str());
@@ -607,7 +609,7 @@ impl Host for RunHost {
         let path = match again {
             None => paths.stage_error(index, &id),
             Some(attempt) => {
-                let of_run = manifest.attempts.as_ref().map_or(1, Vec::len) as u32;
+                let of_run = manifest.attempt() as u32;
                 paths.failed_attempt_error(index, &id, of_run, attempt)
             }
         };
@@ -676,7 +678,7 @@ impl Host for RunHost {
         };
         self.tell(link, index)?;
         let lineage = self.lineage_of_stage(index);
-        let stage = self.manifest().commands.get(index - 1).map_or("", |entry| entry.id.as_str());
+        let stage = self.manifest().entry(index).map_or("", |entry| entry.id.as_str());
         let desk = self.desk.below(index, stage);
         let origin = Origin {
             run,
@@ -716,7 +718,7 @@ impl RunHost {
 
     /// Returns where guardrails in a stage leave their verdicts.
     fn verdicts(&self, index: usize) -> std::path::PathBuf {
-        let attempt = self.manifest().attempts.as_ref().map_or(1, Vec::len);
+        let attempt = self.manifest().attempt();
         self.recorder.paths().verdicts(index, attempt)
     }
 
