@@ -174,32 +174,27 @@ impl Repo {
     }
 
     fn assemble(
-        gix: Option<gix::Repository>,
+        mut gix: Option<gix::Repository>,
         git_dir: PathBuf,
         work_tree: PathBuf,
         program: Facts,
     ) -> Result<Self, GitError> {
-        let Some(mut repo) = gix else {
-            let words = ["rev-parse", "--path-format=absolute", "--git-common-dir"];
-            let git = Git::new(&work_tree).repository(&git_dir, &work_tree);
-            let common_dir = PathBuf::from(git.args(words).line()?);
-            return Ok(Self {
-                gix: None,
-                refs_in_files: false,
-                program,
-                work_tree,
-                git_dir,
-                common_dir,
-                left_out: Vec::new(),
-                side: None,
-            });
+        let (common_dir, refs_in_files) = match &mut gix {
+            Some(repo) => {
+                repo.set_workdir(work_tree.clone())
+                    .map_err(|error| GitError::unsupported(&git_dir, error))?;
+                let storage = repo.config_snapshot().string("extensions.refStorage");
+                let in_files = storage.is_none_or(|kind| kind.eq_ignore_ascii_case(b"files"));
+                (repo.common_dir().canonicalize().at(repo.common_dir())?, in_files)
+            }
+            None => {
+                let words = ["rev-parse", "--path-format=absolute", "--git-common-dir"];
+                let git = Git::new(&work_tree).repository(&git_dir, &work_tree);
+                (PathBuf::from(git.args(words).line()?), false)
+            }
         };
-        repo.set_workdir(work_tree.clone()).map_err(|error| GitError::unsupported(&git_dir, error))?;
-        let common_dir = repo.common_dir().canonicalize().at(repo.common_dir())?;
-        let storage = repo.config_snapshot().string("extensions.refStorage");
-        let refs_in_files = storage.is_none_or(|kind| kind.eq_ignore_ascii_case(b"files"));
         Ok(Self {
-            gix: Some(repo.into_sync()),
+            gix: gix.map(gix::Repository::into_sync),
             refs_in_files,
             program,
             work_tree,

@@ -5,9 +5,9 @@ use std::process::Child;
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, Seen, manifest};
+use crate::fixture::{Fixture, Seen, id, manifest, only_run};
 use crate::witness::{
-    Gate, audit, audit_finished, ended, events, kill, lines, metrics, spawn, wait_for, wait_until,
+    Gate, audit, audit_finished, ended, events, is_alive, kill, lines, metrics, spawn, wait_for, wait_until,
 };
 
 /// The program as a shell reads it: it may lie in a folder with a blank in its name.
@@ -15,16 +15,6 @@ const PROGRAM_IN_A_SHELL: &str = concat!("'", env!("CARGO_BIN_EXE_git-orchestrat
 
 /// A stage that waits to be let on.
 const WAITS: &str = "echo $$ > \"$HOME/up\"; read _ < \"$HOME/gate\"";
-
-fn id(run: &Path) -> &str {
-    run.file_name().and_then(|name| name.to_str()).expect("run ids are text")
-}
-
-fn only_run(repo: &Fixture) -> PathBuf {
-    let runs = repo.runs("t");
-    assert_eq!(runs.len(), 1, "{runs:?}");
-    runs[0].clone()
-}
 
 fn with_stages(stages: Value) -> Fixture {
     Fixture::with_config(&json!({"pipelines": [
@@ -71,11 +61,6 @@ fn parked(repo: &Fixture) -> PathBuf {
     let owner = manifest(&run)["attempts"][0]["owner"]["pid"].as_u64().expect("a pid");
     wait_until("nobody works on it", || !is_alive(owner));
     run
-}
-
-fn is_alive(pid: u64) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
 }
 
 fn state(repo: &Fixture, run: &Path) -> Value {

@@ -1,24 +1,13 @@
 //! `cancel`: from any terminal, of any run.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
 
-use crate::fixture::{Fixture, manifest};
+use crate::fixture::{Fixture, id, manifest, only_run};
 use crate::witness::{Gate, audit, ended, events, metrics, spawn, wait_for, wait_until};
 
 const WAITS: &str = "echo $$ > \"$HOME/up\"; read _ < \"$HOME/gate\"";
-
-fn id(run: &Path) -> &str {
-    run.file_name().and_then(|name| name.to_str()).expect("run ids are text")
-}
-
-fn only_run(repo: &Fixture) -> PathBuf {
-    let runs = repo.runs("t");
-    assert_eq!(runs.len(), 1, "{runs:?}");
-    runs[0].clone()
-}
 
 #[test]
 fn a_detached_run_is_cancelled_from_another_worktree_and_says_who_and_why() {

@@ -1,24 +1,18 @@
 //! `--detach`: runs that need nobody to stay.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, manifest};
-use crate::witness::{Gate, audit, audit_finished, ended, events, spawn, wait_for, wait_until};
+use crate::fixture::{Fixture, manifest, only_run};
+use crate::witness::{Gate, audit, audit_finished, ended, events, is_alive, spawn, wait_for, wait_until};
 
 /// A stage that waits to be let on.
 const WAITS: &str = "echo begun; echo $$ > \"$HOME/up\"; read _ < \"$HOME/gate\"; echo over";
 
-fn only_run(repo: &Fixture) -> PathBuf {
-    let runs = repo.runs("t");
-    assert_eq!(runs.len(), 1, "{runs:?}");
-    runs[0].clone()
-}
-
-fn owner(run: &std::path::Path) -> u32 {
+fn owner(run: &Path) -> u32 {
     let attempts = manifest(run)["attempts"].clone();
     let last = attempts.as_array().and_then(|attempts| attempts.last()).expect("an attempt").clone();
     last["owner"]["pid"].as_u64().expect("a pid") as u32
@@ -28,13 +22,7 @@ fn kill(signal: &str, pid: &str) {
     assert!(Command::new("kill").args([signal, pid]).status().expect("kill").success());
 }
 
-/// Whether a process runs: one that ended and that nobody has waited for does not.
-fn is_alive(pid: &str) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
-}
-
-fn wait_for_end(repo: &Fixture, run: &std::path::Path) -> Value {
+fn wait_for_end(repo: &Fixture, run: &Path) -> Value {
     let id = run.file_name().and_then(|name| name.to_str()).expect("text").to_owned();
     wait_until("the run is over", || {
         let state = repo.orchestrate(&format!("status {id} --format json")).json();

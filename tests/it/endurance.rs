@@ -1,29 +1,18 @@
 //! How long, how often and with how much memory a stage runs: time limits, retries, memory limits.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, json_of, keys, manifest};
+use crate::fixture::{Fixture, json_of, keys, manifest, only_run};
 use crate::witness::{
-    audit, audit_finished, ended, events, kill, lines, metrics, spawn, wait_for, wait_until,
+    audit, audit_finished, ended, events, is_alive, kill, lines, metrics, spawn, wait_for, wait_until,
 };
 
 fn repo(stages: Value) -> Fixture {
     Fixture::with_config(&json!({"pipelines": [
         {"id": "diagnostics", "title": "D", "guardrailsRequired": false, "stages": stages},
     ]}))
-}
-
-fn only_run(repo: &Fixture) -> PathBuf {
-    let runs = repo.runs("t");
-    assert_eq!(runs.len(), 1, "{runs:?}");
-    runs[0].clone()
-}
-
-fn is_alive(pid: &str) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
 }
 
 fn entry(run: &Path) -> Value {

@@ -5,17 +5,11 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, Seen, json_of, keys, manifest};
+use crate::fixture::{Fixture, Seen, json_of, keys, manifest, only_run};
 use crate::witness::{audit, ended, events, metrics, spawn, wait_for};
 
 fn exec(repo: &Fixture, flags: &[&str], words: &[&str]) -> Seen {
     repo.see(repo.program().args(["exec", "--task", "t"]).args(flags).arg("--").args(words))
-}
-
-fn only_run(repo: &Fixture) -> std::path::PathBuf {
-    let runs = repo.runs("t");
-    assert_eq!(runs.len(), 1, "{runs:?}");
-    runs[0].clone()
 }
 
 fn lines(seen: &Seen) -> Vec<Value> {

@@ -179,6 +179,24 @@ impl Fixture {
     }
 }
 
+/// Returns the folder of the only run of the task `t`.
+pub fn only_run(repo: &Fixture) -> PathBuf {
+    let runs = repo.runs("t");
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    runs[0].clone()
+}
+
+/// Returns the id of the run in a folder.
+pub fn id(run: &Path) -> &str {
+    run.file_name().and_then(|name| name.to_str()).expect("run ids are text")
+}
+
+/// Returns how the stages of a manifest stand.
+pub fn statuses(manifest: &Value) -> Vec<&str> {
+    let stages = manifest["commands"].as_array().expect("stages");
+    stages.iter().map(|stage| stage["status"].as_str().expect("a status")).collect()
+}
+
 /// Returns the manifest of the run in a folder.
 pub fn manifest(run: &Path) -> Value {
     json_of(&run.join("manifest.json"))

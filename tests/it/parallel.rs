@@ -5,8 +5,10 @@ use std::process::Child;
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, manifest};
-use crate::witness::{Gate, audit, audit_finished, ended, events, kill, lines, spawn, wait_for, wait_until};
+use crate::fixture::{Fixture, manifest, only_run};
+use crate::witness::{
+    Gate, audit, audit_finished, ended, events, is_alive, kill, lines, spawn, wait_for, wait_until,
+};
 
 /// A stage whose command says on a file that it is up, and ends when the test lets it.
 fn gated(id: &str, needs: &[&str]) -> Value {
@@ -32,12 +34,6 @@ fn up(repo: &Fixture, id: &str) -> String {
     wait_for(&repo.beside(&format!("{id}.up")))
 }
 
-fn only_run(repo: &Fixture) -> PathBuf {
-    let runs = repo.runs("t");
-    assert_eq!(runs.len(), 1, "{runs:?}");
-    runs[0].clone()
-}
-
 /// Returns the ids of the stages in the order in which they began.
 fn began(run: &std::path::Path) -> Vec<String> {
     let commands = manifest(run)["commands"].clone();
@@ -48,11 +44,6 @@ fn began(run: &std::path::Path) -> Vec<String> {
 fn states(run: &std::path::Path) -> Vec<String> {
     let entry = |entry: &Value| format!("{} {}", entry["id"], entry["status"]).replace('"', "");
     manifest(run)["commands"].as_array().expect("stages").iter().map(entry).collect()
-}
-
-fn is_alive(pid: &str) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
 }
 
 #[test]

@@ -1,25 +1,13 @@
 //! Stages as processes: signals, orphans, pipes that stay open, and the ways in which they end.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Child;
 
-use crate::fixture::{Fixture, manifest};
+use crate::fixture::{Fixture, manifest, only_run};
 use crate::witness::{
-    Gate, audit, audit_finished, ended, events, kill, metrics, spawn, wait_for, wait_until,
+    Gate, audit, audit_finished, ended, events, is_alive, kill, metrics, spawn, wait_for, wait_until,
 };
-
-/// Whether a process runs: one that ended and that nobody has waited for does not.
-fn is_alive(pid: &str) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
-}
-
-fn only_run(repo: &Fixture) -> PathBuf {
-    let runs = repo.runs("t");
-    assert_eq!(runs.len(), 1, "{runs:?}");
-    runs[0].clone()
-}
 
 fn start(repo: &Fixture) -> Child {
     // The tests themselves may run under `nohup`, and what is ignored is inherited.

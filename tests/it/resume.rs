@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, Seen, manifest};
+use crate::fixture::{Fixture, Seen, id, manifest};
 use crate::witness::{
     Gate, audit, audit_finished, ended, events, history, metrics, spawn, wait_for, wait_until,
 };
@@ -29,10 +29,6 @@ fn failed() -> (Fixture, PathBuf) {
 
 fn resume(repo: &Fixture, words: &str) -> Seen {
     repo.orchestrate(&format!("resume latest --task t {words}"))
-}
-
-fn id(run: &Path) -> &str {
-    run.file_name().and_then(|name| name.to_str()).expect("run ids are text")
 }
 
 fn count(repo: &Fixture, stage: &str) -> usize {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, keys, lines_of, manifest};
+use crate::fixture::{Fixture, keys, lines_of, manifest, statuses};
 
 /// Returns a repository whose `diagnostics` holds one command stage per object.
 fn with_stages(stages: Value) -> Fixture {
@@ -18,15 +18,6 @@ fn with_stages(stages: Value) -> Fixture {
     Fixture::with_config(&json!({"pipelines": [
         {"id": "diagnostics", "title": "Diagnostics", "guardrailsRequired": false, "stages": stages},
     ]}))
-}
-
-fn statuses(manifest: &Value) -> Vec<&str> {
-    manifest["commands"]
-        .as_array()
-        .expect("stages")
-        .iter()
-        .map(|s| s["status"].as_str().expect("a status"))
-        .collect()
 }
 
 #[test]

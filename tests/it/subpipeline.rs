@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, lines_of, manifest};
+use crate::fixture::{Fixture, lines_of, manifest, statuses};
 
 /// A repository whose `diagnostics` calls `inner`, which runs one command.
 fn calling(command: &str, optional: bool) -> Fixture {
@@ -27,15 +27,6 @@ fn family(repo: &Fixture) -> (Value, Vec<Value>) {
         all.into_iter().partition(|run| run["parent_run_id"].is_null());
     assert_eq!(outer.len(), 1);
     (outer.remove(0), children)
-}
-
-fn statuses(manifest: &Value) -> Vec<&str> {
-    manifest["commands"]
-        .as_array()
-        .expect("stages")
-        .iter()
-        .map(|s| s["status"].as_str().expect("a status"))
-        .collect()
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What tests ask of the files of a run, and how they wait for other processes.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,6 +19,12 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(begin.elapsed() < Duration::from_secs(20), "waited too long: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Whether a process runs: one that ended and that nobody has waited for does not.
+pub fn is_alive(pid: impl Display) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
 }
 
 /// Sends a signal to a process.
