@@ -26,7 +26,14 @@ impl Repo {
         words.extend(patterns_as_words(patterns));
         words.extend(["--".to_owned(), ".".to_owned()]);
         words.extend(but.iter().map(|path| format!(":(exclude,literal){path}")));
-        grep(top, words)
+        // Another work tree, which may lie in ours, knows its own git directory.
+        let mut between = top.ancestors().take_while(|folder| *folder != self.work_tree);
+        let is_ours = top.starts_with(&self.work_tree) && !between.any(|it| it.join(".git").exists());
+        let git = match is_ours {
+            true => Git::new(top).repository(&self.git_dir, &self.work_tree),
+            false => Git::new(top),
+        };
+        grep(git, words)
     }
 
     /// Returns every text that fits one of `patterns` in the notes of all writers.
@@ -38,7 +45,7 @@ impl Repo {
         let mut words: Vec<_> = patterns_as_words(patterns).collect();
         words.extend(refs.into_iter().map(|of| of.name));
         words.push("--".to_owned());
-        grep(self.work_tree(), words)
+        grep(self.git(), words)
     }
 }
 
@@ -46,8 +53,8 @@ fn patterns_as_words(patterns: &[String]) -> impl Iterator<Item = String> {
     patterns.iter().flat_map(|pattern| ["-e".to_owned(), pattern.clone()])
 }
 
-fn grep(top: &Path, words: Vec<String>) -> Result<Vec<Mention>, GitError> {
-    let git = Git::new(top).args(["grep", "-I", "-z", "-o", "-E", "--full-name", "--no-color"]).args(words);
+fn grep(git: Git, words: Vec<String>) -> Result<Vec<Mention>, GitError> {
+    let git = git.args(["grep", "-I", "-z", "-o", "-E", "--full-name", "--no-color"]).args(words);
     // 1 says that there is none.
     let (_, stdout) = git.run_expecting(&[0, 1])?;
     let lines = stdout.split(|byte| *byte == b'\n').filter_map(|line| {

@@ -59,7 +59,7 @@ fn parked(repo: &Fixture) -> PathBuf {
         state["parked"] == true && std::fs::read_to_string(run.join(".lease")).is_ok()
     });
     let owner = manifest(&run)["attempts"][0]["owner"]["pid"].as_u64().expect("a pid");
-    wait_until("nobody works on it", || !is_alive(owner));
+    wait_until("nobody works on it", || !is_alive(&owner.to_string()));
     run
 }
 
@@ -527,7 +527,7 @@ fn a_stage_of_a_child_run_waits_under_the_name_of_the_whole_and_survives_a_kill(
     assert_eq!(standing["waiting"][0]["approve"], format!("git orchestrate approve {} sub/ok", id(&outer)));
     let owner = manifest(&outer)["attempts"][0]["owner"]["pid"].as_u64().expect("a pid");
     kill("-KILL", owner as u32);
-    wait_until("the owner is gone", || !is_alive(owner));
+    wait_until("the owner is gone", || !is_alive(&owner.to_string()));
     // By its own name, in the run that was asked for.
     let seen = repo.orchestrate(&format!("approve {} ok --actor ada", id(&outer)));
     assert_eq!(seen.code, 0, "{seen}");

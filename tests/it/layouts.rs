@@ -421,7 +421,13 @@ fn a_repository_that_only_the_environment_names_has_commits_too() {
     assert_eq!(request("start").code, 0);
     let seen = request("list --commit HEAD --format json");
     assert_eq!((seen.code, seen.json()["runs"].as_array().map(Vec::len)), (0, Some(1)), "{seen}");
-    for words in ["explain --rev HEAD", "evidence show HEAD", "start --commit HEAD", "start --each HEAD"] {
+    for words in [
+        "explain --rev HEAD",
+        "evidence show HEAD",
+        "start --commit HEAD",
+        "start --each HEAD",
+        "gc --dry-run --keep 1",
+    ] {
         let seen = request(words);
         assert_eq!(seen.code, 0, "{words}: {seen}");
     }
