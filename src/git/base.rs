@@ -54,6 +54,20 @@ impl Repo {
         {
             return Ok(Some(UsualBase { label: short(&full), found: "upstream", commit }));
         }
+        if let Some(usual) = self.default_branch()? {
+            return Ok(Some(usual));
+        }
+        let Some(head) = head.commit else { return Ok(None) };
+        if self.is_shallow() {
+            return Err(GitError::Shallow { what: "the history has no beginning here".to_owned() });
+        }
+        let roots = self.git().args(["rev-list", "--max-parents=0", &head]).line()?;
+        let commit = roots.lines().last().unwrap_or(&head).to_owned();
+        Ok(Some(UsualBase { label: commit.clone(), found: "root", commit }))
+    }
+
+    /// Returns the branch that changes go to in the end: that of `origin/HEAD`, or what such a branch is called.
+    pub fn default_branch(&self) -> Result<Option<UsualBase>, GitError> {
         let mut candidates =
             vec!["refs/remotes/origin/main".to_owned(), "refs/remotes/origin/master".to_owned()];
         let symbolic = self.git().args(["symbolic-ref", "--quiet", "refs/remotes/origin/HEAD"]);
@@ -68,13 +82,7 @@ impl Repo {
                 return Ok(Some(UsualBase { label: short(full), found: "origin", commit }));
             }
         }
-        let Some(head) = head.commit else { return Ok(None) };
-        if self.is_shallow() {
-            return Err(GitError::Shallow { what: "the history has no beginning here".to_owned() });
-        }
-        let roots = self.git().args(["rev-list", "--max-parents=0", &head]).line()?;
-        let commit = roots.lines().last().unwrap_or(&head).to_owned();
-        Ok(Some(UsualBase { label: commit.clone(), found: "root", commit }))
+        Ok(None)
     }
 
     /// Returns the full name of a branch's upstream.

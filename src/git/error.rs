@@ -98,6 +98,14 @@ pub enum GitError {
         /// What git said.
         said: String,
     },
+    /// A note that would fill the memory.
+    #[error("the note {note} has {size} bytes, and none is read that is larger than {limit}")]
+    NoteTooLarge {
+        /// The blob, in hex.
+        note: String,
+        size: u64,
+        limit: usize,
+    },
     /// The git program could not be started.
     #[error("cannot start `git`")]
     NoProgram { source: io::Error },

@@ -19,6 +19,7 @@ mod since;
 mod sign;
 mod slot;
 mod tree;
+mod view;
 mod worktrees;
 
 #[cfg(test)]
@@ -76,6 +77,10 @@ pub struct Repo {
     left_out: Vec<String>,
     /// What there is to know if this is a side worktree of ours.
     side: Option<std::sync::Arc<slot::Side>>,
+    /// Whether there is no work tree; the git directory stands in for it.
+    bare: bool,
+    /// What shows us objects that are not in the repository yet.
+    view: Option<std::sync::Arc<tempfile::TempDir>>,
 }
 
 impl std::fmt::Debug for Repo {
@@ -202,6 +207,8 @@ impl Repo {
             common_dir,
             left_out: Vec::new(),
             side: None,
+            bare: false,
+            view: None,
         })
     }
 

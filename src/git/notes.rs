@@ -43,6 +43,9 @@ pub struct Note {
     pub blob: String,
 }
 
+/// The text of a note, or what is wrong with it.
+pub type NoteText = Result<Vec<u8>, GitError>;
+
 /// What an id names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
@@ -104,13 +107,13 @@ impl Repo {
         }
     }
 
-    /// Returns the notes about any of some objects, with their texts.
+    /// Returns the notes about any of some objects, with their texts or what is wrong with them.
     pub fn notes_about(
         &self,
         tip: &str,
         objects: &BTreeSet<String>,
         limit: usize,
-    ) -> Result<Vec<(String, Vec<u8>)>, GitError> {
+    ) -> Result<Vec<(String, NoteText)>, GitError> {
         /// With more questions than this it pays to read all names once.
         const FEW: usize = 16;
         let store = Store::of(self)?;
@@ -119,7 +122,7 @@ impl Repo {
         if objects.len() <= FEW {
             for object in objects {
                 if let Some(blob) = store.find(root, object)? {
-                    found.push((object.clone(), store.text(blob, limit)?));
+                    found.push((object.clone(), store.text(blob, limit)));
                 }
             }
             return Ok(found);
@@ -127,7 +130,7 @@ impl Repo {
         let mut all = Vec::new();
         store.each(root, &mut String::new(), &mut all)?;
         for note in all.into_iter().filter(|note| objects.contains(&note.object)) {
-            let text = store.text(store.id(&note.blob)?, limit)?;
+            let text = store.text(store.id(&note.blob)?, limit);
             found.push((note.object, text));
         }
         Ok(found)
@@ -417,7 +420,7 @@ impl<'a> Store<'a> {
     fn text(&self, blob: ObjectId, limit: usize) -> Result<Vec<u8>, GitError> {
         let header = self.repo.find_header(blob).map_err(|err| self.failed(&err))?;
         if header.size() > limit as u64 {
-            return Err(self.failed(&format!("the note {blob} is larger than {limit} bytes")));
+            return Err(GitError::NoteTooLarge { note: blob.to_string(), size: header.size(), limit });
         }
         Ok(self.repo.find_blob(blob).map_err(|err| self.failed(&err))?.detach().data)
     }

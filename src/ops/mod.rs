@@ -74,6 +74,12 @@ impl Context {
         Ok(Self::of(repo, env, clock))
     }
 
+    /// Like [`Context::open`], also for a bare repository, and with what a push brings that is being received.
+    pub fn open_any(env: Env, clock: Clock) -> Result<Self> {
+        let repo = Repo::discover_any(&Self::from(&env))?;
+        Ok(Self::of(repo, env, clock))
+    }
+
     fn from(env: &Env) -> PathBuf {
         env.path("CODEX_ORCHESTRATOR_ROOT").map_or_else(|| env.cwd().to_owned(), |root| env.cwd().join(root))
     }

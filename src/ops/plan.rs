@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use super::Context;
 use crate::id::PipelineId;
 use crate::pipeline::config::{self, FILE_NAME};
+use crate::pipeline::evidence::Evidence;
 use crate::pipeline::plan::{self, Plan, Target};
 use crate::pipeline::{Config, builtin};
 use crate::sys::fs;
@@ -52,6 +53,43 @@ fn choose(
     let pipeline = plan::choose(config, &builtins, options.pipeline.as_ref())?;
     let target = Target::named(options.target.as_deref(), variable);
     Ok(Plan::new(config, &builtins, pipeline, target.as_ref())?)
+}
+
+/// All that a commit declares.
+#[derive(Clone, Debug)]
+pub struct Declares {
+    /// What runs by default; nothing if that cannot run.
+    pub default: Option<Plan>,
+    /// Every other pipeline that can run.
+    pub others: Vec<Plan>,
+    pub evidence: Evidence,
+}
+
+/// Returns what a commit declares, without checking it out; nothing if it declares no pipeline and none of ours fits
+/// it.
+pub fn declared_at(ctx: &Context, commit: &str) -> Result<Option<Declares>> {
+    let inside = ctx.layout.root.strip_prefix(ctx.repo.work_tree()).unwrap_or(Path::new(""));
+    let read = |name: &str| {
+        let path = inside.join(name);
+        ctx.repo.file_at(commit, path.to_str()?).ok().flatten()
+    };
+    let config = match read(FILE_NAME) {
+        Some(text) => Some(config::parse(FILE_NAME, &String::from_utf8_lossy(&text))?),
+        None => None,
+    };
+    let is_declared = config.is_some();
+    let config = config.unwrap_or_default();
+    let text = |name: &str| Some(String::from_utf8_lossy(&read(name)?).into_owned());
+    let builtins = |id: &PipelineId| builtin::find(id, &text);
+    let of = |pipeline| Plan::new(&config, &builtins, pipeline, None).ok();
+    let default = plan::choose(&config, &builtins, None).ok().and_then(of);
+    let is_default = |id: &PipelineId| default.as_ref().is_some_and(|plan| plan.pipeline == *id);
+    let others = config.pipelines.iter().filter(|pipeline| !is_default(&pipeline.id)).cloned();
+    let others: Vec<_> = others.filter_map(of).collect();
+    if !is_declared && default.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Declares { default, others, evidence: config.evidence.clone() }))
 }
 
 /// Returns the text of a file of the project, by its path relative to the root, if there is one.

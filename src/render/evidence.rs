@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::printer::{Answer, style};
 use crate::id::short;
+use crate::ops::evidence::policy::{Policy, Whose};
 use crate::ops::evidence::read::{Refused, Signature};
 use crate::ops::evidence::remote::{Alarm, Fetched, Pushed};
 use crate::ops::evidence::show::{Known, Shown};
-use crate::ops::evidence::verify::{Verdict, Verified};
+use crate::ops::evidence::verify::{OfCommit, Verdict, Verified};
 use crate::ops::evidence::write::Wrote;
 use crate::output::untrusted::untrusted;
 use crate::proof::{Record, Result as StageResult};
@@ -79,14 +80,15 @@ struct NoteDocument {
 
 /// A line that is not to be believed.
 #[derive(Serialize, JsonSchema)]
-struct RefusedDocument {
+pub struct RefusedDocument {
     writer: String,
     /// What the note is about, in hex.
     object: String,
     why: String,
 }
 
-fn refused_document(refused: &Refused) -> RefusedDocument {
+/// Returns the document of a line that is not to be believed.
+pub fn refused_document(refused: &Refused) -> RefusedDocument {
     let Refused { writer, object, why, .. } = refused.clone();
     RefusedDocument { writer, object, why }
 }
@@ -365,9 +367,34 @@ impl Answer for Pushed {
 pub struct VerifyDocument {
     /// Whether all of it is proven.
     proven: bool,
+    /// What the commits were held against.
+    base: Option<BaseDocument>,
+    /// Whose word counts about what a stage does: `base`, or `own` of the commits themselves.
+    stages_of: &'static str,
     commits: Vec<VerifiedDocument>,
     /// Where the allowed signers were found.
     signers: Vec<String>,
+}
+
+/// The commit at which a change began.
+#[derive(Serialize, JsonSchema)]
+pub struct BaseDocument {
+    label: String,
+    commit: String,
+}
+
+/// Returns what commits were held against, and whose word counts.
+pub fn base_document(policy: &Policy) -> (Option<BaseDocument>, &'static str) {
+    let base = policy
+        .base
+        .as_ref()
+        .map(|base| BaseDocument { label: base.label.clone(), commit: base.commit.clone() });
+    let whose = match policy.whose {
+        Whose::Base => "base",
+        Whose::Own => "own",
+        Whose::Parent => "parent",
+    };
+    (base, whose)
 }
 
 /// What was found out about one commit.
@@ -385,12 +412,26 @@ struct VerifiedDocument {
 
 /// Whether one condition holds.
 #[derive(Serialize, JsonSchema)]
-struct VerdictDocument {
-    /// `present`, `bound`, `complete`, `signature`, `allowed`, `fresh`, `consistent` or `chain`.
+pub struct VerdictDocument {
+    /// `present`, `bound`, `defined`, `complete`, `signature`, `allowed`, `fresh`, `consistent` or `chain`.
     name: &'static str,
-    /// Null if it was not asked.
+    /// Null if it was not asked, or if nobody can say.
     holds: Option<bool>,
     why: Option<String>,
+}
+
+/// Returns the verdicts about a commit.
+pub fn verdict_documents(of: &OfCommit) -> Vec<VerdictDocument> {
+    let verdict = |(name, verdict): (&'static str, &Verdict)| {
+        let (holds, why) = match verdict {
+            Verdict::NotAsked => (None, None),
+            Verdict::Holds => (Some(true), None),
+            Verdict::Fails(why) => (Some(false), Some(why.clone())),
+            Verdict::Open(why) => (None, Some(why.clone())),
+        };
+        VerdictDocument { name, holds, why }
+    };
+    of.verdicts.all().into_iter().map(verdict).collect()
 }
 
 /// A stage, and the run that proves it.
@@ -404,29 +445,24 @@ impl Answer for Verified {
     type Document = VerifyDocument;
 
     fn document(&self) -> VerifyDocument {
-        let verdict = |(name, verdict): (&'static str, &Verdict)| {
-            let (holds, why) = match verdict {
-                Verdict::NotAsked => (None, None),
-                Verdict::Holds => (Some(true), None),
-                Verdict::Fails(why) => (Some(false), Some(why.clone())),
-            };
-            VerdictDocument { name, holds, why }
-        };
         let commits = self.commits.iter().map(|of| VerifiedDocument {
             commit: of.commit.id.clone(),
             tree: of.commit.tree.clone(),
             subject: of.commit.subject.clone(),
             proven: of.is_proven(),
-            verdicts: of.verdicts.all().into_iter().map(verdict).collect(),
+            verdicts: verdict_documents(of),
             stages: (of.proven_by.iter())
-                .map(|(stage, run)| ProvenDocument { stage: stage.clone(), run_id: run.clone() })
+                .map(|it| ProvenDocument { stage: it.stage.clone(), run_id: it.record.run_id.clone() })
                 .collect(),
             refused: of.refused.iter().map(refused_document).collect(),
         });
+        let (base, stages_of) = base_document(&self.policy);
         VerifyDocument {
-            proven: self.commits.iter().all(|of| of.is_proven()),
+            proven: self.is_proven(),
+            base,
+            stages_of,
             commits: commits.collect(),
-            signers: self.signers.from.clone(),
+            signers: self.policy.signers.from.clone(),
         }
     }
 
@@ -436,7 +472,7 @@ impl Answer for Verified {
             let color = style(word);
             write!(out, "{color}{word}{color:#}  {}  ", short(&of.commit.id))?;
             let asked = of.verdicts.all().into_iter().filter_map(|(name, verdict)| match verdict {
-                Verdict::NotAsked => None,
+                Verdict::NotAsked | Verdict::Open(_) => None,
                 Verdict::Holds => Some(name.to_owned()),
                 Verdict::Fails(_) => Some(format!("not {name}")),
             });
@@ -451,6 +487,6 @@ impl Answer for Verified {
                 refused_text(out, "    ", refused)?;
             }
         }
-        Ok(())
+        writeln!(out, "By: {}", untrusted(&self.policy.said()))
     }
 }

@@ -223,6 +223,7 @@ pub fn series(series: &Series) -> String {
     match kind {
         SeriesKind::Each => format!("{number} of {commits} in {}", untrusted(range)),
         SeriesKind::Bisect => format!("step {number} in {}", untrusted(range)),
+        SeriesKind::Audit => format!("{number} of {commits} that were run again of {}", untrusted(range)),
     }
 }
 

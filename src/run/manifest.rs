@@ -508,6 +508,8 @@ pub enum SeriesKind {
     /// `start --each`
     Each,
     Bisect,
+    /// `evidence audit --rerun`
+    Audit,
 }
 
 impl SeriesKind {
@@ -516,6 +518,7 @@ impl SeriesKind {
         match self {
             Self::Each => "each",
             Self::Bisect => "bisect",
+            Self::Audit => "audit",
         }
     }
 }

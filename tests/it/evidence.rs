@@ -15,11 +15,11 @@ use crate::fixture::{Fixture, Seen};
 const NOTES: &str = "refs/notes/orchestrate";
 
 /// A project whose runs leave notes.
-fn project() -> Fixture {
+pub fn project() -> Fixture {
     project_with(json!({"notes": true}))
 }
 
-fn project_with(evidence: Value) -> Fixture {
+pub fn project_with(evidence: Value) -> Fixture {
     let stage = json!({"kind": "command", "id": "test", "command": "echo ran >> \"$HOME/ran\"; test ! -e \"$HOME/fails\""});
     Fixture::with_config(&json!({
         "pipelines": [{"id": "gate", "stages": [stage]}], "defaultPipeline": "gate", "evidence": evidence,
@@ -27,7 +27,7 @@ fn project_with(evidence: Value) -> Fixture {
 }
 
 /// Lets commits, and so records, be signed with a key of that name.
-fn with_key(repo: &Fixture, name: &str) -> String {
+pub fn with_key(repo: &Fixture, name: &str) -> String {
     let key = repo.beside(name);
     let made = Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"])
@@ -41,7 +41,7 @@ fn with_key(repo: &Fixture, name: &str) -> String {
 }
 
 /// Allows a key, in the user's own configuration.
-fn allow(repo: &Fixture, principal: &str, key: &str) {
+pub fn allow(repo: &Fixture, principal: &str, key: &str) {
     let path = repo.beside("allowed");
     fs::write(&path, format!("{principal} namespaces=\"git-orchestrate\" {key}\n")).unwrap();
     repo.git(&["config", "gpg.ssh.allowedSignersFile", path.to_str().unwrap()]);
@@ -53,17 +53,17 @@ fn refs(repo: &Fixture) -> Vec<String> {
     listed.lines().map(str::to_owned).collect()
 }
 
-fn only_ref(repo: &Fixture) -> String {
+pub fn only_ref(repo: &Fixture) -> String {
     let refs = refs(repo);
     assert_eq!(refs.len(), 1, "{refs:?}");
     refs[0].clone()
 }
 
-fn note(repo: &Fixture, object: &str) -> String {
+pub fn note(repo: &Fixture, object: &str) -> String {
     repo.git(&["notes", "--ref", &only_ref(repo), "show", object])
 }
 
-fn start(repo: &Fixture, words: &str) -> Seen {
+pub fn start(repo: &Fixture, words: &str) -> Seen {
     let seen = repo.orchestrate(&format!("start {words}"));
     assert_eq!(seen.code, 0, "{seen}");
     seen
@@ -80,7 +80,7 @@ fn ran(repo: &Fixture) -> usize {
 }
 
 /// Returns the payload of an envelope.
-fn payload(line: &str) -> Value {
+pub fn payload(line: &str) -> Value {
     let envelope: Value = serde_json::from_str(line).unwrap();
     serde_json::from_slice(&BASE64.decode(envelope["payload"].as_str().unwrap()).unwrap()).unwrap()
 }
@@ -361,14 +361,14 @@ fn other_hashes_and_other_ref_stores_are_no_obstacle() {
 }
 
 /// A bare repository beside a project, and another clone of it.
-struct Two {
-    ours: Fixture,
-    bare: PathBuf,
-    clone: PathBuf,
+pub struct Two {
+    pub ours: Fixture,
+    pub bare: PathBuf,
+    pub clone: PathBuf,
 }
 
 impl Two {
-    fn new(ours: Fixture) -> Self {
+    pub fn new(ours: Fixture) -> Self {
         let (bare, clone) = (ours.beside("bare.git"), ours.beside("clone"));
         let path = |path: &Path| path.to_str().unwrap().to_owned();
         ours.git(&["clone", "--quiet", "--bare", ".", &path(&bare)]);
@@ -377,11 +377,11 @@ impl Two {
         Self { ours, bare, clone }
     }
 
-    fn there(&self, words: &str) -> Seen {
+    pub fn there(&self, words: &str) -> Seen {
         self.ours.orchestrate_in(&self.clone, words)
     }
 
-    fn git_there(&self, dir: &Path, args: &[&str]) -> String {
+    pub fn git_there(&self, dir: &Path, args: &[&str]) -> String {
         let output = self.ours.command("git").current_dir(dir).args(args).output().unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
@@ -552,7 +552,7 @@ fn shallow_and_partial_clones_have_the_notes() {
 }
 
 /// Puts a note where a forger would.
-fn forge(repo: &Fixture, reference: &str, object: &str, note: &[u8]) {
+pub fn forge(repo: &Fixture, reference: &str, object: &str, note: &[u8]) {
     let path = repo.beside("note");
     fs::write(&path, note).unwrap();
     let blob = repo.git(&["hash-object", "-w", path.to_str().unwrap()]);
@@ -698,7 +698,7 @@ fn show_says_what_there_is_and_what_there_is_not() {
 }
 
 /// Returns the verdicts about one commit: those that hold, and those that do not with their reasons.
-fn verdicts(seen: &Seen, at: usize) -> (Vec<String>, Vec<(String, String)>) {
+pub fn verdicts(seen: &Seen, at: usize) -> (Vec<String>, Vec<(String, String)>) {
     let (mut hold, mut fail) = (Vec::new(), Vec::new());
     for verdict in seen.json()["commits"][at]["verdicts"].as_array().unwrap() {
         let name = verdict["name"].as_str().unwrap().to_owned();

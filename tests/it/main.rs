@@ -8,6 +8,7 @@ mod witness;
 
 mod approve;
 mod architecture;
+mod audit;
 mod bisect;
 mod cancel;
 mod completions;

@@ -50,6 +50,21 @@ fn schemas() -> Vec<(&'static str, Value)> {
             of::<render::evidence::ShowDocument>(),
         ),
         (
+            "evidence-verify",
+            "The answer of evidence verify --format json",
+            of::<render::evidence::VerifyDocument>(),
+        ),
+        (
+            "evidence-audit",
+            "The answer of evidence audit --format json",
+            of::<render::audit::AuditDocument>(),
+        ),
+        (
+            "evidence-receive",
+            "The answer of evidence receive --format json",
+            of::<render::audit::ReceiveDocument>(),
+        ),
+        (
             "evidence-write",
             "The answer of evidence write --format json",
             of::<render::evidence::WriteDocument>(),

@@ -1,8 +1,14 @@
 //! `evidence`: what git notes say of commits, written, read, sent and fetched.
 
+pub mod audit;
+mod chain;
 pub mod display;
+mod parallel;
+pub mod policy;
 pub mod read;
+pub mod receive;
 pub mod remote;
+pub mod rerun;
 pub mod show;
 pub mod signers;
 pub mod verify;

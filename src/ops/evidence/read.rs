@@ -1,12 +1,13 @@
 //! Reading notes: which records stand there, whose signature is on each, and which lines are not to be believed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::display::FETCHED;
+use super::parallel::in_parallel;
 use super::signers::Signers;
-use crate::git::{Checked, Checker, Commit, NOTES, Object, Ref, Repo};
+use crate::git::{Checked, Checker, Commit, GitError, NOTES, Object, Ref, Repo};
 use crate::proof::note;
 use crate::proof::statement::{Envelope, to_sign};
 use crate::sys::digest::sha256_hex;
@@ -66,25 +67,39 @@ pub struct Reading {
     pub refused: Vec<Refused>,
 }
 
-/// Returns what the notes say about commits and their trees.
+/// Reads and judges what the notes of all writers say about commits and their trees.
 pub fn about(repo: &Repo, refs: &[Ref], commits: &[Commit], signers: &Signers) -> Result<Reading> {
-    let objects = commits.iter().flat_map(|commit| [commit.id.clone(), commit.tree.clone()]).collect();
-    judge(repo, lines(repo, refs, &objects).context("cannot read the notes")?, signers)
-}
-
-/// Returns the lines of the notes about objects, of all writers.
-fn lines(repo: &Repo, refs: &[Ref], objects: &BTreeSet<String>) -> Result<Vec<Line>> {
-    let mut lines = Vec::new();
+    let objects: BTreeSet<_> =
+        commits.iter().flat_map(|commit| [commit.id.clone(), commit.tree.clone()]).collect();
+    let (mut lines, mut refused) = (Vec::new(), Vec::new());
+    let refuse = |writer: &str, object: &String, err: &GitError| Refused {
+        writer: writer.to_owned(),
+        object: object.clone(),
+        why: err.to_string(),
+        copied: false,
+    };
     for of in refs {
-        for (object, text) in repo.notes_about(&of.tip, objects, note::LARGEST)? {
-            lines.extend(note::lines(&text).map(|bytes| Line {
-                writer: writer_of(of),
-                object: object.clone(),
-                bytes: bytes.to_owned(),
-            }));
+        let writer = writer_of(of);
+        match repo.notes_about(&of.tip, &objects, note::LARGEST) {
+            Ok(notes) => {
+                for (object, text) in notes {
+                    match text {
+                        Ok(text) => lines.extend(note::lines(&text).map(|bytes| Line {
+                            writer: writer.clone(),
+                            object: object.clone(),
+                            bytes: bytes.to_owned(),
+                        })),
+                        Err(err) => refused.push(refuse(&writer, &object, &err)),
+                    }
+                }
+            }
+            // What a ref would say about any of them nobody knows.
+            Err(err) => refused.extend(objects.iter().map(|object| refuse(&writer, object, &err))),
         }
     }
-    Ok(lines)
+    let mut reading = judge(repo, lines, signers)?;
+    reading.refused.extend(refused);
+    Ok(reading)
 }
 
 /// Returns every ref with notes of ours or of others, however it came here.
@@ -109,20 +124,25 @@ pub fn judge(repo: &Repo, lines: Vec<Line>, signers: &Signers) -> Result<Reading
     let mut reading = Reading::default();
     let mut whole: Vec<(Line, Envelope)> = Vec::new();
     let mut objects: HashMap<String, Object> = HashMap::new();
-    for line in lines {
+    let mut known: HashSet<Vec<u8>> = HashSet::new();
+    let parsed = in_parallel(&lines, |line| Envelope::parse(&line.bytes, sha256_hex));
+    for (line, parsed) in lines.into_iter().zip(parsed) {
         if !objects.contains_key(&line.object) {
             objects.insert(line.object.clone(), repo.object(&line.object)?);
         }
         let object = &objects[&line.object];
-        match Envelope::parse(&line.bytes, sha256_hex) {
+        match parsed {
             Err(flaw) => reading.refused.push(Refused::new(line, flaw.to_string())),
             Ok(envelope) => match misplaced(&line, &envelope, object) {
                 Some(refused) => reading.refused.push(refused),
                 // The commit's note and the tree's say the same.
-                None if whole.iter().any(|(known, _)| known.bytes == line.bytes) => {}
+                None if known.contains(&line.bytes) => {}
                 // What that is nobody can say here; the note about the tree says it too.
                 None if *object == Object::Missing && envelope.statement.record.tree != line.object => {}
-                None => whole.push((line, envelope)),
+                None => {
+                    known.insert(line.bytes.clone());
+                    whole.push((line, envelope));
+                }
             },
         }
     }
@@ -203,30 +223,4 @@ fn check(checker: &Checker<'_>, envelope: &Envelope) -> std::result::Result<Sign
         }
     }
     Ok(stranger.unwrap_or(Signature::Unsigned))
-}
-
-/// Does something about each item, on all processors, and returns the results in order.
-fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
-    if threads <= 1 {
-        return items.iter().map(work).collect();
-    }
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let mut results: Vec<_> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut done = Vec::new();
-                    loop {
-                        let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        let Some(item) = items.get(at) else { return done };
-                        done.push((at, work(item)));
-                    }
-                })
-            })
-            .collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("a check does not panic")).collect()
-    });
-    results.sort_by_key(|(at, _)| *at);
-    results.into_iter().map(|(_, result)| result).collect()
 }

@@ -40,7 +40,6 @@ pub fn of_file(path: &Path) -> Result<Signers> {
 
 /// Returns the signers that the base commit and the user's configuration allow.
 pub fn allowed(ctx: &Context) -> Result<Signers> {
-    let mut signers = Signers::default();
     // Without a base there is nothing but the user's own word.
     let base = match ctx.repo.usual_base() {
         Ok(Some(usual)) => match ctx.repo.head()?.commit {
@@ -49,15 +48,21 @@ pub fn allowed(ctx: &Context) -> Result<Signers> {
         },
         Ok(None) | Err(_) => None,
     };
+    of_base(ctx, base.as_deref())
+}
+
+/// Returns the signers that a commit and the user's configuration allow.
+pub fn of_base(ctx: &Context, base: Option<&str>) -> Result<Signers> {
+    let mut signers = Signers::default();
     let in_base = |path: &str, signers: &mut Signers| -> Result<()> {
-        if let Some(base) = &base
+        if let Some(base) = base
             && let Some(text) = ctx.repo.file_at(base, path)?
         {
             signers.add(&text, format!("{path} of {}", short(base)));
         }
         Ok(())
     };
-    if let Some(base) = &base
+    if let Some(base) = base
         && let Some(text) = ctx.repo.file_at(base, FILE_NAME)?
         && let Ok(config) = parse(FILE_NAME, &String::from_utf8_lossy(&text))
         && let Some(path) = config.evidence.signers

@@ -115,7 +115,7 @@ pub fn writer(author: &Author, signing: Option<&Signing>) -> String {
 }
 
 /// Returns the digest of the last record of a writer, whatever others did to the ref since.
-fn last_record(repo: &Repo, tip: &str) -> Result<Option<String>> {
+pub fn last_record(repo: &Repo, tip: &str) -> Result<Option<String>> {
     let mut at = tip.to_owned();
     for _ in 0..FAR_ENOUGH {
         let (message, parent) = repo.message(&at)?;

@@ -41,8 +41,8 @@ use crate::sys::digest::random_hex;
 use crate::sys::fs::{self, Appender, Durability, Lock};
 use crate::sys::{later, process};
 
-pub use proof::{inputs, keyed, surroundings, tree_subject};
-pub use reuse::{ReuseOptions, rules};
+pub use proof::{TOOL, inputs, keyed, surroundings, tree_subject};
+pub use reuse::{ReuseOptions, max_age, rules};
 pub(in crate::ops) use shared::stage_env;
 pub use shared::{Masking, Shared, SharedWatch, Watch};
 

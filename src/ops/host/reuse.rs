@@ -42,8 +42,12 @@ pub(super) struct Lookup {
 
 /// Returns what counts by the configuration, at that moment.
 pub fn rules(evidence: &Evidence, now: Stamp) -> Rules {
-    let days = |days: u64| SignedDuration::from_hours(24).checked_mul(i32::try_from(days).ok()?);
-    Rules { now, max_age: evidence.max_age_days.and_then(days), signed_by_others: evidence.accept_signed }
+    Rules { now, max_age: max_age(evidence), signed_by_others: evidence.accept_signed }
+}
+
+/// Returns how old a verdict may be by the configuration.
+pub fn max_age(evidence: &Evidence) -> Option<SignedDuration> {
+    SignedDuration::from_hours(24).checked_mul(i32::try_from(evidence.max_age_days?).ok()?)
 }
 
 /// Whether any stage of a plan may be taken over.

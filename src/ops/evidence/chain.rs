@@ -1,0 +1,72 @@
+//! The chain of a writer: each record names the one before it, so that one which was removed is missed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use anyhow::Result;
+
+use super::parallel::in_parallel;
+use super::{read, write};
+use crate::git::{Note, Ref, Repo};
+use crate::proof::note;
+use crate::proof::statement::Envelope;
+use crate::sys::digest::sha256_hex;
+
+/// What is wrong with the records of writers, by their ids.
+pub type Chains = HashMap<String, Option<String>>;
+
+/// Looks at the chains of writers, wherever their records stand.
+pub fn of(repo: &Repo, refs: &[Ref], writers: &BTreeSet<&str>) -> Result<Chains> {
+    let mut chains = Chains::new();
+    for writer in writers {
+        let refs: Vec<_> = refs.iter().filter(|of| read::writer_of(of) == **writer).collect();
+        chains.insert((*writer).to_owned(), broken(repo, writer, &refs)?);
+    }
+    Ok(chains)
+}
+
+/// Returns what is wrong with the chain of a writer: a record is named that is not there.
+fn broken(repo: &Repo, writer: &str, refs: &[&Ref]) -> Result<Option<String>> {
+    let mut notes = BTreeSet::new();
+    // What a ref says was written last must be there too: nothing comes after it that would miss it.
+    let mut last = Vec::new();
+    for of in refs {
+        notes.extend(repo.notes(&of.tip)?);
+        last.extend(write::last_record(repo, &of.tip)?);
+    }
+    let notes: Vec<_> = notes.into_iter().collect();
+    let links = in_parallel(&notes, |note| links(repo, note));
+    let (mut known, mut named) = (BTreeSet::new(), BTreeMap::new());
+    for links in links {
+        for Link { digest, previous, run } in links? {
+            known.insert(digest);
+            if let Some(previous) = previous {
+                named.insert(previous, run);
+            }
+        }
+    }
+    let gap = named.into_iter().find(|(digest, _)| !known.contains(digest));
+    if let Some((digest, run)) = gap {
+        return Ok(Some(format!("`{writer}` had written record {digest} before run {run}, and it is gone")));
+    }
+    let gap = last.into_iter().find(|digest| !known.contains(digest));
+    Ok(gap.map(|digest| format!("`{writer}` had written record {digest} last, and it is gone")))
+}
+
+/// A record, and the one before it.
+struct Link {
+    digest: String,
+    previous: Option<String>,
+    run: String,
+}
+
+fn links(repo: &Repo, note: &Note) -> Result<Vec<Link>> {
+    // What is too large is refused where it stands, and links nothing.
+    let Ok(text) = repo.note_text(note, note::LARGEST) else { return Ok(Vec::new()) };
+    let envelopes = note::lines(&text).filter_map(|line| Envelope::parse(line, sha256_hex).ok());
+    let link = |envelope: Envelope| Link {
+        digest: envelope.digest(sha256_hex),
+        previous: envelope.statement.previous,
+        run: envelope.statement.record.run_id,
+    };
+    Ok(envelopes.map(link).collect())
+}
