@@ -19,7 +19,7 @@ use crate::ops::evidence::{receive, remote, show, signers, write};
 use crate::ops::plan;
 use crate::render::printer;
 
-/// Show and exchange what git notes say about commits
+/// Show, check, audit and exchange what git notes say about commits
 #[derive(Debug, Args)]
 pub struct EvidenceArgs {
     #[command(subcommand)]

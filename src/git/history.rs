@@ -41,24 +41,25 @@ impl Repo {
         self.list(&["--reverse"], &words)
     }
 
-    /// Returns the commits of a branch since a moment (in seconds since 1970), oldest first, and whether it is known when
-    /// they came here: else they are told by their dates, which whoever makes a commit chooses.
+    /// Returns the commits of a branch, which names `tip`, since a moment (in seconds since 1970), oldest first, and
+    /// whether it is known when they came here: else they are told by their dates, which whoever makes a commit chooses.
     pub fn arrived(
         &self,
         reference: &str,
+        tip: &str,
         since: i64,
         first_parent: bool,
     ) -> Result<(Vec<Commit>, bool), GitError> {
         let mut options = vec!["--reverse"];
         options.extend(first_parent.then_some("--first-parent"));
         if let Some(before) = self.tip_at(reference, since)? {
-            let words = [reference.to_owned(), format!("^{before}")];
+            let words = [tip.to_owned(), format!("^{before}")];
             return Ok((self.list(&options, &words)?, true));
         }
         // A commit with an old date must not hide those before it. git takes a smaller number for something else.
         let since = (since >= 100_000_000).then(|| format!("--since-as-filter={since}"));
         options.extend(since.as_deref());
-        Ok((self.list(&options, &[reference.to_owned()])?, false))
+        Ok((self.list(&options, &[tip.to_owned()])?, false))
     }
 
     /// Returns what a ref named at a moment, if its log goes back that far.

@@ -17,6 +17,7 @@ mod notes;
 mod program;
 mod since;
 mod sign;
+mod sshsig;
 mod slot;
 mod tree;
 mod view;

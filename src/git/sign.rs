@@ -13,7 +13,7 @@ use base64::engine::general_purpose::{STANDARD as BASE64, STANDARD_NO_PAD};
 
 use super::error::At;
 use super::program::tool;
-use super::{GitError, Repo};
+use super::{GitError, Repo, sshsig};
 use crate::sys::digest::sha256;
 
 /// What SSH signatures of ours are for: one made for a commit or an e-mail is none.
@@ -220,7 +220,14 @@ impl Repo {
         let file = folder.path().join("allowed");
         std::fs::write(&file, allowed).at(&file)?;
         let allowed = Some(file).filter(|_| !allowed.trim_ascii().is_empty());
-        Ok(Checker { repo: self, folder, allowed, principals: Mutex::default(), files: AtomicU64::new(0) })
+        Ok(Checker {
+            repo: self,
+            folder,
+            allowed,
+            keys: Mutex::default(),
+            principals: Mutex::default(),
+            files: AtomicU64::new(0),
+        })
     }
 }
 
@@ -232,6 +239,9 @@ pub struct Checker<'a> {
     folder: tempfile::TempDir,
     /// The file of allowed signers, if there are any.
     allowed: Option<PathBuf>,
+    /// What the keys are worth that made a good signature, by their fingerprints: neither who may sign nor until
+    /// when depends on what is signed.
+    keys: Mutex<HashMap<String, Checked>>,
     /// Whose a key is, asked once for each.
     principals: Mutex<HashMap<String, Vec<String>>>,
     files: AtomicU64,
@@ -261,14 +271,35 @@ impl Checker<'_> {
     }
 
     fn check_ssh(&self, message: &[u8], signature: &[u8]) -> Result<Checked, GitError> {
+        let good = sshsig::good_key(signature, message, NAMESPACE);
+        if let Some(key) = &good
+            && let Some(known) = self.keys.lock().expect("nobody panics with it").get(key)
+        {
+            return Ok(known.clone());
+        }
+        let checked = self.ask_ssh_keygen(message, signature)?;
+        // A certificate says more than its key; it is asked about each time.
+        if let Some(key) = good
+            && !matches!(checked, Checked::Bad { .. })
+        {
+            self.keys.lock().expect("nobody panics with it").insert(key, checked.clone());
+        }
+        Ok(checked)
+    }
+
+    fn ask_ssh_keygen(&self, message: &[u8], signature: &[u8]) -> Result<Checked, GitError> {
         let program = self.repo.signing_program(Format::Ssh)?;
         let Some(key) = key_of_ssh(signature) else {
             return Ok(Checked::Bad { why: "the SSH signature cannot be read".to_owned() });
         };
         let file = self.file(signature)?;
+        let revoked = self.repo.setting("gpg.ssh.revocationFile")?.map(|path| self.repo.expanded(&path));
         let call = |words: &[&str], allowed: Option<&Path>| {
             let mut command = tool(&program, &self.repo.work_tree);
             command.args(words).args(allowed).arg("-s").arg(&file);
+            if let Some(revoked) = revoked.as_ref().filter(|_| words.contains(&"verify")) {
+                command.arg("-r").arg(revoked);
+            }
             fed(command, message).map_err(|err| not_started(&program, &err))
         };
         if let Some(allowed) = self.allowed.as_deref() {
@@ -309,8 +340,13 @@ impl Checker<'_> {
             let lines = status.lines().filter_map(|line| line.strip_prefix("[GNUPG:] "));
             lines.filter_map(|line| line.strip_prefix(word)).map(str::trim).next()
         };
-        // One signature, good now: not of a key that has expired or was taken back.
-        let (Some(good), Some(valid), true) = (of("GOODSIG "), of("VALIDSIG "), output.status.success())
+        // One signature, good now: not of a key that has expired or was taken back. Of two, the trust in one would
+        // say nothing of the other.
+        let is_verdict =
+            |line: &&str| line.starts_with("[GNUPG:] ") && line[9..].split(' ').next().is_some_and(is_sig);
+        let one = status.lines().filter(is_verdict).count() == 1;
+        let (Some(good), Some(valid), true) =
+            (of("GOODSIG "), of("VALIDSIG "), output.status.success() && one)
         else {
             return Ok(Checked::Bad { why: "the signature is not a good one of this record".to_owned() });
         };
@@ -338,6 +374,11 @@ impl Signing {
             }
         }
     }
+}
+
+/// Whether a word of a signing program says what a signature is worth.
+fn is_sig(word: &str) -> bool {
+    matches!(word, "GOODSIG" | "BADSIG" | "ERRSIG" | "EXPSIG" | "EXPKEYSIG" | "REVKEYSIG")
 }
 
 /// Returns the fingerprint of the key that made an SSH signature, which holds it.

@@ -1,5 +1,7 @@
 //! `explain`: what is proven, by which run, and if it is not, what differs from the nearest record.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 
 use super::host::{Masking, inputs, keyed, rules, stage_env, surroundings, tree_subject};
@@ -9,7 +11,7 @@ use crate::git::{Change, TreeNow};
 use crate::id::PipelineId;
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::proof::difference::{Difference, differences, nearest};
-use crate::proof::standing::{Entry, Origin, Reason, Standing, standing};
+use crate::proof::standing::{Entry, Origin, Reason, Rules, Standing, standing};
 use crate::proof::{Record, Result as StageResult, StageRecord};
 use crate::run::git_keys::Unnamed;
 use crate::run::key::{Fingerprint, Subject};
@@ -70,6 +72,8 @@ pub enum Verdict {
     Unknown,
     /// No record can speak for it: somebody has to decide, or a called pipeline does not exist.
     NotKept,
+    /// A called pipeline: what is proven is looked up stage by stage.
+    Parts(Vec<StageExplained>),
     /// Guardrails judged in it, and judge anew each time.
     Judged,
     /// The tree does not name all that is there.
@@ -135,7 +139,8 @@ pub fn explain(ctx: &Context, options: &ExplainOptions) -> Result<Explained> {
     let task = "0101".parse().expect("digits are a task id");
     let env = stage_env(ctx, &task);
     let fingerprint = surroundings(&ctx.repo, &ctx.root, &env, &plan, &|text| masking.masked(text));
-    let lists = inputs(&plan);
+    let mut lists = Vec::new();
+    all_inputs(&plan, &mut lists);
     let now = ctx.clock.now();
     let (subject, selected, tree, head, dirty, unkeyed) = match &commit {
         Some(commit) => {
@@ -158,25 +163,80 @@ pub fn explain(ctx: &Context, options: &ExplainOptions) -> Result<Explained> {
             (subject, selected, git.tree.clone().unwrap_or_default(), git.commit.clone(), git.dirty, unkeyed)
         }
     };
-    let all = keyed(&plan, &subject, &selected, &fingerprint, &|text| masking.masked(text));
-    let ledger = Ledger::of(ctx.repo.common_dir());
-    let rules = rules(&plan.evidence, now);
-    let mut everything = None::<Vec<Entry>>;
-    let mut stages = Vec::new();
-    for planned in wanted {
-        let found = all.iter().find(|keyed| keyed.index == planned.index).filter(|_| !planned.stage.asks());
-        let id = masking.masked(planned.stage.id.as_str());
-        let Some(found) = found else {
-            stages.push(StageExplained { id, keyed: None, verdict: Verdict::NotKept });
-            continue;
-        };
-        let keyed = Some(found.clone());
-        if let Some(why) = &unkeyed {
-            stages.push(StageExplained { id, keyed, verdict: Verdict::Unkeyed { why: why.clone() } });
-            continue;
+    let mut looking = Looking {
+        ctx,
+        ledger: Ledger::of(ctx.repo.common_dir()),
+        rules: rules(&plan.evidence, now),
+        masking: &masking,
+        fingerprint: &fingerprint,
+        subject,
+        selected: lists.into_iter().zip(selected).collect(),
+        unkeyed,
+        commit_tree: commit.as_ref().map(|commit| commit.tree.as_str()),
+        everything: None,
+    };
+    let stages = looking.stages(&plan, &wanted)?;
+    Ok(Explained { pipeline: plan.pipeline, commit: head, tree, dirty, fingerprint, stages, now })
+}
+
+/// Adds what stages look at, those of called pipelines included: each list of pathspecs once.
+fn all_inputs(plan: &Plan, lists: &mut Vec<Vec<String>>) {
+    for list in inputs(plan) {
+        if !lists.contains(&list) {
+            lists.push(list);
         }
-        let entries = ledger.about(&[&found.subject])?;
-        let verdict = match standing(&entries, &found.key, &rules) {
+    }
+    plan.stages
+        .iter()
+        .filter_map(|planned| planned.child.as_deref())
+        .for_each(|plan| all_inputs(plan, lists));
+}
+
+/// What it takes to look stages up.
+struct Looking<'a> {
+    ctx: &'a Context,
+    ledger: Ledger,
+    rules: Rules,
+    masking: &'a Masking,
+    fingerprint: &'a Fingerprint,
+    subject: Subject,
+    /// What each list of pathspecs selects.
+    selected: BTreeMap<Vec<String>, String>,
+    unkeyed: Option<String>,
+    commit_tree: Option<&'a str>,
+    /// All that the ledger has, once somebody wanted it.
+    everything: Option<Vec<Entry>>,
+}
+
+impl Looking<'_> {
+    /// Explains some stages of a plan.
+    fn stages(&mut self, plan: &Plan, wanted: &[&PlannedStage]) -> Result<Vec<StageExplained>> {
+        let selected: Vec<_> = inputs(plan).iter().map(|list| self.selected[list].clone()).collect();
+        let masked = |text: &str| self.masking.masked(text);
+        let all = keyed(plan, &self.subject, &selected, self.fingerprint, &masked);
+        let mut stages = Vec::new();
+        for planned in wanted {
+            let found = all.iter().find(|keyed| keyed.index == planned.index);
+            let found = found.filter(|_| !planned.stage.asks()).cloned();
+            let id = self.masking.masked(planned.stage.id.as_str());
+            let verdict = match (&found, planned.child.as_deref()) {
+                (Some(_), Some(child)) => {
+                    Verdict::Parts(self.stages(child, &child.stages.iter().collect::<Vec<_>>())?)
+                }
+                (Some(found), None) => self.verdict(found)?,
+                (None, _) => Verdict::NotKept,
+            };
+            stages.push(StageExplained { id, keyed: found, verdict });
+        }
+        Ok(stages)
+    }
+
+    fn verdict(&mut self, found: &Keyed) -> Result<Verdict> {
+        if let Some(why) = &self.unkeyed {
+            return Ok(Verdict::Unkeyed { why: why.clone() });
+        }
+        let entries = self.ledger.about(&[&found.subject])?;
+        Ok(match standing(&entries, &found.key, &self.rules) {
             Standing::Proven { record, stage, .. } if record.was_judged(stage) => Verdict::Judged,
             Standing::Proven { record, stage, origin } => {
                 Verdict::Proven { by: By::of(record, stage, origin) }
@@ -185,18 +245,27 @@ pub fn explain(ctx: &Context, options: &ExplainOptions) -> Result<Explained> {
                 Verdict::Unproven { reason, by: By::of(record, stage, origin_of(&entries, record)) }
             }
             Standing::Unknown => {
-                if everything.is_none() {
+                if self.everything.is_none() {
                     let mut read = Vec::new();
-                    ledger.each(|entry| read.push(entry))?;
-                    everything = Some(read);
+                    self.ledger.each(|entry| read.push(entry))?;
+                    self.everything = Some(read);
                 }
-                let records = everything.as_deref().unwrap_or_default();
-                differs(ctx, found, &fingerprint, records, commit.as_ref().map(|it| it.tree.as_str()))?
+                let records = self.everything.as_deref().unwrap_or_default();
+                differs(self.ctx, found, self.fingerprint, records, self.commit_tree)?
             }
-        };
-        stages.push(StageExplained { id, keyed, verdict });
+        })
     }
-    Ok(Explained { pipeline: plan.pipeline, commit: head, tree, dirty, fingerprint, stages, now })
+}
+
+impl Verdict {
+    /// Whether `start --reuse` would run nothing of it.
+    pub fn is_proven(&self) -> bool {
+        match self {
+            Self::Proven { .. } => true,
+            Self::Parts(stages) => stages.iter().all(|stage| stage.verdict.is_proven()),
+            _ => false,
+        }
+    }
 }
 
 fn wanted<'a>(plan: &'a Plan, stage: Option<&str>) -> Result<Vec<&'a PlannedStage>> {

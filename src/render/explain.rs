@@ -35,7 +35,8 @@ pub struct Document {
 struct Stage {
     id: String,
     proven: bool,
-    /// `proven`, `unproven`, `differs`, `unknown`, `not-kept` or `unkeyed`.
+    /// `proven`, `unproven`, `differs`, `unknown`, `not-kept`, `unkeyed`, or `in-parts` for a called pipeline, whose stages
+    /// are looked up one by one.
     standing: &'static str,
     key: Option<Key>,
     subject: Option<Subject>,
@@ -49,6 +50,9 @@ struct Stage {
     differences: Vec<Difference>,
     /// The files that differ; null if that is not known, or none of it.
     files: Option<Vec<File>>,
+    /// The stages of a called pipeline.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stages: Vec<Stage>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -93,6 +97,7 @@ fn stage(explained: &StageExplained) -> Stage {
         Verdict::Unproven { by, .. } => ("unproven", Some(by)),
         Verdict::Differs { by, .. } => ("differs", Some(by)),
         Verdict::Unknown => ("unknown", None),
+        Verdict::Parts(_) => ("in-parts", None),
         Verdict::NotKept | Verdict::Judged => ("not-kept", None),
         Verdict::Unkeyed { .. } => ("unkeyed", None),
     };
@@ -115,7 +120,7 @@ fn stage(explained: &StageExplained) -> Stage {
     };
     Stage {
         id: explained.id.clone(),
-        proven: standing == "proven",
+        proven: explained.verdict.is_proven(),
         standing,
         key: keyed.map(|keyed| keyed.key.clone()),
         subject: keyed.map(|keyed| keyed.subject.clone()),
@@ -125,6 +130,10 @@ fn stage(explained: &StageExplained) -> Stage {
         run: by.map(run),
         differences,
         files,
+        stages: match &explained.verdict {
+            Verdict::Parts(stages) => stages.iter().map(stage).collect(),
+            _ => Vec::new(),
+        },
     }
 }
 
@@ -169,6 +178,8 @@ fn why(verdict: &Verdict) -> Option<String> {
             format!("run {} ran {it}{}", by.run_id, parts.join(" and "))
         }
         Verdict::Unknown => "no run of anything like it is known".to_owned(),
+        Verdict::Parts(_) if verdict.is_proven() => return None,
+        Verdict::Parts(_) => "a called pipeline is looked up stage by stage".to_owned(),
         Verdict::NotKept => "somebody has to decide it for each run anew".to_owned(),
         Verdict::Judged => {
             "a guardrail judges anew each time: by what it compares with, and by the day".to_owned()
@@ -200,33 +211,41 @@ impl Answer for Explanation<'_> {
             write!(out, ", commit {}{}", short(head), if *dirty { " with changes" } else { "" })?;
         }
         writeln!(out)?;
-        for explained in stages {
-            let proven = matches!(explained.verdict, Verdict::Proven { .. });
-            let word = if proven { "proven" } else { "not proven" };
-            let color = style(if proven { "proven" } else { "partial" });
-            write!(out, "{color}{word:>10}{color:#}  {}", untrusted(&explained.id))?;
-            match &explained.verdict {
-                Verdict::Proven { by } => {
-                    let age = span(now.seconds_since(by.completed_at));
-                    write!(out, "  by run {}, {age} ago", untrusted(&by.run_id))?;
-                    if by.worktree != "." {
-                        write!(out, ", in {}", untrusted(&by.worktree))?;
-                    }
-                    if let Origin::Note { signer: Some(signer), .. } = &by.origin {
-                        write!(out, ", signed by {}", untrusted(&signer.principal))?;
-                    }
-                    writeln!(out)?;
-                }
-                verdict => writeln!(out, "  {}", untrusted(&why(verdict).unwrap_or_default()))?,
-            }
-            if let Verdict::Differs { differences, files, .. } = &explained.verdict {
-                for difference in differences {
-                    describe(out, difference, files)?;
-                }
-            }
-        }
-        Ok(())
+        stages.iter().try_for_each(|explained| stage_text(out, explained, *now, 0))
     }
+}
+
+/// Writes a stage, and below it those of a pipeline that it calls.
+fn stage_text(out: &mut dyn Write, explained: &StageExplained, now: Stamp, depth: usize) -> io::Result<()> {
+    let proven = explained.verdict.is_proven();
+    let word = if proven { "proven" } else { "not proven" };
+    let color = style(if proven { "proven" } else { "partial" });
+    let indent = "  ".repeat(depth);
+    write!(out, "{color}{word:>10}{color:#}  {indent}{}", untrusted(&explained.id))?;
+    match &explained.verdict {
+        Verdict::Proven { by } => {
+            let age = span(now.seconds_since(by.completed_at));
+            write!(out, "  by run {}, {age} ago", untrusted(&by.run_id))?;
+            if by.worktree != "." {
+                write!(out, ", in {}", untrusted(&by.worktree))?;
+            }
+            if let Origin::Note { signer: Some(signer), .. } = &by.origin {
+                write!(out, ", signed by {}", untrusted(&signer.principal))?;
+            }
+            writeln!(out)?;
+        }
+        Verdict::Parts(stages) => {
+            writeln!(out, "  {}", if proven { "all of its stages" } else { "not all of its stages" })?;
+            stages.iter().try_for_each(|explained| stage_text(out, explained, now, depth + 1))?;
+        }
+        verdict => writeln!(out, "  {}", untrusted(&why(verdict).unwrap_or_default()))?,
+    }
+    if let Verdict::Differs { differences, files, .. } = &explained.verdict {
+        for difference in differences {
+            describe(out, difference, files)?;
+        }
+    }
+    Ok(())
 }
 
 /// How many files are shown.

@@ -57,6 +57,8 @@ const HOMES: &[(&str, &[&str])] = &[
     // The runtime is made where a run is started; everything async is the runner's.
     ("tokio", &["runner", "ops/start.rs"]),
     ("sha2", &["sys/digest.rs"]),
+    ("ssh_key", &["git/sshsig.rs"]),
+    ("ring", &["git/sshsig.rs"]),
     ("getrandom", &["sys/digest.rs"]),
     ("tempfile", &["sys/fs.rs", "git"]),
     ("jsonc_parser", &["pipeline/config.rs"]),

@@ -585,6 +585,13 @@ fn each_forgery_is_refused_in_words_of_its_own() {
         envelope["signatures"] = json!([]);
         envelope.to_string().into_bytes()
     };
+    let with = |key: &str, value: Value| {
+        let mut envelope: Value = serde_json::from_str(&honest).unwrap();
+        envelope[key] = value;
+        envelope.to_string().into_bytes()
+    };
+    let signed_by = |sig: &str| with("signatures", json!([{"keyid": "k", "sig": sig}]));
+    let with_payload = |text: &str| with("payload", json!(BASE64.encode(text)));
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (edited(&run), "the signature is not one of this record"),
         (
@@ -601,6 +608,35 @@ fn each_forgery_is_refused_in_words_of_its_own() {
         (format!("{{{}", " ".repeat(5 << 20)).into(), "and no record is larger than"),
         // Without its signature it is a record like any other, but for what only one can have.
         (unsigned(&edited(&run)), "has the nonce of another one: it was made of it"),
+        (signed_by("%%%"), "the signature cannot be read"),
+        (signed_by(&BASE64.encode("x")), "the signature is of no kind that git knows"),
+        (
+            honest.replace("vnd.in-toto", "vnd.other").into(),
+            "the envelope holds `application/vnd.other+json`",
+        ),
+        (
+            edited(&set("/_type", json!("v9"))),
+            "the statement is of the kind `v9`, which this version does not know",
+        ),
+        (edited(&set("/predicateType", json!("x"))), "about something else than test results: `x`"),
+        (edited(&set("/subject/0/digest/gitTree", json!("0000"))), "the subjects of the statement are not"),
+        (
+            edited(&set("/predicate/result", json!("FAILED"))),
+            "the result of the statement is not that of its record",
+        ),
+        (
+            edited(&|it| it["predicate"]["git-orchestrate"]["record"]["more"] = json!(1)),
+            "the record says more than this version understands",
+        ),
+        (
+            edited(&set(&format!("{ours}/record/stages/0/definition_digest"), json!("0"))),
+            "the key of stage `test` does not follow from what the record says about it",
+        ),
+        (
+            with_payload(&payload(&honest).to_string().replacen('{', r#"{"_type":"","#, 1)),
+            "the key `_type` stands twice",
+        ),
+        (with_payload("{\"_type\": "), "the line is cut off or no JSON"),
     ];
     for (line, said) in &cases {
         let mut whole = line.clone();
@@ -613,6 +649,8 @@ fn each_forgery_is_refused_in_words_of_its_own() {
         assert!(seen.stdout.contains(said), "{said}: {seen}");
         // What is honest beside it is believed, and what we do not understand is kept.
         assert!(seen.stdout.contains("signed by ada@example.com"), "{said}: {seen}");
+        let seen = verify(&repo, "--require test --signed");
+        assert_eq!((seen.code, &seen.json()["proven"]), (6, &json!(false)), "{said}: {seen}");
         start(&repo, "");
         let kept =
             repo.command("git").args(["notes", "--ref", &reference, "show", "HEAD^{tree}"]).output().unwrap();
@@ -636,6 +674,47 @@ fn each_forgery_is_refused_in_words_of_its_own() {
     forge(&repo, &reference, "HEAD", honest.as_bytes());
     let seen = repo.orchestrate("evidence show");
     assert!(seen.stdout.contains("test passed") && !seen.stdout.contains("copied"), "{seen}");
+}
+
+#[test]
+fn what_is_replayed_gigantic_or_no_note_at_all_is_refused_too() {
+    let repo = project();
+    start(&repo, "");
+    let reference = only_ref(&repo);
+    let honest = note(&repo, "HEAD^{tree}");
+    let refused = |said: &str| {
+        for words in ["show", "verify --require test"] {
+            let seen = repo.orchestrate(&format!("evidence {words}"));
+            assert_eq!(seen.code, 6, "{words}: {seen}");
+            assert!(seen.stdout.contains(said), "{words}: {seen}");
+        }
+    };
+    // What one had written, in the name of another.
+    let other = format!("{NOTES}/0000000000000000");
+    forge(&repo, &other, "HEAD", honest.as_bytes());
+    refused("and stands in the notes of `0000000000000000`");
+    repo.git(&["update-ref", "-d", &other]);
+    // A ref that has no notes.
+    let blob = repo.git(&["hash-object", "-w", "codex.orchestrator.json"]);
+    repo.git(&["update-ref", &other, &blob]);
+    refused("refused  note of 0000000000000000 about ");
+    repo.git(&["update-ref", "-d", &other]);
+    assert_eq!(verify(&repo, "--require test").code, 0);
+    // More than anybody wants to read.
+    let mut large = honest.clone().into_bytes();
+    large.resize((64 << 20) + 1, b'\n');
+    forge(&repo, &reference, "HEAD^{tree}", &large);
+    repo.git(&["notes", "--ref", &reference, "remove", "HEAD"]);
+    refused("has 67108865 bytes, and none is read that is larger than 67108864");
+    // The last record of a writer is missed, though nothing comes after it.
+    forge(&repo, &reference, "HEAD^{tree}", honest.as_bytes());
+    start(&repo, "");
+    forge(&repo, &reference, "HEAD^{tree}", honest.as_bytes());
+    repo.git(&["notes", "--ref", &reference, "remove", "HEAD"]);
+    let seen = verify(&repo, "--require test");
+    let (_, fail) = verdicts(&seen, 0);
+    assert_eq!((seen.code, fail[0].0.as_str()), (6, "chain"), "{seen}");
+    assert!(fail[0].1.ends_with(" last, and it is gone"), "{seen}");
 }
 
 #[test]

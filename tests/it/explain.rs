@@ -111,3 +111,32 @@ fn what_was_run_and_proves_nothing_says_by_which_rule() {
     let seen = repo.orchestrate("explain --rev no-such-commit");
     assert_eq!((seen.code, seen.stdout.as_str()), (2, ""), "{seen}");
 }
+
+#[test]
+fn a_called_pipeline_is_explained_stage_by_stage_as_it_is_looked_up() {
+    let repo = Fixture::with_config(&json!({"pipelines": [
+        {"id": "p", "stages": [{"kind": "subpipeline", "id": "sub", "pipeline": "inner"}]},
+        {"id": "inner", "stages": [
+            {"kind": "command", "id": "all", "command": "true"},
+            {"kind": "command", "id": "docs", "command": "true", "inputs": ["docs/"]},
+        ]},
+    ], "defaultPipeline": "p"}));
+    repo.write("docs/a", "one");
+    let part = |answer: &Value, at: usize| answer["stages"][0]["stages"][at]["standing"].clone();
+    let answer = explained(&repo, "");
+    assert_eq!(
+        (&answer["stages"][0]["standing"], &answer["stages"][0]["proven"], part(&answer, 0)),
+        (&json!("in-parts"), &json!(false), json!("unknown"))
+    );
+    assert_eq!(repo.orchestrate("start").code, 0);
+    assert_eq!(explained(&repo, "")["stages"][0]["proven"], true);
+    let text = repo.orchestrate("explain").stdout;
+    assert!(text.contains("    proven  sub  all of its stages\n    proven    all  by run "), "{text}");
+    repo.write("code", "new");
+    let answer = explained(&repo, "sub");
+    assert_eq!((part(&answer, 0), part(&answer, 1)), (json!("differs"), json!("proven")));
+    assert_eq!(answer["stages"][0]["proven"], false);
+    // That is what a run does.
+    let seen = repo.orchestrate("start --reuse");
+    assert!(seen.stderr.contains("ok  all") && seen.stderr.contains("reused  docs"), "{seen}");
+}

@@ -46,6 +46,7 @@ mod resume;
 mod reuse;
 mod samples;
 mod schemas;
+mod signatures;
 mod start;
 mod status;
 mod subpipeline;

@@ -131,15 +131,12 @@ impl Audited {
 /// Looks at what arrived, and runs a sample of it again.
 pub fn audit(ctx: &Context, options: AuditOptions, watch: SharedWatch) -> Result<Audited> {
     let AuditOptions { reference, since, first_parent, required, asked, allow_unsigned, sample } = options;
-    let no_commit = || {
-        Refusal::usage(format!("`{}` names no commit", reference.escape_debug()))
-            .hint("name a branch, such as `main`")
-    };
+    let no_commit = || Refusal::no_commit(&reference).hint("name a branch, such as `main`");
     let tip = ctx.repo.commit(&reference)?.ok_or_else(no_commit)?;
     let now = ctx.clock.now();
     let too_far = || Refusal::usage("that is longer ago than there is time");
     let since = now.earlier_by(since).ok_or_else(too_far)?;
-    let (commits, by_log) = ctx.repo.arrived(&reference, since.as_millis() / 1000, first_parent)?;
+    let (commits, by_log) = ctx.repo.arrived(&reference, &tip.id, since.as_millis() / 1000, first_parent)?;
     if sample.share > 0 && ctx.repo.is_bare() {
         return Err(Refusal::new(Kind::Usage, "a bare repository has no place for the evidence of a run")
             .hint("audit with `--rerun` in a clone of it, after `git orchestrate evidence fetch`")
