@@ -16,7 +16,7 @@ use git_orchestrate::proof::Record;
 use git_orchestrate::proof::statement::{Envelope, Signature, Statement, to_sign};
 use git_orchestrate::run::key::{Definition, Fingerprint, Key, Subject};
 use git_orchestrate::sys::digest::sha256_hex;
-use support::{Side, pair};
+use support::{Side, pair, peak_memory};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_git-orchestrate");
 
@@ -53,6 +53,8 @@ fn signed_commits() {
             words: &words,
         };
         pair(7, &verify, &log, "1,000 commits under 3,000 ms");
+        let peak = peak_memory(repo.command(PROGRAM).args(verify.words).stdout(Stdio::null()));
+        println!("peak memory: {peak} KiB");
     }
 }
 

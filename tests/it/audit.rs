@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::evidence::{Two, allow, forge, note, only_ref, project_with, start, verdicts, with_key};
+use crate::evidence::{Two, allow, forge, only_ref, project_with, start, verdicts, with_key};
 use crate::fixture::{Fixture, Seen};
 
 fn commit(repo: &Fixture, message: &str) {
@@ -230,8 +230,7 @@ fn an_audit_names_what_arrived_without_evidence_that_holds() {
     assert!(text.contains("6 commits arrived on HEAD since "), "{text}");
     assert_eq!(amiss(&audit(&repo, "--allow-unsigned"))[4], [] as [&str; 0]);
     // Forged, it is worse than missing.
-    let honest = note(&repo, "HEAD^{tree}");
-    forge(&repo, &only_ref(&repo), "HEAD~1", honest.as_bytes());
+    forge(&repo, "refs/notes/orchestrate/somebody", "HEAD~1", b"{broken\n");
     let seen = audit(&repo, "");
     assert_eq!((seen.code, amiss(&seen)[4][0].as_str()), (6, "refused"), "{seen}");
     assert_eq!(repo.orchestrate("evidence audit nonsense --since 1w").code, 2);
