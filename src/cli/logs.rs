@@ -7,6 +7,7 @@ use super::failure::Failure;
 use crate::id::TaskId;
 use crate::ops::Context;
 use crate::ops::logs::{LogsOptions, logs};
+use crate::output::json::harmless;
 use crate::render::logs::Text;
 use crate::render::printer;
 
@@ -37,10 +38,12 @@ pub fn run(ctx: &Context, args: LogsArgs) -> Result<ExitCode, Failure> {
     let LogsArgs { run, stage, only, task, follow, json } = args;
     let options =
         LogsOptions { task, run: super::wanted(Some(&run))?, stage: stage.or(only), follow, text: !json };
-    let mut text = Text::new(printer::stdout_is_terminal());
+    let terminal = printer::stdout_is_terminal();
+    let mut text = Text::new(terminal);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     logs(ctx, &options, |line| {
         let written = match json {
+            true if terminal => writeln!(out, "{}", harmless(&String::from_utf8_lossy(line.raw))),
             true => out.write_all(line.raw).and_then(|()| out.write_all(b"\n")),
             false => text.line(&mut out, line),
         };

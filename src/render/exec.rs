@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::printer::{document, style, tolerate_closed};
+use super::printer::{document, shown, style, tolerate_closed};
 use crate::ops::exec::Follow;
 use crate::output::untrusted::untrusted;
 use crate::run::exec::{ExecSummary, Line, SummaryLine};
@@ -83,9 +83,8 @@ impl Follow for Show {
 }
 
 fn json_line(line: &impl Serialize) -> io::Result<()> {
-    let mut json = serde_json::to_vec(line).expect("answers have string keys");
-    json.push(b'\n');
-    document(json)
+    let json = serde_json::to_string(line).expect("answers have string keys");
+    document(format!("{}\n", shown(&json)))
 }
 
 /// Prints what is left to say when the command has ended.
@@ -93,9 +92,8 @@ pub fn ended(mode: Mode, summary: &SummaryLine) -> io::Result<()> {
     match mode {
         Mode::JsonLines | Mode::Json { pretty: false } => json_line(summary),
         Mode::Json { pretty: true } => {
-            let mut json = serde_json::to_vec_pretty(summary).expect("answers have string keys");
-            json.push(b'\n');
-            document(json)
+            let json = serde_json::to_string_pretty(summary).expect("answers have string keys");
+            document(format!("{}\n", shown(&json)))
         }
         Mode::Interactive => {
             let ExecSummary { status, run, logs, .. } = &summary.payload;

@@ -1,11 +1,13 @@
 //! Where answers go: stdout, whole, and without a fuss when nobody listens.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::ops::Place;
+use crate::output::json::harmless;
 use crate::output::untrusted::untrusted;
 
 /// How an answer is to look.
@@ -33,12 +35,19 @@ pub fn answer(answer: &impl Answer, format: Format) -> io::Result<()> {
     let written = match format {
         Format::Text => answer.text(&mut out),
         Format::Json => {
-            let mut json = serde_json::to_vec_pretty(&answer.document()).expect("answers have string keys");
-            json.push(b'\n');
-            out.write_all(&json)
+            let json = serde_json::to_string_pretty(&answer.document()).expect("answers have string keys");
+            writeln!(out, "{}", shown(&json))
         }
     };
     tolerate_closed(written.and_then(|()| out.flush()))
+}
+
+/// Returns JSON as it is to be printed on stdout: as it is, unless somebody looks.
+pub fn shown(json: &str) -> Cow<'_, str> {
+    match stdout_is_terminal() {
+        true => harmless(json),
+        false => Cow::Borrowed(json),
+    }
 }
 
 /// Prints a document in a format of its own on stdout.

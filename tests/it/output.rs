@@ -252,17 +252,42 @@ fn a_manifest_that_a_repository_ships_is_harmless_too() {
     is_harmless(&colorful(&repo, "list"));
 }
 
+/// Runs the program on a terminal, if there is a program that makes one.
+fn on_a_terminal(repo: &Fixture, words: &str) -> Option<Seen> {
+    let mut script = repo.command("script");
+    script.args(["-qec", &format!("'{}' {words}", env!("CARGO_BIN_EXE_git-orchestrate")), "/dev/null"]);
+    let output = script.output().ok()?;
+    let stdout = String::from_utf8(output.stdout).expect("UTF-8").replace("\r\n", "\n");
+    Some(Seen { stdout, stderr: String::new(), code: 0 })
+}
+
+#[test]
+fn documents_on_a_terminal_are_harmless_and_say_the_same() {
+    let repo = Fixture::with_config(&json!({"pipelines": [{"id": "diagnostics", "title": EVIL, "stages": [
+        {"kind": "command", "id": "s", "title": EVIL, "command": "true", "summaryHint": EVIL},
+    ]}]}));
+    assert_eq!(repo.orchestrate("start --task t").code, 0);
+    for words in ["plan --format json", "status --format json"] {
+        let Some(seen) = on_a_terminal(&repo, words) else { return };
+        is_harmless(&seen);
+        let [mut there, mut here] = [seen.json(), repo.orchestrate(words).json()];
+        for document in [&mut there, &mut here] {
+            document.as_object_mut().expect("an object").remove("heartbeat_age_seconds");
+        }
+        assert_eq!(there, here);
+    }
+}
+
 #[test]
 fn logs_on_a_terminal_are_harmless() {
     let repo = Fixture::with_commands(&[&format!("printf '%s\\n' '{EVIL}'")]);
     assert_eq!(repo.orchestrate("start --task t").code, 0);
     // In a pipe they are what the stage printed.
     assert_eq!(repo.orchestrate("logs latest").stdout, format!("{EVIL}\n"));
-    let mut script = repo.command("script");
-    script.args(["-qec", &format!("'{}' logs latest", env!("CARGO_BIN_EXE_git-orchestrate")), "/dev/null"]);
-    let Ok(output) = script.output() else { return };
-    let seen = String::from_utf8(output.stdout).expect("UTF-8").replace("\r\n", "\n");
-    is_harmless(&Seen { stdout: seen, stderr: String::new(), code: 0 });
+    for words in ["logs latest", "logs latest --json"] {
+        let Some(seen) = on_a_terminal(&repo, words) else { return };
+        is_harmless(&seen);
+    }
 }
 
 #[test]
