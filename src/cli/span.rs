@@ -2,6 +2,8 @@
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
+use crate::pipeline::endurance;
+
 /// Reads a span such as `90min`, `12h`, `30d` or `2w`. A day has 24 hours.
 pub fn span(text: &str) -> Result<SignedDuration, String> {
     let such_as = || "no span of time such as `12h`, `30d` or `2w`".to_owned();
@@ -22,14 +24,7 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let number: f64 = number.parse().map_err(|_| such_as())?;
-    let power = |letter: &str| ["", "k", "m", "g", "t"].iter().position(|known| *known == letter);
-    let unit = unit.trim().to_ascii_lowercase();
-    let (base, letter) = match (unit.strip_suffix("ib"), unit.strip_suffix('b')) {
-        (Some(letter), _) => (1024_f64, letter),
-        (None, Some(letter)) => (1000_f64, letter),
-        (None, None) => (1024_f64, unit.as_str()),
-    };
-    let bytes = number * base.powi(power(letter).ok_or_else(such_as)? as i32);
+    let bytes = number * endurance::unit(unit).ok_or_else(such_as)? as f64;
     if bytes < u64::MAX as f64 { Ok(bytes as u64) } else { Err(such_as()) }
 }
 

@@ -59,7 +59,12 @@ pub fn bytes(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..digits].parse().ok()?;
-    let unit: u64 = match text[digits..].trim_start().to_ascii_lowercase().as_str() {
+    number.checked_mul(unit(&text[digits..])?).filter(|bytes| (1 << 20..=1 << 60).contains(bytes))
+}
+
+/// Returns how many bytes a unit stands for. As for git, `M` is `MiB`.
+pub fn unit(text: &str) -> Option<u64> {
+    Some(match text.trim_start().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "k" | "kib" => 1 << 10,
         "m" | "mib" => 1 << 20,
@@ -70,8 +75,7 @@ pub fn bytes(text: &str) -> Option<u64> {
         "gb" => 1_000_000_000,
         "tb" => 1_000_000_000_000,
         _ => return None,
-    };
-    number.checked_mul(unit).filter(|bytes| (1 << 20..=1 << 60).contains(bytes))
+    })
 }
 
 /// Writes a length of time as a configuration would.
