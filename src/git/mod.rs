@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "git's own variables decide which repository is meant")]
 
 mod base;
+mod bounded;
 mod diff;
 mod error;
 mod exclude;

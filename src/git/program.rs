@@ -6,8 +6,10 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::GitError;
+use super::bounded::output_within;
 
 /// What `git rev-parse --local-env-vars` lists, and what a quarantined push adds: a hook's
 /// environment points at another repository or index than the one we ask about.
@@ -56,6 +58,7 @@ pub(super) struct Git {
     command: Command,
     dir: PathBuf,
     words: Vec<OsString>,
+    limit: Option<Duration>,
 }
 
 impl Git {
@@ -84,7 +87,7 @@ impl Git {
         // A monitor and hooks are programs that a repository's configuration names.
         command.args(["--no-optional-locks", "-c", "core.fsmonitor=false"]);
         command.args(["-c", "core.hooksPath=/dev/null"]);
-        Self { command, dir: dir.to_owned(), words: Vec::new() }
+        Self { command, dir: dir.to_owned(), words: Vec::new(), limit: None }
     }
 
     /// Names the repository instead of letting git search for it.
@@ -105,6 +108,12 @@ impl Git {
         self
     }
 
+    /// Ends it, and what it has started, when it takes longer than that.
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
     /// Runs it and returns what it printed, or an error unless it exits with 0.
     pub fn run(self) -> Result<Vec<u8>, GitError> {
         self.run_expecting(&[0]).map(|(_, stdout)| stdout)
@@ -113,8 +122,17 @@ impl Git {
     /// Runs it and returns its exit code and what it printed, or an error in git's own words if
     /// the exit code is none of `codes`.
     pub fn run_expecting(mut self, codes: &[i32]) -> Result<(i32, Vec<u8>), GitError> {
-        let output =
-            self.command.args(&self.words).output().map_err(|source| GitError::NoProgram { source })?;
+        let command = self.command.args(&self.words);
+        let output = match self.limit {
+            None => command.output().map(Some),
+            Some(limit) => output_within(command, limit),
+        };
+        let output = output.map_err(|source| GitError::NoProgram { source })?;
+        let Some(output) = output else {
+            let stderr = format!("there was no end to it after {:?}", self.limit.unwrap_or_default());
+            let command = self.words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+            return Err(GitError::Program { command, dir: self.dir, stderr });
+        };
         tracing::debug!(words = ?self.words, dir = %self.dir.display(), status = %output.status, "git");
         let words: Vec<_> = self.words.iter().map(|word| word.to_string_lossy()).collect();
         match (output.status.code(), output.status.signal()) {

@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod digest;
 pub mod env;
 pub mod fs;
+pub mod gzip;
 pub mod later;
 pub mod memory;
 pub mod process;

@@ -52,7 +52,7 @@ pub fn is_alive(owner: &Owner) -> bool {
     owner.boot_id == boot_id()
         && started(owner.pid) == Some(owner.process_started)
         // Whoever should have waited for it may never do that.
-        && !is_zombie(owner.pid)
+        && !has_ended(owner.pid)
 }
 
 /// Sends a signal to the process that `owner` describes, and to no other one that has its pid now.
@@ -174,7 +174,7 @@ impl StageProcesses {
 fn table() -> Vec<(u32, u32)> {
     let me = std::process::id();
     pids()
-        .filter(|pid| *pid != me && !is_zombie(*pid))
+        .filter(|pid| *pid != me && !has_ended(*pid))
         .filter_map(|pid| Some((pid, stat_field(pid, 1)?.parse().ok()?)))
         .collect()
 }
@@ -198,12 +198,27 @@ pub fn signal(pid: u32, signal: Signal) {
     }
 }
 
-/// Returns the processes of a group, without those that have ended.
-pub fn group(leader: u32) -> Vec<u32> {
-    pids().filter(|pid| group_of(*pid) == Some(leader) && !is_zombie(*pid)).collect()
+/// Returns the processes that a process has started, and those that they have.
+pub fn below(pid: u32) -> Vec<u32> {
+    let parents: Vec<_> =
+        pids().filter_map(|pid| Some((pid, stat_field(pid, 1)?.parse::<u32>().ok()?))).collect();
+    let mut found = vec![pid];
+    let mut at = 0;
+    while let Some(parent) = found.get(at).copied() {
+        found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    found.remove(0);
+    found
 }
 
-fn is_zombie(pid: u32) -> bool {
+/// Returns the processes of a group, without those that have ended.
+pub fn group(leader: u32) -> Vec<u32> {
+    pids().filter(|pid| group_of(*pid) == Some(leader) && !has_ended(*pid)).collect()
+}
+
+/// Whether a process is over, even if nobody has asked how it ended.
+pub fn has_ended(pid: u32) -> bool {
     stat_field(pid, 0).is_none_or(|state| state == "Z")
 }
 

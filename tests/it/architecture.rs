@@ -60,6 +60,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("ssh_key", &["git/sshsig.rs"]),
     ("ring", &["git/sshsig.rs"]),
     ("getrandom", &["sys/digest.rs"]),
+    ("flate2", &["sys/gzip.rs"]),
     ("tempfile", &["sys/fs.rs", "git"]),
     ("jsonc_parser", &["pipeline/config.rs"]),
     ("annotate_snippets", &["pipeline/config_error.rs"]),
