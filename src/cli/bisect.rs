@@ -9,6 +9,7 @@ use crate::id::{PipelineId, TaskId};
 use crate::ops::Context;
 use crate::ops::bisect::{BisectOptions, Found, bisect};
 use crate::ops::start::{Pace, StartOptions};
+use crate::pipeline::evidence::Notes;
 use crate::render::bisect::Bisected;
 use crate::render::printer;
 
@@ -44,7 +45,7 @@ pub fn run(ctx: &Context, args: BisectArgs) -> Result<ExitCode, Failure> {
         approval_policy: None,
         pace: Pace::default(),
         reuse: Default::default(),
-        notes: Some(false),
+        notes: Some(Notes::Nothing),
     };
     let outcome = bisect(ctx, BisectOptions { range, start }, progress.watch(&ctx.env, format))?;
     printer::answer(&Bisected(&outcome), format.into())?;

@@ -1,8 +1,11 @@
 //! `git orchestrate evidence`.
 
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
 
@@ -11,12 +14,20 @@ use super::span::span;
 use super::start::interrupted;
 use super::{Format, ProgressArgs};
 use crate::id::StageId;
-use crate::ops::Context;
 use crate::ops::evidence::audit::{AuditOptions, Sample, audit};
+use crate::ops::evidence::compact::compact;
+use crate::ops::evidence::manifests::OnDisk;
 use crate::ops::evidence::policy::Asked;
+use crate::ops::evidence::rebuild::rebuild;
+use crate::ops::evidence::show::Shown;
 use crate::ops::evidence::verify::{Required, verify};
-use crate::ops::evidence::{receive, remote, show, signers, write};
+use crate::ops::evidence::write::Manner;
+use crate::ops::evidence::{receive, remote, rewrite, sending, show, signers, write};
 use crate::ops::plan;
+use crate::ops::{Context, Kind, Refusal};
+use crate::output::untrusted::untrusted;
+use crate::pipeline::evidence::Notes;
+use crate::render::evidence::Manifests;
 use crate::render::printer;
 
 /// Show, check, audit and exchange what git notes say about commits
@@ -38,6 +49,9 @@ enum Act {
         /// The file of allowed signers; by default that of the base commit and of git's configuration
         #[arg(long, value_name = "FILE")]
         signers: Option<PathBuf>,
+        /// Print the manifests that went along with the notes, as they were on disk
+        #[arg(long)]
+        manifest: bool,
         #[command(flatten)]
         look: Look,
     },
@@ -131,6 +145,9 @@ enum Act {
         /// A commit, or a range such as `main..HEAD`
         #[arg(default_value = "HEAD", value_name = "REV|RANGE")]
         revision: String,
+        /// Let the manifests go along, as `start --notes=full` does
+        #[arg(long)]
+        manifest: bool,
         #[command(flatten)]
         look: Look,
     },
@@ -139,6 +156,13 @@ enum Act {
         /// By default `origin`, or the only remote
         #[arg(value_name = "REMOTE", value_parser = remote_name)]
         remote: Option<String>,
+        #[command(flatten)]
+        patience: Patience,
+        /// Answer at once, and send in the background; what came of it is in `.git/orchestrate/notes/push.log`
+        #[arg(long)]
+        detach: bool,
+        #[arg(long, hide = true, conflicts_with = "detach")]
+        detached: bool,
         #[command(flatten)]
         look: Look,
     },
@@ -150,8 +174,50 @@ enum Act {
         #[arg(value_name = "REMOTE", value_parser = remote_name)]
         remote: Option<String>,
         #[command(flatten)]
+        patience: Patience,
+        #[command(flatten)]
         look: Look,
     },
+    /// Carry notes over to commits that were rewritten to the same tree; a hook gives them as `post-rewrite` gets them
+    ///
+    /// Each line of stdin is an old commit, a blank and the new one.
+    Rewrite {
+        #[command(flatten)]
+        look: Look,
+    },
+    /// Make your own notes small: the history that no remote has yet, and what nothing in use needs
+    ///
+    /// No record goes. What a remote has stays as it is, so that the rest can be sent without force.
+    Compact {
+        /// Say what would go, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        look: Look,
+    },
+    /// Enter into the ledger what the runs on disk found out, and notes that are here, unless it stands there
+    ///
+    /// Exits with 6 if something is left out because it is not to be believed.
+    Rebuild {
+        /// Say what would be entered, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        look: Look,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct Patience {
+    /// How long one exchange with the remote may take
+    #[arg(long, value_name = "SPAN", default_value = "2min", value_parser = span)]
+    timeout: SignedDuration,
+}
+
+impl Patience {
+    fn limit(self) -> Duration {
+        self.timeout.try_into().unwrap_or_default()
+    }
 }
 
 /// What commits are held against.
@@ -222,10 +288,16 @@ impl EvidenceArgs {
 
 pub fn run(ctx: &Context, args: EvidenceArgs) -> Result<ExitCode, Failure> {
     let doubtful = match args.act {
-        Act::Show { revision, signers: file, look } => {
+        Act::Show { revision, signers: file, manifest, look } => {
             let signers = file.map(|file| signers::of_file(&ctx.env.cwd().join(file))).transpose()?;
-            let shown = show::show(ctx, &revision, signers)?;
-            printer::answer(&shown, look.format.into())?;
+            let mut shown = show::show(ctx, &revision, signers)?;
+            if manifest {
+                show::read_manifests(ctx, &mut shown)?;
+            }
+            match look.format {
+                Format::Text if manifest => manifests(&shown)?,
+                format => printer::answer(&shown, format.into())?,
+            }
             shown.is_doubtful()
         }
         Act::Verify { revision, require, signed, max_age, against, look } => {
@@ -273,21 +345,51 @@ pub fn run(ctx: &Context, args: EvidenceArgs) -> Result<ExitCode, Failure> {
             printer::answer(&received, look.format.into())?;
             return Ok(verdict(received.is_good(), received.is_invalid()));
         }
-        Act::Write { revision, look } => {
+        Act::Write { revision, manifest, look } => {
             let commits = show::commits(ctx, &revision)?;
-            let wrote = write::write_commits(ctx, commits, plan::load(ctx)?.evidence.sign)?;
+            let evidence = plan::load(ctx)?.evidence;
+            let on_disk = OnDisk { layouts: ctx.layouts() };
+            let full = manifest || evidence.notes == Notes::Full;
+            let manner = Manner { sign: evidence.sign, manifests: full.then_some(&on_disk) };
+            let wrote = write::write_commits(ctx, commits, manner)?;
             printer::answer(&wrote, look.format.into())?;
             false
         }
-        Act::Push { remote, look } => {
-            let pushed = remote::push(ctx, remote.as_deref())?;
+        Act::Push { remote, patience, detach: true, look, .. } => {
+            let sending = sending::send_later(ctx, remote.as_deref(), patience.limit())?;
+            printer::answer(&sending, look.format.into())?;
+            false
+        }
+        Act::Push { remote, patience, detached, look, .. } => {
+            if detached {
+                sending::let_go(ctx)?;
+            }
+            let pushed = remote::push_within(ctx, remote.as_deref(), patience.limit())?;
             printer::answer(&pushed, look.format.into())?;
             !pushed.alarms.is_empty()
         }
-        Act::Fetch { remote, look } => {
-            let fetched = remote::fetch(ctx, remote.as_deref())?;
+        Act::Fetch { remote, patience, look } => {
+            let fetched = remote::fetch(ctx, remote.as_deref(), patience.limit())?;
             printer::answer(&fetched, look.format.into())?;
             !fetched.alarms.is_empty() || !fetched.refused.is_empty()
+        }
+        Act::Rewrite { look } => {
+            let pairs = rewrite::pairs(&stdin()?)?;
+            // In the middle of a rebase the configuration may be anything; the notes are there all the same.
+            let sign = plan::load(ctx).ok().and_then(|config| config.evidence.sign);
+            let rewritten = rewrite::rewrite(&ctx.repo, &pairs, sign, ctx.clock.now())?;
+            printer::answer(&rewritten, look.format.into())?;
+            false
+        }
+        Act::Compact { dry_run, look } => {
+            let sign = plan::load(ctx)?.evidence.sign;
+            printer::answer(&compact(ctx, sign, dry_run)?, look.format.into())?;
+            false
+        }
+        Act::Rebuild { dry_run, look } => {
+            let rebuilt = rebuild(ctx, dry_run)?;
+            printer::answer(&rebuilt, look.format.into())?;
+            !rebuilt.broken.is_empty() || !rebuilt.refused.is_empty()
         }
     };
     Ok(ExitCode::from(if doubtful { 6 } else { 0 }))
@@ -296,4 +398,36 @@ pub fn run(ctx: &Context, args: EvidenceArgs) -> Result<ExitCode, Failure> {
 /// Returns the exit code: what is not to be believed weighs more than what is not proven.
 fn verdict(is_good: bool, is_invalid: bool) -> ExitCode {
     ExitCode::from(if is_invalid { 6 } else { u8::from(!is_good) })
+}
+
+/// Prints manifests as they were on disk. Others wrote them, so that on a terminal they are made harmless.
+fn manifests(shown: &Shown) -> Result<(), Failure> {
+    let bytes = Manifests(shown).text();
+    if bytes.is_empty() && !shown.is_doubtful() {
+        let message = "no manifest went along with these notes, or none that is still here";
+        return Err(Refusal::new(Kind::Rejected, message)
+            .hint("`git orchestrate start --notes=full` sends it along")
+            .into());
+    }
+    match printer::stdout_is_terminal() {
+        true => printer::document(untrusted(&String::from_utf8_lossy(&bytes)).with_lines().to_string())?,
+        false => printer::document(&bytes)?,
+    }
+    for refused in shown.commits.iter().flat_map(|of| &of.refused) {
+        eprintln!("warning: {}", untrusted(&refused.why));
+    }
+    Ok(())
+}
+
+/// Reads all of stdin, up to more than any rebase has to say.
+fn stdin() -> Result<String, Failure> {
+    const MOST: u64 = 64 << 20;
+    if std::io::stdin().is_terminal() {
+        return Err(Refusal::usage("no commits are named on stdin")
+            .hint("`echo OLD NEW | git orchestrate evidence rewrite`")
+            .into());
+    }
+    let mut text = String::new();
+    std::io::stdin().take(MOST).read_to_string(&mut text).context("cannot read stdin")?;
+    Ok(text)
 }

@@ -10,6 +10,7 @@ use crate::ops::each::{EachOptions, each};
 use crate::ops::host::{ReuseOptions, SharedWatch};
 use crate::ops::start::{RunOutcome, StartOptions, start, start_at};
 use crate::ops::{Context, Kind, Refusal};
+use crate::pipeline::evidence::Notes;
 use crate::render::each::Each;
 use crate::render::printer;
 use crate::render::start::Finished;
@@ -78,17 +79,33 @@ struct ReuseArgs {
 /// What is left in git
 #[derive(Clone, Copy, Debug, clap::Args)]
 struct NotesArgs {
-    /// Leave a git note on the tree and its commit that says what ran; signed as your commits are
-    #[arg(long, overrides_with = "no_notes")]
-    notes: bool,
+    /// Leave a git note on the tree and its commit that says what ran, signed as your commits are; with
+    /// `--notes=full` the manifest goes along
+    #[arg(long, overrides_with = "no_notes", value_name = "WHAT", num_args = 0..=1, require_equals = true,
+        default_missing_value = "records")]
+    notes: Option<NotesWord>,
     /// Leave no git note, whatever the configuration says
     #[arg(long)]
     no_notes: bool,
 }
 
+/// What goes into the note.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum NotesWord {
+    /// What ran, and how it ended
+    Records,
+    /// The manifest too
+    Full,
+}
+
 impl NotesArgs {
-    fn wanted(self) -> Option<bool> {
-        (self.notes || self.no_notes).then_some(self.notes)
+    fn wanted(self) -> Option<Notes> {
+        match self.notes {
+            _ if self.no_notes => Some(Notes::Nothing),
+            Some(NotesWord::Records) => Some(Notes::Records),
+            Some(NotesWord::Full) => Some(Notes::Full),
+            None => None,
+        }
     }
 }
 

@@ -12,6 +12,16 @@ use super::{GitError, Repo};
 const AT_ONCE: usize = 200;
 
 impl Repo {
+    /// Returns the files below a folder of `root` that git tracks, relative to `root`.
+    pub fn tracked_below(&self, root: &Path, folder: &str) -> Result<Vec<PathBuf>, GitError> {
+        let words = ["ls-files", "-z", "--cached", "--", &format!(":(literal){folder}")];
+        // Another worktree has an index of its own.
+        let git = if root == self.work_tree() { self.git_in(root) } else { Git::new(root) };
+        let names = git.args(words).run()?;
+        let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        Ok(names.map(|name| PathBuf::from(OsString::from_vec(name.to_vec()))).collect())
+    }
+
     /// Returns the files below `root`, relative to it, that git tracks or that `git add` would add, as
     /// far as a pathspec names them. Sorted by bytes; one that is tracked may be gone.
     pub fn files_below<S: AsRef<OsStr>>(&self, root: &Path, specs: &[S]) -> Result<Vec<PathBuf>, GitError> {

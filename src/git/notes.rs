@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::time::Duration;
 
 use gix::ObjectId;
 use gix::bstr::{BString, ByteSlice};
@@ -45,6 +46,21 @@ pub struct Note {
 
 /// The text of a note, or what is wrong with it.
 pub type NoteText = Result<Vec<u8>, GitError>;
+
+/// What a commit of notes changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// What notes say now, by what they are about.
+    pub notes: Vec<(String, Vec<u8>)>,
+    /// Files that go along, by their path. Git keeps in a tree of notes whatever is none, wherever it moves notes to.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// The same, with the blob that is there already, in hex.
+    pub blobs: Vec<(String, String)>,
+    /// What has no note any more.
+    pub without_notes: Vec<String>,
+    /// Files that go along no more.
+    pub without_files: Vec<String>,
+}
 
 /// What an id names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,21 +190,48 @@ impl Repo {
         Ok((found.message_raw_sloppy().to_str_lossy().into_owned(), parent))
     }
 
-    /// Makes a commit of notes out of `parents`, whose first one has the notes that stay, and makes it
-    /// survive a power cut. No ref names it yet.
+    /// Makes a commit of notes out of `parents`, whose first one has what stays, and makes it survive a power
+    /// cut. No ref names it yet.
     pub fn commit_notes(
         &self,
         parents: &[&str],
-        changes: &[(String, Vec<u8>)],
+        changes: &Changes,
+        author: &Author,
+        message: &str,
+    ) -> Result<String, GitError> {
+        self.commit_notes_of(parents.first().copied(), parents, changes, author, message)
+    }
+
+    /// Like [`Repo::commit_notes`], with what stays of a commit that need not be a parent.
+    pub fn commit_notes_of(
+        &self,
+        base: Option<&str>,
+        parents: &[&str],
+        changes: &Changes,
         author: &Author,
         message: &str,
     ) -> Result<String, GitError> {
         let mut store = Store::of(self)?;
-        let mut root = parents.first().map(|tip| store.tree_of(tip)).transpose()?;
-        for (object, text) in changes {
-            let blob = store.repo.write_blob(text).map_err(|err| store.failed(&err))?.detach();
-            store.written.push(blob);
+        let mut root = base.map(|tip| store.tree_of(tip)).transpose()?;
+        for (object, text) in &changes.notes {
+            let blob = store.blob(text)?;
             root = Some(store.put(root, object, blob, 0)?);
+        }
+        for (path, bytes) in &changes.files {
+            let blob = store.blob(bytes)?;
+            root = store.put_file(root, path, Some(blob))?;
+        }
+        for (path, blob) in &changes.blobs {
+            let blob = store.id(blob)?;
+            root = store.put_file(root, path, Some(blob))?;
+        }
+        for object in &changes.without_notes {
+            if let Some(path) = root.map(|root| store.place(root, object)).transpose()?.flatten() {
+                root = store.put_file(root, &path, None)?;
+            }
+        }
+        for path in &changes.without_files {
+            root = store.put_file(root, path, None)?;
         }
         let tree = match root {
             Some(tree) => tree,
@@ -263,22 +306,28 @@ impl Repo {
     }
 
     /// Gets all notes of a remote into refs below `into`, which then has those of this remote and no others.
-    pub fn fetch_notes(&self, remote: &str, into: &str) -> Result<(), GitError> {
+    pub fn fetch_notes(&self, remote: &str, into: &str, limit: Duration) -> Result<(), GitError> {
         let words = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--prune", "--no-filter"];
         // Without `--refmap` git would move refs of the configuration too.
         let more =
             ["--refmap=", "--no-recurse-submodules", "--no-auto-maintenance", "--end-of-options", remote];
         let spec = format!("+{NOTES}*:{into}*");
-        self.git_of_caller().args(DURABLE).args(words).args(more).args([spec]).run().map(drop)
+        let git = self.git_of_caller().args(DURABLE).args(words).args(more).args([spec]);
+        git.within(limit).run().map(drop)
     }
 
     /// Sends refs of notes to a remote, never over what it has. Returns what it refused, with its words.
-    pub fn push_notes(&self, remote: &str, names: &[String]) -> Result<Vec<(String, String)>, GitError> {
+    pub fn push_notes(
+        &self,
+        remote: &str,
+        names: &[String],
+        limit: Duration,
+    ) -> Result<Vec<(String, String)>, GitError> {
         let words = ["push", "--quiet", "--porcelain", "--no-verify", "--no-follow-tags"];
         let more = ["--recurse-submodules=no", "--end-of-options", remote];
         let specs = names.iter().map(|name| format!("{name}:{name}"));
         let git = self.git_of_caller().args(words).args(more).args(specs);
-        let (code, stdout) = git.run_expecting(&[0, 1])?;
+        let (code, stdout) = git.within(limit).run_expecting(&[0, 1])?;
         let text = String::from_utf8_lossy(&stdout);
         let refused = text.lines().filter_map(|line| {
             let mut fields = line.strip_prefix("!\t")?.split('\t');
@@ -338,21 +387,21 @@ impl Repo {
 }
 
 /// The objects of a repository, and those that were written through this.
-struct Store<'a> {
-    repo: gix::Repository,
+pub(super) struct Store<'a> {
+    pub(super) repo: gix::Repository,
     owner: &'a Repo,
     written: Vec<ObjectId>,
 }
 
 impl<'a> Store<'a> {
-    fn of(owner: &'a Repo) -> Result<Self, GitError> {
+    pub(super) fn of(owner: &'a Repo) -> Result<Self, GitError> {
         let unreadable =
             || GitError::unsupported(&owner.common_dir, "notes need a repository that we can read");
         let repo = owner.in_process().ok_or_else(unreadable)?;
         Ok(Self { repo, owner, written: Vec::new() })
     }
 
-    fn failed(&self, error: &dyn std::fmt::Display) -> GitError {
+    pub(super) fn failed(&self, error: &dyn std::fmt::Display) -> GitError {
         GitError::unsupported(&self.owner.common_dir, error)
     }
 
@@ -360,12 +409,12 @@ impl<'a> Store<'a> {
         ObjectId::from_hex(hex.as_bytes()).map_err(|err| self.failed(&err))
     }
 
-    fn tree_of(&self, commit: &str) -> Result<ObjectId, GitError> {
+    pub(super) fn tree_of(&self, commit: &str) -> Result<ObjectId, GitError> {
         let commit = self.repo.find_commit(self.id(commit)?).map_err(|err| self.failed(&err))?;
         Ok(commit.tree_id().map_err(|err| self.failed(&err))?.detach())
     }
 
-    fn entries(&self, tree: ObjectId) -> Result<Vec<tree::Entry>, GitError> {
+    pub(super) fn entries(&self, tree: ObjectId) -> Result<Vec<tree::Entry>, GitError> {
         let tree = self.repo.find_tree(tree).map_err(|err| self.failed(&err))?;
         let tree = tree.decode().map_err(|err| self.failed(&err))?;
         let owned = tree.entries.iter().map(|entry| tree::Entry {
@@ -417,7 +466,7 @@ impl<'a> Store<'a> {
         Ok(())
     }
 
-    fn text(&self, blob: ObjectId, limit: usize) -> Result<Vec<u8>, GitError> {
+    pub(super) fn text(&self, blob: ObjectId, limit: usize) -> Result<Vec<u8>, GitError> {
         let header = self.repo.find_header(blob).map_err(|err| self.failed(&err))?;
         if header.size() > limit as u64 {
             return Err(GitError::NoteTooLarge { note: blob.to_string(), size: header.size(), limit });
@@ -458,7 +507,13 @@ impl<'a> Store<'a> {
         self.write(&Tree { entries })
     }
 
-    fn write(&mut self, object: impl gix::objs::WriteTo) -> Result<ObjectId, GitError> {
+    fn blob(&mut self, bytes: &[u8]) -> Result<ObjectId, GitError> {
+        let id = self.repo.write_blob(bytes).map_err(|err| self.failed(&err))?.detach();
+        self.written.push(id);
+        Ok(id)
+    }
+
+    pub(super) fn write(&mut self, object: impl gix::objs::WriteTo) -> Result<ObjectId, GitError> {
         let id = self.repo.write_object(object).map_err(|err| self.failed(&err))?.detach();
         self.written.push(id);
         Ok(id)

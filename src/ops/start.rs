@@ -10,6 +10,7 @@ use super::plan::PlanOptions;
 use super::side::Side;
 use super::{Context, Kind, Refusal, group};
 use crate::id::{PipelineId, RunId, TaskId};
+use crate::pipeline::evidence::Notes;
 use crate::pipeline::plan::Plan;
 use crate::run::event::Happened;
 use crate::run::manifest::{Manifest, Series};
@@ -27,7 +28,7 @@ pub struct StartOptions {
     pub pace: Pace,
     pub reuse: ReuseOptions,
     /// Whether the run leaves a git note; what the configuration says by default.
-    pub notes: Option<bool>,
+    pub notes: Option<Notes>,
 }
 
 /// How much may happen at the same time, as far as somebody said it.

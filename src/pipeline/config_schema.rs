@@ -9,6 +9,8 @@ use std::num::NonZeroU16;
 use schemars::JsonSchema;
 use serde_json::Value;
 
+use super::evidence::Notes;
+
 /// Returns the schema, for an editor or a file that `$schema` points at.
 pub fn schema() -> Value {
     let mut schema = schemars::schema_for!(ConfigFile).to_value();
@@ -54,7 +56,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("fingerprint", &[r#"["rustc -V", "node --version"]"#]),
     ("fingerprintEnv", &[r#"["RUSTFLAGS"]"#]),
     ("evidence", &[r#"{"notes": true, "maxAgeDays": 30}"#]),
-    ("notes", &["true"]),
+    ("notes", &["true", r#""full""#]),
     ("sign", &["true"]),
     ("acceptSigned", &["true"]),
     ("signers", &[r#"".git-signers""#]),
@@ -171,8 +173,9 @@ struct ConfigFile {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 struct Evidence {
-    /// Whether a finished run leaves a git note below `refs/notes/orchestrate`; false if left out.
-    notes: Option<bool>,
+    /// Whether a finished run leaves a git note below `refs/notes/orchestrate`; false if left out. With `full` its
+    /// manifest goes along.
+    notes: Option<Notes>,
     /// Whether notes are signed; as you sign your commits, if left out.
     sign: Option<bool>,
     /// For how many days a record counts; for ever if left out.

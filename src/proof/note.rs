@@ -31,6 +31,30 @@ pub fn add(note: &[u8], text: Option<&str>, line: &str) -> Vec<u8> {
     whole
 }
 
+/// Returns a note with one more text for people, and no envelope.
+pub fn add_text(note: &[u8], text: &str) -> Vec<u8> {
+    let (head, lines) = split(note);
+    let mut whole = head.trim_ascii_end().to_vec();
+    if !whole.is_empty() {
+        whole.push(b'\n');
+    }
+    whole.extend_from_slice(text.trim_end().as_bytes());
+    whole.push(b'\n');
+    if !lines.is_empty() {
+        whole.push(b'\n');
+        whole.extend_from_slice(lines);
+    }
+    whole
+}
+
+/// Whether a note says nothing but what we say about some runs: a remark of somebody is a part of it that nobody
+/// else keeps.
+pub fn is_only_about(note: &[u8], runs: &[&str]) -> bool {
+    let Ok(head) = std::str::from_utf8(split(note).0) else { return false };
+    let about = |line: &str| runs.iter().any(|run| line.contains(&format!(": run {run}, ")));
+    head.lines().all(|line| line.is_empty() || line.starts_with("  ") || about(line))
+}
+
 /// Returns the lines of a note that should be envelopes.
 pub fn lines(note: &[u8]) -> impl Iterator<Item = &[u8]> {
     split(note).1.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty())
@@ -132,6 +156,8 @@ mod tests {
         assert_eq!(shown(&second), "one\ntwo\n\n{1}\n{2}\n");
         assert_eq!(lines(&second).collect::<Vec<_>>(), [b"{1}", b"{2}"]);
         assert_eq!(shown(&add(b"", None, "{1}")), "{1}\n");
+        assert_eq!(shown(&add_text(&second, "three\n")), "one\ntwo\nthree\n\n{1}\n{2}\n");
+        assert_eq!(shown(&add_text(b"", "three")), "three\n");
     }
 
     #[test]
@@ -147,6 +173,15 @@ mod tests {
         let (ours, theirs) = (add(&base, Some("two"), "{2}"), add(&base, Some("three"), "{3}"));
         assert_eq!(shown(&union(&ours, &theirs)), "one\ntwo\nthree\n\n{1}\n{2}\n{3}\n");
         assert_eq!(union(&ours, &ours), ours);
+    }
+
+    #[test]
+    fn a_remark_of_somebody_is_noticed() {
+        let text = "gate succeeded: run r1, now by ada\n  unsigned";
+        let note = add(b"", Some(text), "{1}");
+        assert!(is_only_about(&note, &["r0", "r1"]) && !is_only_about(&note, &["r0"]));
+        assert!(!is_only_about(&add_text(&note, "a remark"), &["r1"]));
+        assert!(!is_only_about(b"\xff", &["r1"]) || lines(b"\xff").next().is_some());
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Statement {
     pub writer: String,
     /// The digest of the payload of the writer's previous record.
     pub previous: Option<String>,
+    /// `sha256:` and the digest of the manifest that went along, if one did.
+    pub manifest: Option<String>,
 }
 
 /// A signature of an envelope.
@@ -129,13 +131,13 @@ impl Statement {
     }
 
     fn document(&self) -> Value {
-        let Self { record, writer, previous } = self;
+        let Self { record, writer, previous, manifest } = self;
         let of = |wanted: &[StageResult]| -> Vec<&str> {
             let ids = record.stages.iter().filter(|stage| wanted.contains(&stage.result));
             ids.map(|stage| stage.id.as_str()).collect()
         };
         use StageResult::{AllowedFailure, Failed, Flaky, Overridden, Passed, Reused};
-        json!({
+        let mut document = json!({
             "_type": STATEMENT,
             "subject": subjects(record),
             "predicateType": PREDICATE,
@@ -155,7 +157,11 @@ impl Statement {
                     "record": record,
                 },
             },
-        })
+        });
+        if let Some(manifest) = manifest {
+            document["predicate"][EXTENSION]["manifest"] = json!(manifest);
+        }
+        document
     }
 }
 
@@ -253,12 +259,14 @@ impl Statement {
         let record: Record =
             serde_json::from_value(ours["record"].clone()).map_err(|err| no_record(err.to_string()))?;
         let writer = ours["writer"].as_str().ok_or_else(|| no_record("it has no writer".to_owned()))?;
-        let previous = match &ours["previous"] {
-            Value::Null => None,
-            Value::String(digest) => Some(digest.clone()),
-            _ => return Err(no_record("the digest of the record before it is no text".to_owned())),
+        let digest = |of: &Value, what: &str| match of {
+            Value::Null => Ok(None),
+            Value::String(digest) => Ok(Some(digest.clone())),
+            _ => Err(no_record(format!("the digest of {what} is no text"))),
         };
-        let statement = Self { record, writer: writer.to_owned(), previous };
+        let previous = digest(&ours["previous"], "the record before it")?;
+        let manifest = digest(&ours["manifest"], "its manifest")?;
+        let statement = Self { record, writer: writer.to_owned(), previous, manifest };
         statement.check(&document, hash)?;
         Ok(statement)
     }
@@ -326,6 +334,7 @@ mod tests {
             record: record("aaaa", false),
             writer: "w".to_owned(),
             previous: Some("sha256:1".to_owned()),
+            manifest: None,
         };
         let payload = statement.payload();
         Envelope { statement, payload, signatures: vec![Signature::of("k".to_owned(), b"s")] }
@@ -336,7 +345,10 @@ mod tests {
         let envelope = envelope();
         let line = envelope.line();
         assert!(!line.contains('\n'));
-        assert_eq!(Envelope::parse(line.as_bytes(), sha256_hex), Ok(envelope));
+        assert_eq!(Envelope::parse(line.as_bytes(), sha256_hex), Ok(envelope.clone()));
+        let statement = Statement { manifest: Some("sha256:2".to_owned()), ..envelope.statement.clone() };
+        let with = Envelope { payload: statement.payload(), statement, ..envelope };
+        assert_eq!(Envelope::parse(with.line().as_bytes(), sha256_hex), Ok(with));
     }
 
     #[test]

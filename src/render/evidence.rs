@@ -1,16 +1,18 @@
 //! The answers of `evidence`.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::printer::{Answer, style};
 use crate::id::short;
 use crate::ops::evidence::policy::{Policy, Whose};
 use crate::ops::evidence::read::{Refused, Signature};
 use crate::ops::evidence::remote::{Alarm, Fetched, Pushed};
-use crate::ops::evidence::show::{Known, Shown};
+use crate::ops::evidence::show::{Attached, Known, Shown};
 use crate::ops::evidence::verify::{OfCommit, Verdict, Verified};
 use crate::ops::evidence::write::Wrote;
 use crate::output::untrusted::untrusted;
@@ -76,6 +78,10 @@ struct NoteDocument {
     key: Option<String>,
     digest: String,
     previous: Option<String>,
+    /// The digest of the manifest, if it went along.
+    manifest_digest: Option<String>,
+    /// The manifest, if somebody asked for it and it is here.
+    manifest: Option<Value>,
 }
 
 /// A line that is not to be believed.
@@ -93,7 +99,7 @@ pub fn refused_document(refused: &Refused) -> RefusedDocument {
     RefusedDocument { writer, object, why }
 }
 
-fn refused_text(out: &mut dyn Write, indent: &str, refused: &Refused) -> io::Result<()> {
+pub(super) fn refused_text(out: &mut dyn Write, indent: &str, refused: &Refused) -> io::Result<()> {
     let Refused { writer, object, why, .. } = refused;
     let color = style("FAILED");
     writeln!(
@@ -131,6 +137,8 @@ impl Answer for Shown {
                     key,
                     digest: note.digest.clone(),
                     previous: note.previous.clone(),
+                    manifest_digest: note.manifest.as_ref().map(|attached| attached.digest.clone()),
+                    manifest: note.manifest.as_ref().and_then(parsed),
                 }
             });
             RecordDocument {
@@ -177,6 +185,23 @@ impl Answer for Shown {
     }
 }
 
+fn parsed(attached: &Attached) -> Option<Value> {
+    serde_json::from_slice(attached.whole.as_deref()?).ok()
+}
+
+/// The manifests that went along with what is shown, as they were on disk.
+pub struct Manifests<'a>(pub &'a Shown);
+
+impl Manifests<'_> {
+    /// Returns all of them, each once.
+    pub fn text(&self) -> Vec<u8> {
+        let notes = self.0.commits.iter().flat_map(|of| &of.records).filter_map(|known| known.note.as_ref());
+        let mut seen = BTreeSet::new();
+        let attached = notes.filter_map(|note| note.manifest.as_ref()).filter(|it| seen.insert(&it.digest));
+        attached.filter_map(|it| it.whole.as_deref()).flatten().copied().collect()
+    }
+}
+
 fn record_text(out: &mut dyn Write, known: &Known) -> io::Result<()> {
     let Known { record, note, here } = known;
     let word = match &record.void {
@@ -211,7 +236,8 @@ fn record_text(out: &mut dyn Write, known: &Known) -> io::Result<()> {
                 Signature::Allowed { principal, key } => format!("signed by {principal} with {key}"),
             };
             let here = if *here { "; it ran here" } else { "" };
-            writeln!(out, "    note of {}, {}{here}", untrusted(&note.writer), untrusted(&signed))
+            let along = if note.manifest.is_some() { "; with its manifest" } else { "" };
+            writeln!(out, "    note of {}, {}{along}{here}", untrusted(&note.writer), untrusted(&signed))
         }
     }
 }
@@ -228,6 +254,15 @@ pub struct WriteDocument {
     key: Option<String>,
     /// Why they are unsigned, if they should have been signed.
     unsigned: Option<String>,
+    /// Runs whose manifests should have gone along and did not.
+    without_manifest: Vec<WithoutManifestDocument>,
+}
+
+/// A manifest that did not go along.
+#[derive(Serialize, JsonSchema)]
+struct WithoutManifestDocument {
+    run_id: String,
+    why: String,
 }
 
 impl Answer for Wrote {
@@ -241,6 +276,9 @@ impl Answer for Wrote {
             runs: written.runs,
             key: written.key,
             unsigned: written.unsigned,
+            without_manifest: (written.without_manifest.into_iter())
+                .map(|(run_id, why)| WithoutManifestDocument { run_id, why })
+                .collect(),
         }
     }
 
@@ -251,6 +289,9 @@ impl Answer for Wrote {
         }
         for run in &written.runs {
             writeln!(out, "Noted: {}", untrusted(run))?;
+        }
+        for (run, why) in &written.without_manifest {
+            writeln!(out, "Without its manifest: {}: {}", untrusted(run), untrusted(why))?;
         }
         writeln!(out, "In: {}", untrusted(&written.reference))?;
         match (&written.key, &written.unsigned) {

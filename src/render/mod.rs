@@ -24,3 +24,4 @@ pub mod progress;
 pub mod sarif;
 pub mod start;
 pub mod status;
+pub mod upkeep;

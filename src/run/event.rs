@@ -234,10 +234,20 @@ impl Replay {
         }
     }
 
+    /// Returns the state so far.
+    pub fn current(&self) -> Option<&Manifest> {
+        self.manifest.as_ref()
+    }
+
     /// Returns the manifest, or nothing if no event created one.
     pub fn manifest(self) -> Option<Manifest> {
         self.manifest
     }
+}
+
+/// Whether a line says that the run is over.
+pub fn is_end(line: &[u8]) -> bool {
+    line.starts_with(b"{\"type\":\"run:finished\"")
 }
 
 /// Tells events from lines of commands without parsing either: output can be huge.

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::guardrail::Verdict;
 use crate::id::{RunId, TaskId};
+use crate::pipeline::evidence::Notes;
 use crate::run::approval::{Approval, Waiting};
 use crate::run::event::{Happened, RunEvent, StageEnd};
 use crate::run::git_keys::GitKeys;
@@ -438,9 +439,9 @@ pub struct PlanRecord {
     /// Whether to wait for runs that run the same, if somebody said it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join: Option<bool>,
-    /// Whether somebody said that the run leaves a git note, or none.
+    /// Whether somebody said that the run leaves a git note, or none, or one with the manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub leaves_note: Option<bool>,
+    pub leaves_note: Option<Notes>,
     /// Whether the stages are the subtasks of a group: the target first, until one fails.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub group: bool,

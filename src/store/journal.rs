@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use crate::run::event::{Replay, is_journal_line};
+use crate::run::event::{Replay, is_end, is_journal_line};
 use crate::run::manifest::{Manifest, OutOfOrder};
 use crate::sys::fs::{At, PathError};
 
@@ -87,6 +87,17 @@ pub fn rebuild(path: &Path, to: Option<u64>) -> Result<Option<Manifest>, Journal
     let mut replay = Replay::from_nothing();
     events(path, 0, to, |line, _| replay.line(line))?;
     Ok(replay.manifest())
+}
+
+/// Returns what the manifest was each time that the run was over: a run that was resumed ends more than once.
+pub fn ends(path: &Path) -> Result<Vec<Manifest>, JournalError> {
+    let (mut replay, mut ends) = (Replay::from_nothing(), Vec::new());
+    events(path, 0, None, |line, _| {
+        replay.line(line)?;
+        ends.extend(replay.current().filter(|_| is_end(line)).cloned());
+        Ok(())
+    })?;
+    Ok(ends)
 }
 
 /// Brings a manifest up to date with the events that it does not hold yet. Returns it with how far

@@ -48,7 +48,7 @@ pub fn allow(repo: &Fixture, principal: &str, key: &str) {
 }
 
 /// Returns the refs that have notes.
-fn refs(repo: &Fixture) -> Vec<String> {
+pub fn refs(repo: &Fixture) -> Vec<String> {
     let listed = repo.git(&["for-each-ref", "--format=%(refname)", NOTES]);
     listed.lines().map(str::to_owned).collect()
 }
@@ -290,7 +290,7 @@ fn a_signer_that_fails_costs_the_signature_and_not_the_run() {
 
 #[test]
 fn many_writers_at_once_lose_nothing() {
-    let repo = project();
+    let repo = project_with(json!({"notes": "full"}));
     let mut children: Vec<_> = (0..32)
         .map(|at| {
             let mut program = repo.program();
@@ -306,6 +306,8 @@ fn many_writers_at_once_lose_nothing() {
     let shown = show(&repo, "");
     assert_eq!(shown["commits"][0]["records"].as_array().unwrap().len(), 32);
     assert_eq!(repo.git(&["rev-list", "--count", &only_ref(&repo)]), "32");
+    let manifests = repo.git(&["ls-tree", "-r", "--name-only", &only_ref(&repo), "manifests/"]);
+    assert_eq!(manifests.lines().count(), 32, "{manifests}");
 }
 
 #[test]
@@ -790,7 +792,7 @@ pub fn verdicts(seen: &Seen, at: usize) -> (Vec<String>, Vec<(String, String)>) 
     (hold, fail)
 }
 
-fn verify(repo: &Fixture, words: &str) -> Seen {
+pub fn verify(repo: &Fixture, words: &str) -> Seen {
     repo.orchestrate(&format!("evidence verify --format json {words}"))
 }
 

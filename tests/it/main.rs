@@ -23,6 +23,7 @@ mod explain;
 mod doctor;
 mod endurance;
 mod evidence;
+mod evidence_upkeep;
 mod faults;
 mod files;
 mod group;

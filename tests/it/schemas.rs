@@ -79,6 +79,26 @@ fn schemas() -> Vec<(&'static str, Value)> {
             "The answer of evidence fetch --format json",
             of::<render::evidence::FetchDocument>(),
         ),
+        (
+            "evidence-compact",
+            "The answer of evidence compact --format json",
+            of::<render::upkeep::CompactDocument>(),
+        ),
+        (
+            "evidence-rebuild",
+            "The answer of evidence rebuild --format json",
+            of::<render::upkeep::RebuildDocument>(),
+        ),
+        (
+            "evidence-push-detach",
+            "The answer of evidence push --detach --format json",
+            of::<render::upkeep::SendingDocument>(),
+        ),
+        (
+            "evidence-rewrite",
+            "The answer of evidence rewrite --format json",
+            of::<render::upkeep::RewriteDocument>(),
+        ),
         ("gc", "The answer of gc --format json", of::<render::gc::Document>()),
         ("metrics", "The answer of metrics --format json", of::<render::metrics::Document>()),
         ("migrate", "The answer of migrate --format json", of::<render::migrate::Document>()),

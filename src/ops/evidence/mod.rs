@@ -2,13 +2,18 @@
 
 pub mod audit;
 mod chain;
+pub mod compact;
 pub mod display;
+pub mod manifests;
 mod parallel;
 pub mod policy;
 pub mod read;
+pub mod rebuild;
 pub mod receive;
 pub mod remote;
 pub mod rerun;
+pub mod rewrite;
+pub mod sending;
 pub mod show;
 pub mod signers;
 pub mod verify;

@@ -69,8 +69,15 @@ pub struct Reading {
 
 /// Reads and judges what the notes of all writers say about commits and their trees.
 pub fn about(repo: &Repo, refs: &[Ref], commits: &[Commit], signers: &Signers) -> Result<Reading> {
-    let objects: BTreeSet<_> =
-        commits.iter().flat_map(|commit| [commit.id.clone(), commit.tree.clone()]).collect();
+    let objects = commits.iter().flat_map(|commit| [commit.id.clone(), commit.tree.clone()]).collect();
+    let (lines, refused) = lines(repo, refs, &objects);
+    let mut reading = judge(repo, lines, signers)?;
+    reading.refused.extend(refused);
+    Ok(reading)
+}
+
+/// Returns the lines of the notes about objects, of all writers, and what cannot be read.
+pub fn lines(repo: &Repo, refs: &[Ref], objects: &BTreeSet<String>) -> (Vec<Line>, Vec<Refused>) {
     let (mut lines, mut refused) = (Vec::new(), Vec::new());
     let refuse = |writer: &str, object: &String, err: &GitError| Refused {
         writer: writer.to_owned(),
@@ -80,7 +87,7 @@ pub fn about(repo: &Repo, refs: &[Ref], commits: &[Commit], signers: &Signers) -
     };
     for of in refs {
         let writer = writer_of(of);
-        match repo.notes_about(&of.tip, &objects, note::LARGEST) {
+        match repo.notes_about(&of.tip, objects, note::LARGEST) {
             Ok(notes) => {
                 for (object, text) in notes {
                     match text {
@@ -97,9 +104,7 @@ pub fn about(repo: &Repo, refs: &[Ref], commits: &[Commit], signers: &Signers) -
             Err(err) => refused.extend(objects.iter().map(|object| refuse(&writer, object, &err))),
         }
     }
-    let mut reading = judge(repo, lines, signers)?;
-    reading.refused.extend(refused);
-    Ok(reading)
+    (lines, refused)
 }
 
 /// Returns every ref with notes of ours or of others, however it came here.

@@ -6,16 +6,19 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::read::{self, Line, Refused, Signature};
-use super::{TRIES, lock, pause, signers};
-use crate::git::{Author, GitError, NOTES, Note, Ref, Repo};
+use super::{TRIES, lock, manifests, pause, signers};
+use crate::git::{Author, Changes, GitError, NOTES, Note, Ref, Repo};
 use crate::ops::{Context, Kind, Refusal};
-use crate::proof::note;
 use crate::proof::standing::{Entry, Origin, Signer};
+use crate::proof::{Record, note};
 use crate::store::ledger::Ledger;
 use crate::sys::digest::sha256_hex;
 
 /// How long to wait for another fetch or push of the same repository.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long one exchange with a remote may take, if nobody says otherwise.
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// How long to wait for somebody who writes notes.
 const OF_WRITERS: Duration = Duration::from_secs(30);
@@ -24,7 +27,10 @@ const OF_WRITERS: Duration = Duration::from_secs(30);
 const INCOMING: &str = "refs/orchestrate/incoming/";
 
 /// What a remote had the last time, for each remote.
-const SEEN: &str = "refs/orchestrate/remotes/";
+pub(super) const SEEN: &str = "refs/orchestrate/remotes/";
+
+/// Whoever talks with a remote holds it.
+pub(super) const LOCK: &str = "remote.lock";
 
 /// What was fetched.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +69,7 @@ pub struct Pushed {
 }
 
 /// Returns the remote that is meant: one that was named, `origin`, or the only one.
-fn remote(ctx: &Context, named: Option<&str>) -> Result<String> {
+pub(super) fn named(ctx: &Context, named: Option<&str>) -> Result<String> {
     if let Some(named) = named {
         return Ok(named.to_owned());
     }
@@ -100,17 +106,22 @@ fn lost(remote: &str, err: GitError) -> anyhow::Error {
     }
 }
 
-/// Gets notes from a remote.
-pub fn fetch(ctx: &Context, named: Option<&str>) -> Result<Fetched> {
-    let remote = remote(ctx, named)?;
-    let _one = lock(&ctx.repo, "remote.lock", PATIENCE)?;
-    take_in(ctx, &remote)
+/// Gets notes from a remote. No exchange with it takes longer than `limit`.
+pub fn fetch(ctx: &Context, named: Option<&str>, limit: Duration) -> Result<Fetched> {
+    let remote = self::named(ctx, named)?;
+    let _one = lock(&ctx.repo, LOCK, PATIENCE)?;
+    take_in(ctx, &remote, limit)
 }
 
 /// Sends all notes to a remote, and first takes in what it has that we have not.
 pub fn push(ctx: &Context, named: Option<&str>) -> Result<Pushed> {
-    let remote = remote(ctx, named)?;
-    let _one = lock(&ctx.repo, "remote.lock", PATIENCE)?;
+    push_within(ctx, named, LIMIT)
+}
+
+/// Like [`push`], and no exchange with the remote takes longer than `limit`.
+pub fn push_within(ctx: &Context, named: Option<&str>, limit: Duration) -> Result<Pushed> {
+    let remote = self::named(ctx, named)?;
+    let _one = lock(&ctx.repo, LOCK, PATIENCE)?;
     let mut pushed = Pushed { remote: remote.clone(), ..Pushed::default() };
     let author = ctx.repo.author(ctx.clock.now().as_millis() / 1000)?;
     let mut left_out = BTreeSet::new();
@@ -122,7 +133,7 @@ pub fn push(ctx: &Context, named: Option<&str>) -> Result<Pushed> {
         }
         pushed.tries = attempt + 1;
         let names: Vec<_> = refs.iter().map(|of| of.name.clone()).collect();
-        let refused = ctx.repo.push_notes(&remote, &names).map_err(|err| lost(&remote, err))?;
+        let refused = ctx.repo.push_notes(&remote, &names, limit).map_err(|err| lost(&remote, err))?;
         let taken = refs.iter().filter(|of| !refused.iter().any(|(name, _)| *name == of.name));
         for of in taken {
             let seen = format!("{}{}", seen_of(&remote), read::writer_of(of));
@@ -152,7 +163,7 @@ pub fn push(ctx: &Context, named: Option<&str>) -> Result<Pushed> {
             let message = format!("`{remote}` did not take `{name}`: {words}");
             return Err(Refusal::new(Kind::Remote, message).hint("nothing is lost here").into());
         }
-        let fetched = take_in(ctx, &remote)?;
+        let fetched = take_in(ctx, &remote, limit)?;
         left_out.extend(fetched.alarms.iter().map(|alarm| format!("{NOTES}{}", alarm.writer)));
         pushed.alarms = fetched.alarms;
         pause(attempt);
@@ -161,9 +172,9 @@ pub fn push(ctx: &Context, named: Option<&str>) -> Result<Pushed> {
     Err(Refusal::new(Kind::Remote, message).hint("nothing is lost here; try again later").into())
 }
 
-fn take_in(ctx: &Context, remote: &str) -> Result<Fetched> {
+fn take_in(ctx: &Context, remote: &str, limit: Duration) -> Result<Fetched> {
     let repo = &ctx.repo;
-    repo.fetch_notes(remote, INCOMING).map_err(|err| lost(remote, err))?;
+    repo.fetch_notes(remote, INCOMING, limit).map_err(|err| lost(remote, err))?;
     let author = repo.author(ctx.clock.now().as_millis() / 1000)?;
     let (incoming, prefix) = (repo.refs_below(INCOMING)?, seen_of(remote));
     let seen: BTreeMap<_, _> = repo
@@ -183,6 +194,8 @@ fn take_in(ctx: &Context, remote: &str) -> Result<Fetched> {
         let writer = name[INCOMING.len()..].to_owned();
         let had = seen.get(&writer);
         if had == Some(&tip) {
+            // There is nothing new; but what was here may have been taken away since.
+            join(repo, &format!("{NOTES}{writer}"), &tip, &author)?;
             continue;
         }
         if let Some(had) = had
@@ -248,7 +261,7 @@ fn join(repo: &Repo, name: &str, theirs: &str, author: &Author) -> Result<()> {
 /// Makes a commit that has the notes of both sides.
 fn union(repo: &Repo, ours: &str, theirs: &str, author: &Author) -> Result<String> {
     let own: BTreeMap<_, _> = repo.notes(ours)?.into_iter().map(|note| (note.object.clone(), note)).collect();
-    let mut changes = Vec::new();
+    let mut changes = Changes { blobs: manifests::missing(repo, ours, theirs)?, ..Changes::default() };
     for note in repo.notes(theirs)? {
         let text = match own.get(&note.object) {
             Some(Note { blob, .. }) if *blob == note.blob => continue,
@@ -257,7 +270,7 @@ fn union(repo: &Repo, ours: &str, theirs: &str, author: &Author) -> Result<Strin
             }
             None => repo.note_text(&note, note::LARGEST)?,
         };
-        changes.push((note.object, text));
+        changes.notes.push((note.object, text));
     }
     Ok(repo.commit_notes(&[ours, theirs], &changes, author, "evidence: what two places had written\n")?)
 }
@@ -267,17 +280,37 @@ fn enter(ctx: &Context, lines: Vec<Line>, fetched: &mut Fetched) -> Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
+    let unknown = unknown(ctx, lines)?;
+    fetched.refused.extend(unknown.refused);
+    let ledger = Ledger::of(ctx.repo.common_dir());
+    for (record, origin) in unknown.records {
+        fetched.records += 1;
+        fetched.signed += usize::from(matches!(origin, Origin::Note { signer: Some(_), .. }));
+        let entry = Entry::Run { record: Box::new(record.clone()), origin };
+        ledger.add(&entry, &record.subjects()).context("the ledger was not written")?;
+    }
+    Ok(())
+}
+
+/// What notes say that the ledger does not.
+pub(super) struct Unknown {
+    pub records: Vec<(Record, Origin)>,
+    /// What is not to be believed.
+    pub refused: Vec<Refused>,
+}
+
+/// Returns what lines say that is to be believed and that the ledger has not.
+pub(super) fn unknown(ctx: &Context, lines: Vec<Line>) -> Result<Unknown> {
     let allowed = signers::allowed(ctx)?;
     let reading = read::judge(&ctx.repo, lines, &allowed)?;
-    fetched.refused.extend(reading.refused);
     let ledger = Ledger::of(ctx.repo.common_dir());
+    let mut records = Vec::new();
     for found in reading.found {
-        let record = Box::new(found.envelope.statement.record);
+        let record = found.envelope.statement.record;
         let signer = match found.signature {
             Signature::Allowed { principal, key } => Some(Signer { principal, key }),
             _ => None,
         };
-        let subjects = record.subjects();
         let is_known = |entry: Entry| match entry {
             Entry::Run { record: known, origin } => {
                 let same = (&known.run_id, &known.nonce) == (&record.run_id, &record.nonce);
@@ -288,15 +321,11 @@ fn enter(ctx: &Context, lines: Vec<Line>, fetched: &mut Fetched) -> Result<()> {
             }
             Entry::Cleared { .. } => false,
         };
-        if ledger.about(&subjects).context("cannot read the ledger")?.into_iter().any(is_known) {
+        if ledger.about(&record.subjects()).context("cannot read the ledger")?.into_iter().any(is_known) {
             continue;
         }
-        let is_signed = signer.is_some();
         let origin = Origin::Note { writer: found.line.writer, signer };
-        let entry = Entry::Run { record: record.clone(), origin };
-        ledger.add(&entry, &subjects).context("the ledger was not written")?;
-        fetched.records += 1;
-        fetched.signed += usize::from(is_signed);
+        records.push((record, origin));
     }
-    Ok(())
+    Ok(Unknown { records, refused: reading.refused })
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
+use super::manifests::{self, Along};
 use super::read::{self, Found, Refused, Signature};
 use super::signers::{self, Signers};
 use crate::git::Commit;
@@ -45,6 +46,16 @@ pub struct OfNote {
     /// The digest of the record, and of the one that the writer had written before.
     pub digest: String,
     pub previous: Option<String>,
+    /// The manifest that went along, if one did.
+    pub manifest: Option<Attached>,
+}
+
+/// A manifest that a record names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    pub digest: String,
+    /// As it was on disk, if somebody asked for it and it is here.
+    pub whole: Option<Vec<u8>>,
 }
 
 impl Shown {
@@ -103,7 +114,27 @@ fn of_note(found: &Found) -> Known {
             signature: found.signature.clone(),
             digest: found.envelope.digest(crate::sys::digest::sha256_hex),
             previous: statement.previous.clone(),
+            manifest: statement.manifest.clone().map(|digest| Attached { digest, whole: None }),
         }),
         here: false,
     }
+}
+
+/// Reads the manifests that went along with what is shown. One that is not what its record names is refused.
+pub fn read_manifests(ctx: &Context, shown: &mut Shown) -> Result<()> {
+    let refs = read::refs(&ctx.repo)?;
+    for of in &mut shown.commits {
+        for Known { record, note, .. } in &mut of.records {
+            let Some(OfNote { writer, manifest: Some(attached), .. }) = note else { continue };
+            match manifests::read(&ctx.repo, &refs, writer, &record.run_id, &attached.digest)? {
+                Along::Whole(whole) => attached.whole = Some(whole),
+                Along::Absent => {}
+                Along::Other(why) => {
+                    let (writer, object) = (writer.clone(), record.tree.clone());
+                    of.refused.push(Refused { writer, object, why, copied: false });
+                }
+            }
+        }
+    }
+    Ok(())
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use super::manifests::{self, OnDisk};
 use super::{TRIES, lock, pause};
-use crate::git::{Author, Commit, NOTES, Repo, Signing};
+use crate::git::{Author, Changes, Commit, NOTES, Repo, Signing};
 use crate::ops::Context;
 use crate::proof::standing::{Entry, Origin};
 use crate::proof::statement::{Envelope, Signature, Statement, commit_of, to_sign};
@@ -17,13 +18,13 @@ use crate::run::status::RunStatus;
 use crate::store::ledger::Ledger;
 use crate::sys::digest::sha256_hex;
 use crate::sys::fs::{self, Durability};
-use crate::sys::process;
+use crate::sys::{gzip, process};
 
 /// How long to wait for others who write notes: one of them may be asked for a passphrase.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What begins the line of a commit message that names the last record.
-const LAST: &str = "Record: ";
+pub(super) const LAST: &str = "Record: ";
 
 /// How many commits of a writer are looked through for the last record.
 const FAR_ENOUGH: usize = 1000;
@@ -33,6 +34,15 @@ const FAR_ENOUGH: usize = 1000;
 pub struct Wanted {
     pub record: Record,
     pub commits: Vec<String>,
+}
+
+/// How notes are written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner<'a> {
+    /// Whether they are signed; as commits are, if nothing is said.
+    pub sign: Option<bool>,
+    /// Where the manifests are that are to go along; none do if nothing is said.
+    pub manifests: Option<&'a OnDisk>,
 }
 
 /// What was written.
@@ -46,6 +56,8 @@ pub struct Written {
     pub key: Option<String>,
     /// Why they are unsigned, if they should have been signed.
     pub unsigned: Option<String>,
+    /// Runs whose manifests should have gone along and did not, and why.
+    pub without_manifest: Vec<(String, String)>,
 }
 
 /// Whether a record says enough to be shown to others.
@@ -54,10 +66,10 @@ pub fn is_worth_a_note(record: &Record) -> bool {
 }
 
 /// Writes notes about records, as one commit of the writer's ref. A run that has its note already gets none.
-pub fn write(repo: &Repo, wanted: &[Wanted], sign: Option<bool>, now: Stamp) -> Result<Written> {
+pub fn write(repo: &Repo, wanted: &[Wanted], manner: Manner<'_>, now: Stamp) -> Result<Written> {
     let author = repo.author(now.as_millis() / 1000)?;
     let mut written = Written::default();
-    let signing = match repo.signing(sign) {
+    let signing = match repo.signing(manner.sign) {
         Ok(signing) => signing,
         Err(err) => {
             written.unsigned = Some(err.to_string());
@@ -69,9 +81,15 @@ pub fn write(repo: &Repo, wanted: &[Wanted], sign: Option<bool>, now: Stamp) -> 
     let _lock = lock(repo, "lock", PATIENCE)?;
     for attempt in 0..TRIES {
         let tip = repo.tip(&written.reference)?;
-        let mut work =
-            Work { repo, author: &author, tip: tip.as_deref(), signing: signing.as_ref(), notes: Vec::new() };
+        let mut work = Work {
+            repo,
+            author: &author,
+            tip: tip.as_deref(),
+            signing: signing.as_ref(),
+            changes: Changes::default(),
+        };
         written.runs.clear();
+        written.without_manifest.clear();
         let mut previous = match &tip {
             Some(tip) => last_record(repo, tip)?,
             None => None,
@@ -80,12 +98,13 @@ pub fn write(repo: &Repo, wanted: &[Wanted], sign: Option<bool>, now: Stamp) -> 
             if work.has(record)? {
                 continue;
             }
-            let statement =
-                Statement { record: record.clone(), writer: writer.clone(), previous: previous.take() };
+            let manifest = manner.manifests.and_then(|on_disk| work.packs(record, on_disk, &mut written));
+            let (record, writer) = (record.clone(), writer.clone());
+            let statement = Statement { record, writer, previous: previous.take(), manifest };
             let envelope = work.sealed(statement, &mut written)?;
             previous = Some(envelope.digest(sha256_hex));
             work.add(&envelope, commits)?;
-            written.runs.push(record.run_id.clone());
+            written.runs.push(envelope.statement.record.run_id);
         }
         if written.runs.is_empty() {
             return Ok(written);
@@ -96,7 +115,7 @@ pub fn write(repo: &Repo, wanted: &[Wanted], sign: Option<bool>, now: Stamp) -> 
             previous.as_deref().unwrap_or_default()
         );
         let parents: Vec<_> = tip.as_deref().into_iter().collect();
-        let new = repo.commit_notes(&parents, &work.notes, &author, &message)?;
+        let new = repo.commit_notes(&parents, &work.changes, &author, &message)?;
         if repo.move_ref(&written.reference, Some(&new), tip.as_deref(), &author)? {
             return Ok(written);
         }
@@ -135,14 +154,13 @@ struct Work<'a> {
     author: &'a Author,
     tip: Option<&'a str>,
     signing: Option<&'a Signing>,
-    /// What notes are to say, by what they are about.
-    notes: Vec<(String, Vec<u8>)>,
+    changes: Changes,
 }
 
 impl Work<'_> {
     /// Returns what the note about an object says so far.
     fn note(&self, object: &str) -> Result<Vec<u8>> {
-        if let Some((_, text)) = self.notes.iter().find(|(known, _)| known == object) {
+        if let Some((_, text)) = self.changes.notes.iter().find(|(known, _)| known == object) {
             return Ok(text.clone());
         }
         let found = self.tip.map(|tip| self.repo.note(tip, object, note::LARGEST)).transpose()?;
@@ -150,9 +168,9 @@ impl Work<'_> {
     }
 
     fn set(&mut self, object: &str, text: Vec<u8>) {
-        match self.notes.iter_mut().find(|(known, _)| known == object) {
+        match self.changes.notes.iter_mut().find(|(known, _)| known == object) {
             Some((_, known)) => *known = text,
-            None => self.notes.push((object.to_owned(), text)),
+            None => self.changes.notes.push((object.to_owned(), text)),
         }
     }
 
@@ -166,6 +184,21 @@ impl Work<'_> {
             })
         };
         Ok(note::lines(&text).any(same))
+    }
+
+    /// Lets the manifest of a run go along; returns its digest.
+    fn packs(&mut self, record: &Record, on_disk: &OnDisk, written: &mut Written) -> Option<String> {
+        match (on_disk.find(record), manifests::path(&record.run_id)) {
+            (Ok(manifest), Some(path)) => {
+                self.changes.files.push((path, gzip::packed(&manifest)));
+                Some(manifests::digest(&manifest))
+            }
+            (found, _) => {
+                let why = found.err().unwrap_or_else(|| "its id is no name of a file".to_owned());
+                written.without_manifest.push((record.run_id.clone(), why));
+                None
+            }
+        }
     }
 
     fn sealed(&self, statement: Statement, written: &mut Written) -> Result<Envelope> {
@@ -189,7 +222,10 @@ impl Work<'_> {
         let line = envelope.line();
         self.set(&record.tree, note::add(&self.note(&record.tree)?, None, &line));
         let key = envelope.signatures.first().map(|signature| signature.keyid.as_str());
-        let text = note::text(record, &format!("{} <{}>", self.author.name, self.author.email), key);
+        let mut text = note::text(record, &format!("{} <{}>", self.author.name, self.author.email), key);
+        if let (Some(_), Some(path)) = (&envelope.statement.manifest, manifests::path(&record.run_id)) {
+            text.push_str(&format!("  manifest: {path}\n"));
+        }
         for commit in commits {
             self.set(commit, note::add(&self.note(commit)?, Some(&text), &line));
         }
@@ -247,7 +283,7 @@ impl Pending {
 pub fn write_finished(
     repo: &Repo,
     record: &Record,
-    sign: Option<bool>,
+    manner: Manner<'_>,
     now: Stamp,
 ) -> Result<Option<Written>> {
     let pending = Pending::of(repo);
@@ -272,7 +308,7 @@ pub fn write_finished(
     if wanted.is_empty() {
         return Ok(None);
     }
-    match write(repo, &wanted, sign, now) {
+    match write(repo, &wanted, manner, now) {
         Ok(written) => {
             for Wanted { record, .. } in &wanted {
                 pending.forget(record)?;
@@ -303,7 +339,7 @@ pub struct Wrote {
 }
 
 /// Writes notes about the commits of a revision or range, from what the ledger knows and what waits for them.
-pub fn write_commits(ctx: &Context, commits: Vec<Commit>, sign: Option<bool>) -> Result<Wrote> {
+pub fn write_commits(ctx: &Context, commits: Vec<Commit>, manner: Manner<'_>) -> Result<Wrote> {
     let (pending, ledger) = (Pending::of(&ctx.repo), Ledger::of(ctx.repo.common_dir()));
     let mut wanted: Vec<Wanted> = Vec::new();
     for commit in &commits {
@@ -324,7 +360,7 @@ pub fn write_commits(ctx: &Context, commits: Vec<Commit>, sign: Option<bool>) ->
     }
     let written = match wanted.is_empty() {
         true => Written::default(),
-        false => write(&ctx.repo, &wanted, sign, ctx.clock.now())?,
+        false => write(&ctx.repo, &wanted, manner, ctx.clock.now())?,
     };
     for Wanted { record, .. } in &wanted {
         pending.forget(record)?;

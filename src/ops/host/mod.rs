@@ -41,7 +41,7 @@ use crate::sys::digest::random_hex;
 use crate::sys::fs::{self, Appender, Durability, Lock};
 use crate::sys::{later, process};
 
-pub use proof::{TOOL, inputs, keyed, surroundings, tree_subject};
+pub use proof::{TOOL, inputs, keyed, record_of, surroundings, tree_subject};
 pub use reuse::{ReuseOptions, max_age, rules};
 pub(in crate::ops) use shared::stage_env;
 pub use shared::{Masking, Shared, SharedWatch, Watch};
@@ -276,13 +276,14 @@ impl RunHost {
             }
         };
         let recorded = self.record_in_task(Some(&summary), maybe_recorded, at);
-        if !later::is_waiting() {
-            self.record_proof();
-        }
+        let to_note = if later::is_waiting() { None } else { self.record_proof() };
         let event = Happened::Recorded { run_summary_path: summary_path, metrics_recorded: recorded };
         self.tell(event, 0)?;
         self.recorder.beat(at)?;
         self.recorder.save(Durability::Power)?;
+        if let Some(record) = to_note {
+            self.leave_full_note(&record);
+        }
         Ok(self.recorder.manifest().clone())
     }
 

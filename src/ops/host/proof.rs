@@ -6,13 +6,16 @@ use std::path::Path;
 
 use super::{RunHost, Shared};
 use crate::git::Repo;
-use crate::ops::evidence::write::{Written, write_finished};
+use crate::ops::evidence::manifests::OnDisk;
+use crate::ops::evidence::write::{Manner, write_finished};
+use crate::pipeline::evidence::Notes;
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::proof::standing::{Entry, Origin};
 use crate::proof::{Record, record};
 use crate::run::git_keys::GitKeys;
 use crate::run::key::{Definition, Fingerprint, Key, Subject};
-use crate::run::manifest::{Keyed, ProofKeys, StageEntry};
+use crate::run::manifest::{Keyed, Manifest, ProofKeys, StageEntry};
+use crate::store::layout::RunPaths;
 use crate::store::ledger::Ledger;
 use crate::sys::digest::{random_hex, sha256_hex, sha256_of_file};
 use crate::sys::tools::Tools;
@@ -89,6 +92,20 @@ pub fn tree_subject(repo: &Repo, git: &GitKeys) -> Option<Subject> {
     Some(Subject::tree(git.tree.as_ref()?, sparse.as_deref()))
 }
 
+/// Returns the record of a run that is over; nothing if it says nothing about any stage. `is_current` says of which
+/// stages the logs are still as they were then.
+pub fn record_of(
+    manifest: &Manifest,
+    paths: &RunPaths,
+    is_current: &dyn Fn(&StageEntry) -> bool,
+) -> Option<Record> {
+    let log = |entry: &StageEntry| {
+        let path = paths.stage_log(entry.index, &entry.id);
+        is_current(entry).then(|| sha256_of_file(&path).ok()).flatten()
+    };
+    record::of_run(manifest, TOOL, &log)
+}
+
 impl Shared {
     /// Returns what the stages of a plan run with.
     pub fn fingerprint(&self, plan: &Plan) -> Fingerprint {
@@ -108,35 +125,59 @@ impl Shared {
 }
 
 impl RunHost {
-    /// Keeps what the run found out, where all worktrees of the repository find it.
-    pub(super) fn record_proof(&self) {
-        let log = |entry: &StageEntry| {
-            let path = self.recorder.paths().stage_log(entry.index, &entry.id);
-            sha256_of_file(&path).ok()
-        };
-        let Some(record) = record::of_run(self.manifest(), TOOL, &log) else { return };
+    /// Keeps what the run found out, where all worktrees of the repository find it. Returns the record if it is
+    /// to become a note when the manifest, which goes along, is whole.
+    pub(super) fn record_proof(&self) -> Option<Record> {
+        let record = record_of(self.manifest(), self.recorder.paths(), &|_| true)?;
         let record = Box::new(record);
         let entry = Entry::Run { record: record.clone(), origin: Origin::Here };
         let ledger = Ledger::of(self.shared.repo.common_dir());
         if let Err(err) = ledger.add(&entry, &record.subjects()) {
             self.shared.warn("the ledger was not written, so nobody can reuse what this run proved", err);
         }
-        self.leave_note(&record);
+        match self.notes() {
+            Notes::Nothing => None,
+            Notes::Records => {
+                self.leave_note(&record, None);
+                None
+            }
+            // Should we die before it is, `evidence write` finds the record in the ledger.
+            Notes::Full => Some(*record),
+        }
     }
 
-    /// Writes the run into git notes, if that is wanted.
-    fn leave_note(&self, record: &Record) {
+    /// Writes the run into git notes together with its manifest, which does not change any more.
+    pub(super) fn leave_full_note(&self, record: &Record) {
+        let shared = &self.shared;
+        let mut layouts = vec![shared.layout.clone()];
+        let worktrees = shared.repo.worktrees().unwrap_or_default();
+        layouts.extend(worktrees.iter().map(|worktree| shared.layout.of_worktree(&worktree.path)));
+        self.leave_note(record, Some(&OnDisk { layouts }));
+    }
+
+    /// What the run leaves in git notes.
+    fn notes(&self) -> Notes {
         let asked = self.manifest().plan.as_ref().and_then(|plan| plan.leaves_note);
-        if self.depth > 0 || !asked.unwrap_or(self.plan.evidence.notes) {
-            return;
+        match self.depth {
+            0 => asked.unwrap_or(self.plan.evidence.notes),
+            // A child is told of by the run that it is a part of.
+            _ => Notes::Nothing,
         }
+    }
+
+    fn leave_note(&self, record: &Record, manifests: Option<&OnDisk>) {
         let now = self.shared.clock.now();
-        match write_finished(&self.shared.repo, record, self.plan.evidence.sign, now) {
-            Ok(Some(Written { unsigned: Some(why), .. })) => {
-                self.shared.watch.borrow_mut().warn(&format!("the note is not signed: {why}"));
-            }
-            Ok(_) => {}
-            Err(err) => self.shared.warn("the run left no git note", err),
+        let manner = Manner { sign: self.plan.evidence.sign, manifests };
+        let written = match write_finished(&self.shared.repo, record, manner, now) {
+            Ok(written) => written.unwrap_or_default(),
+            Err(err) => return self.shared.warn("the run left no git note", err),
+        };
+        let mut watch = self.shared.watch.borrow_mut();
+        if let Some(why) = &written.unsigned {
+            watch.warn(&format!("the note is not signed: {why}"));
+        }
+        for (run, why) in &written.without_manifest {
+            watch.warn(&format!("the manifest of {run} did not go along with its note: {why}"));
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::ops::Context;
 use crate::output::mask::MaskMode;
 use crate::output::secrets::Secrets;
 use crate::pipeline::Action;
+use crate::pipeline::evidence::Notes;
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::run::event::Happened;
 use crate::run::exec::GroupNames;
@@ -80,7 +81,7 @@ pub struct Shared {
     /// Who decides when something is typed on our terminal.
     pub(super) user: String,
     /// Whether the run leaves a git note, if somebody said it.
-    pub(super) notes: Option<bool>,
+    pub(super) notes: Option<Notes>,
     /// How many runs of this process said that they run something.
     pub(super) announced: Cell<usize>,
 }
@@ -134,7 +135,7 @@ impl Shared {
     }
 
     /// Says whether the run leaves a git note, whatever the configuration says.
-    pub fn leave_note(&mut self, wanted: Option<bool>) {
+    pub fn leave_note(&mut self, wanted: Option<Notes>) {
         self.notes = wanted;
     }
 

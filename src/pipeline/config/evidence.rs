@@ -1,7 +1,7 @@
 //! The keys of the configuration that are about evidence.
 
-use super::{ConfigError, Fields, Problem, Reader, shown, span};
-use crate::pipeline::evidence::Evidence;
+use super::{ConfigError, Fields, Problem, Reader, Value, shown, span};
+use crate::pipeline::evidence::{Evidence, FULL, Notes};
 
 pub(in crate::pipeline) const EVIDENCE_KEYS: &[&str] =
     &["notes", "sign", "maxAgeDays", "acceptSigned", "signers"];
@@ -29,7 +29,15 @@ impl Reader<'_> {
         let Some(value) = top.get("evidence") else { return Ok(read) };
         let section = self.object(value, "`evidence`", "`evidence`")?;
         section.only(EVIDENCE_KEYS, |_| None)?;
-        read.notes = section.flag("notes")?.unwrap_or(false);
+        read.notes = match section.get("notes") {
+            None => Notes::Nothing,
+            Some(Value::BooleanLit(flag)) if flag.value => Notes::Records,
+            Some(Value::BooleanLit(_)) => Notes::Nothing,
+            Some(Value::StringLit(word)) if word.value == FULL => Notes::Full,
+            Some(value) => {
+                return Err(self.wrong_type(value, "`notes`".to_owned(), "`true`, `false` or `\"full\"`"));
+            }
+        };
         read.sign = section.flag("sign")?;
         read.max_age_days = section.whole_number("maxAgeDays")?;
         read.accept_signed = section.flag("acceptSigned")?.unwrap_or(false);
@@ -64,7 +72,7 @@ mod tests {
         let expected = Evidence {
             tools: ["rustc -V".to_owned()].into(),
             variables: ["CC".to_owned()].into(),
-            notes: true,
+            notes: Notes::Records,
             sign: Some(false),
             max_age_days: Some(30),
             accept_signed: true,
@@ -72,6 +80,12 @@ mod tests {
         };
         assert_eq!(read(text), Ok(expected));
         assert_eq!(read("{}"), Ok(Evidence::default()));
+        for (word, notes) in [("false", Notes::Nothing), ("\"full\"", Notes::Full)] {
+            let text = format!(r#"{{"evidence": {{"notes": {word}}}}}"#);
+            assert_eq!(read(&text).unwrap().notes, notes);
+            assert_eq!(serde_json::to_string(&notes).unwrap(), word);
+            assert_eq!(serde_json::from_str::<Notes>(word).unwrap(), notes);
+        }
     }
 
     #[test]
@@ -81,7 +95,7 @@ mod tests {
             (r#"{"fingerprint": "rustc -V"}"#, "`fingerprint` must be a list"),
             (r#"{"fingerprintEnv": ["A=B"]}"#, "A=B"),
             (r#"{"evidence": {"note": true}}"#, "unknown key `note` in `evidence`"),
-            (r#"{"evidence": {"notes": "yes"}}"#, "`notes` must be `true` or `false`"),
+            (r#"{"evidence": {"notes": "yes"}}"#, "`notes` must be `true`, `false` or `\"full\"`"),
             (r#"{"evidence": {"signers": "../x"}}"#, "`signers` cannot be `../x`"),
             (r#"{"evidence": {"signers": "/x"}}"#, "`signers` cannot be `/x`"),
             (r#"{"evidence": {"maxAgeDays": "3"}}"#, "`maxAgeDays` must be a whole number"),
