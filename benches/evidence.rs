@@ -142,8 +142,12 @@ impl Repo {
         .unwrap();
         let mut previous = None;
         for (at, (commit, tree)) in commits.iter().enumerate() {
-            let statement =
-                Statement { record: record(at, commit, tree), writer: WRITER.to_owned(), previous };
+            let statement = Statement {
+                record: record(at, commit, tree),
+                writer: WRITER.to_owned(),
+                previous,
+                manifest: None,
+            };
             let payload = statement.payload();
             let signatures = vec![Signature::of("key".to_owned(), &self.sign(&to_sign(&payload)))];
             let envelope = Envelope { statement, payload, signatures };

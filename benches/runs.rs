@@ -28,7 +28,7 @@ fn main() {
         ["tree"] => tree(),
         ["reposition", work_tree, words] => reposition(work_tree, words),
         wanted => {
-            let scenarios: [(&str, fn()); 14] = [
+            let scenarios: [(&str, fn()); 15] = [
                 ("detach", detached),
                 ("parallel", parallel_stages),
                 ("version", version),
@@ -41,6 +41,7 @@ fn main() {
                 ("each", each_commit),
                 ("reuse", nothing_to_run),
                 ("ledger", many_records),
+                ("note", one_note),
                 ("list", many_runs),
                 ("metrics", many_metrics),
             ];
@@ -160,39 +161,14 @@ fn nothing_to_run() {
 
 /// One question to a ledger of 50,000 records.
 fn many_records() {
+    use git_orchestrate::proof::Rules;
     use git_orchestrate::proof::standing::{Entry, Origin, standing};
-    use git_orchestrate::proof::{Record, Rules};
-    use git_orchestrate::run::key::{Key, Subject};
+    use git_orchestrate::run::key::Subject;
     use git_orchestrate::store::ledger::Ledger;
-    use git_orchestrate::sys::digest::sha256_hex;
+    use records::{key, record, tree};
 
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let ledger = Ledger::of(dir.path());
-    let tree = |at: usize| Subject::tree(&sha256_hex(&at.to_le_bytes())[..40], None);
-    let key = |at: usize, stage: usize| Key::new(&tree(at), &stage.to_string(), "f", sha256_hex);
-    let record = |at: usize| -> Record {
-        let time = "2026-01-01T00:00:00Z";
-        let stages: Vec<_> = (0..5)
-            .map(|stage| {
-                serde_json::json!({
-                    "id": format!("stage-{stage}"), "key": key(at, stage), "subject": tree(at),
-                    "definition_digest": sha256_hex(&stage.to_le_bytes()),
-                    "definition": {"format": 1, "kind": "command", "command": "cargo test --workspace", "shell": "/bin/sh -c"},
-                    "result": "passed", "exit_code": 0, "started_at": time, "completed_at": time,
-                    "log_sha256": sha256_hex(&at.to_le_bytes()),
-                })
-            })
-            .collect();
-        serde_json::from_value(serde_json::json!({
-            "version": 1, "run_id": format!("2026-01-01T00-00-00-000Z-{at:08x}"), "task_id": "0101", "pipeline": "p",
-            "pipeline_digest": format!("sha256:{}", sha256_hex(b"p")), "status": "succeeded", "commit": tree(at),
-            "tree": &tree(at).as_str()[5..], "dirty": false, "object_format": "sha1",
-            "worktree": {"path": ".", "name": null, "linked": false}, "manifest": ".runs/x/manifest.json",
-            "started_at": time, "completed_at": time, "tool": "git-orchestrate", "nonce": "n",
-            "fingerprint": {"os": "linux", "arch": "x86_64"}, "stages": stages,
-        }))
-        .expect("a record")
-    };
     let origin = |at: usize| match at % 10 {
         0 => Origin::Here,
         writer => Origin::Note { writer: writer.to_string(), signer: None },
@@ -210,7 +186,8 @@ fn many_records() {
     let rules = Rules { now, max_age: None, signed_by_others: false };
     let mut times: Vec<_> = (0..200)
         .map(|at| {
-            let (at, begin) = (at * 250, Instant::now());
+            // Of each of the writers in turn.
+            let (at, begin) = (at * 251 % 50_000, Instant::now());
             let entries = ledger.about(&[&tree(at)]).expect("a ledger");
             let key = key(at, 3);
             let found = standing(&entries, &key, &rules);
@@ -223,6 +200,56 @@ fn many_records() {
         "one question, 50,000 records of ten writers {:>9.2} ms, at worst {worst:.2} ms  (goal: under 5)",
         median(&mut times)
     );
+}
+
+/// One note about a commit and its tree, on disk when it is said to be there: in a new ref, in one with 10,000 notes,
+/// and with a manifest.
+fn one_note() {
+    use git_orchestrate::git::{Author, Changes, Repo as Git};
+    use git_orchestrate::ops::evidence::manifests::OnDisk;
+    use git_orchestrate::ops::evidence::write::{Manner, Wanted, write};
+    use git_orchestrate::store::layout::Layout;
+
+    let author = Author { name: "bench".to_owned(), email: "bench@example.com".to_owned(), at: 0 };
+    for (before, full) in [(0, false), (10_000, false), (0, true)] {
+        let repo = Repo::new(100, 1);
+        Run::new("", &repo.root, PROGRAM, &["start", "--task", "t"]).time();
+        let git = Git::discover(&repo.root).expect("a repository");
+        let layouts = vec![Layout {
+            root: repo.root.clone(),
+            runs: repo.root.join(".runs"),
+            out: repo.root.join("out"),
+        }];
+        let on_disk = OnDisk { layouts };
+        let manner = Manner { sign: Some(false), manifests: full.then_some(&on_disk) };
+        let now = records::record(0).completed_at;
+        let note = |at: usize| {
+            let mut record = records::record(at);
+            if full {
+                records::as_if_of(&mut record, &repo.root);
+            }
+            let commit = record.commit.take().into_iter().collect();
+            let begin = Instant::now();
+            let written = write(&git, &[Wanted { record, commits: commit }], manner, now).expect("a note");
+            assert!(written.runs.len() == 1 && written.without_manifest.is_empty());
+            (begin.elapsed().as_secs_f64() * 1e3, written.reference)
+        };
+        let (_, reference) = note(0);
+        if before > 0 {
+            let notes = (0..before).map(|at| (records::record(at + 1_000).tree, vec![b'x'; 1_500])).collect();
+            let tip = git.tip(&reference).expect("refs").expect("a ref");
+            let changes = Changes { notes, ..Changes::default() };
+            let new = git.commit_notes(&[&tip], &changes, &author, "before").expect("a commit");
+            assert!(git.move_ref(&reference, Some(&new), Some(&tip), &author).expect("a ref"));
+        }
+        let mut times: Vec<_> = (1..=40).map(|at| note(at).0).collect();
+        let worst = times.iter().copied().fold(0.0, f64::max);
+        let with = if full { ", with its manifest" } else { "" };
+        println!(
+            "a note, synced, beside {before:>6} others{with:<20} {:>9.2} ms, at worst {worst:.2} ms  (goal: under 30)",
+            median(&mut times)
+        );
+    }
 }
 
 /// Takes the repository at `BENCH_REPO`, whose branch `main` has a linear history, or makes one.
@@ -616,5 +643,63 @@ mod floor {
         }
         child.wait().expect("a child");
         let _ = fs::remove_file(path);
+    }
+}
+
+// ── records of runs that never were ──────────────────────────────────────────────────────────
+
+mod records {
+    use std::fs;
+    use std::path::Path;
+
+    use git_orchestrate::proof::{Key, Record, Subject};
+    use git_orchestrate::sys::digest::sha256_hex;
+    use serde_json::Value;
+
+    pub fn tree(at: usize) -> Subject {
+        Subject::tree(&sha256_hex(&at.to_le_bytes())[..40], None)
+    }
+
+    pub fn key(at: usize, stage: usize) -> Key {
+        Key::new(&tree(at), &stage.to_string(), "f", sha256_hex)
+    }
+
+    pub fn record(at: usize) -> Record {
+        let time = "2026-01-01T00:00:00Z";
+        let stages: Vec<_> = (0..5)
+            .map(|stage| {
+                serde_json::json!({
+                    "id": format!("stage-{stage}"), "key": key(at, stage), "subject": tree(at),
+                    "definition_digest": sha256_hex(&stage.to_le_bytes()),
+                    "definition": {"format": 1, "kind": "command", "command": "cargo test --workspace", "shell": "/bin/sh -c"},
+                    "result": "passed", "exit_code": 0, "started_at": time, "completed_at": time,
+                    "log_sha256": sha256_hex(&at.to_le_bytes()),
+                })
+            })
+            .collect();
+        serde_json::from_value(serde_json::json!({
+            "version": 1, "run_id": format!("2026-01-01T00-00-00-000Z-{at:08x}"), "task_id": "0101", "pipeline": "p",
+            "pipeline_digest": format!("sha256:{}", sha256_hex(b"p")), "status": "succeeded",
+            "commit": sha256_hex(&(at + 1_000_000).to_le_bytes())[..40],
+            "tree": &tree(at).as_str()[5..], "dirty": false, "object_format": "sha1",
+            "worktree": {"path": ".", "name": null, "linked": false}, "manifest": ".runs/x/manifest.json",
+            "started_at": time, "completed_at": time, "tool": "git-orchestrate", "nonce": "n",
+            "fingerprint": {"os": "linux", "arch": "x86_64"}, "stages": stages,
+        }))
+        .expect("a record")
+    }
+
+    /// Gives a record the manifest of the only run of task `t`, under an id of its own.
+    pub fn as_if_of(record: &mut Record, root: &Path) {
+        let runs = root.join(".runs/t/cli");
+        let ours = runs.join(&record.run_id);
+        let run = fs::read_dir(&runs).expect("runs").next().expect("a run").expect("an entry").path();
+        let text = fs::read(run.join("manifest.json")).expect("a manifest");
+        let manifest: Value = serde_json::from_slice(&text).expect("JSON");
+        fs::create_dir_all(&ours).expect("a folder");
+        fs::write(ours.join("manifest.json"), text).expect("a manifest");
+        record.task_id = "t".to_owned();
+        record.nonce = manifest["proof"]["nonce"].as_str().expect("a nonce").to_owned();
+        record.completed_at = serde_json::from_value(manifest["completed_at"].clone()).expect("a time");
     }
 }
