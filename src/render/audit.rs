@@ -9,11 +9,13 @@ use super::evidence::{
     BaseDocument, RefusedDocument, VerdictDocument, base_document, refused_document, verdict_documents,
 };
 use super::printer::{Answer, style};
+use crate::id::short;
 use crate::ops::evidence::audit::{Audited, OfArrived};
 use crate::ops::evidence::receive::{OfRef, Received, is_good};
 use crate::ops::evidence::rerun::{Again, Outcome, RerunOf};
 use crate::ops::evidence::verify::{OfCommit, Verdict};
 use crate::output::untrusted::untrusted;
+use crate::run::shell;
 use crate::run::stamp::Stamp;
 
 /// The document of `evidence audit`.
@@ -151,7 +153,7 @@ impl Answer for Audited {
             writeln!(
                 out,
                 "{color}{words}{color:#}  {}  {}",
-                &of.commit.id[..12],
+                short(&of.commit.id),
                 untrusted(&of.commit.subject)
             )?;
             for it in amiss {
@@ -182,7 +184,7 @@ fn rerun_text(out: &mut dyn Write, of: &RerunOf) -> io::Result<()> {
         (false, Outcome::NotRun) => ("not run", style("skipped")),
         (false, _) => ("DISAGREES", style("FAILED")),
     };
-    writeln!(out, "{color}{word:>9}{color:#}  {}  {}", &of.commit.id[..12], untrusted(&of.commit.subject))?;
+    writeln!(out, "{color}{word:>9}{color:#}  {}  {}", short(&of.commit.id), untrusted(&of.commit.subject))?;
     match &of.outcome {
         Outcome::Ran { runs, stages } => {
             for stage in stages.iter().filter(|stage| stage.again != Again::Agrees) {
@@ -277,12 +279,12 @@ impl Answer for Received {
                 writeln!(out, "{color}refused{color:#}  {name}: {}", untrusted(why))?;
             }
             for commit in of.commits.iter().filter(|commit| !is_good(commit)) {
-                let (short, subject) = (&commit.commit.id[..12], untrusted(&commit.commit.subject));
+                let (short, subject) = (short(&commit.commit.id), untrusted(&commit.commit.subject));
                 writeln!(out, "{color}refused{color:#}  {name}: commit {short} ({subject})")?;
                 for why in reasons(commit) {
                     writeln!(out, "    {}", untrusted(&why))?;
                 }
-                writeln!(out, "    mend it: {}", mend(commit))?;
+                writeln!(out, "    mend it: {}", untrusted(&mend(commit)))?;
             }
             if let Some(policy) = of.policy.as_ref().filter(|_| !of.is_good()) {
                 writeln!(out, "  By: {}", untrusted(&policy.said()))?;
@@ -311,16 +313,16 @@ fn reasons(of: &OfCommit) -> Vec<String> {
 /// Returns what to type so that a commit is let in.
 fn mend(of: &OfCommit) -> String {
     let fails = |verdict: &Verdict| matches!(verdict, Verdict::Fails(_));
-    let short = &of.commit.id[..12];
+    let short = short(&of.commit.id);
     let (verdicts, run) = (
         &of.verdicts,
         format!("git orchestrate start --commit {short} --notes && git orchestrate evidence push"),
     );
     if let Some(refused) = of.refused.first() {
-        let (writer, object) = (untrusted(&refused.writer), untrusted(&refused.object));
-        return format!(
-            "git notes --ref=orchestrate/{writer} remove {object} && git orchestrate evidence push"
-        );
+        // Whoever pushed chose the name, and whoever reads this types it.
+        let notes = shell::word(&format!("--ref=orchestrate/{}", refused.writer));
+        let object = &refused.object;
+        return format!("git notes {notes} remove {object} && git orchestrate evidence push");
     }
     if of.stages.is_empty() {
         return "on the server: git config orchestrate.require STAGE,…".to_owned();

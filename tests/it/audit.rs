@@ -402,6 +402,22 @@ fn a_server_takes_what_is_proven_and_says_what_mends_the_rest() {
 }
 
 #[test]
+fn what_a_server_says_to_type_runs_nothing_of_somebody_who_pushed() {
+    let two = branched();
+    served(&two);
+    let repo = &two.ours;
+    repo.write("file", "new");
+    commit(repo, "new");
+    start(repo, "");
+    let tree = repo.git(&["rev-parse", "HEAD^{tree}"]);
+    forge(repo, "refs/notes/orchestrate/x;$(id)", "HEAD^{tree}", b"{broken\n");
+    let seen = push(&two, "origin topic refs/notes/orchestrate/*:refs/notes/orchestrate/*");
+    assert_eq!(seen.code, 1, "{seen}");
+    let mend = format!("mend it: git notes '--ref=orchestrate/x;$(id)' remove {tree} && ");
+    assert!(seen.stderr.contains(&mend), "{seen}");
+}
+
+#[test]
 fn a_server_asks_what_its_own_branch_says() {
     let two = branched();
     served(&two);

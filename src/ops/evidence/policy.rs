@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 
 use super::signers::{self, Signers};
 use crate::git::{Commit, GitError};
+use crate::id::short;
 use crate::ops::host::max_age;
 use crate::ops::plan::{Declares, declared_at};
 use crate::ops::{Context, Refusal};
@@ -152,7 +153,7 @@ impl Policy {
             Whose::Parent => match ctx.repo.parents(&commit.id) {
                 Ok(parents) => match parents.first() {
                     Some(parent) => {
-                        (self.read(ctx, parent), format!("the commit before ({})", &parent[..12]))
+                        (self.read(ctx, parent), format!("the commit before ({})", short(parent)))
                     }
                     None => (self.read(ctx, &commit.id), "the commit itself".to_owned()),
                 },
@@ -177,8 +178,8 @@ impl Base {
     /// Returns the name and the commit.
     pub fn named(&self) -> String {
         match self.commit.starts_with(&self.label) {
-            true => self.commit[..12].to_owned(),
-            false => format!("{} at {}", self.label, &self.commit[..12]),
+            true => short(&self.commit).to_owned(),
+            false => format!("{} at {}", self.label, short(&self.commit)),
         }
     }
 }
@@ -289,11 +290,11 @@ fn between(ctx: &Context, label: String, from: &str, tip: Option<String>) -> Res
         Some(commit) => Ok(Start::At(Base { label, commit })),
         None if ctx.repo.is_shallow() => Ok(Start::CutOff(format!(
             "history is cut off (a shallow clone) before `{label}` and {} meet: fetch more of it",
-            &tip[..12]
+            short(&tip)
         ))),
         None => Ok(Start::CutOff(format!(
             "`{label}` and {} have no commit in common: name a base with `--base`",
-            &tip[..12]
+            short(&tip)
         ))),
     }
 }
