@@ -80,6 +80,8 @@ pub struct Repo {
     common_dir: PathBuf,
     /// Patterns of untracked files that are in no tree, beside those that git knows.
     left_out: Vec<String>,
+    /// When folders are kept that were read.
+    keeping: tree::Keeping,
     /// What there is to know if this is a side worktree of ours.
     side: Option<std::sync::Arc<slot::Side>>,
     /// Whether there is no work tree; the git directory stands in for it.
@@ -211,6 +213,7 @@ impl Repo {
             git_dir,
             common_dir,
             left_out: Vec::new(),
+            keeping: tree::Keeping::default(),
             side: None,
             bare: false,
             view: None,

@@ -10,6 +10,7 @@ pub(super) mod by_git;
 mod compare;
 pub(super) mod content;
 mod ignores;
+mod kept;
 mod stat;
 mod step;
 pub(super) mod walk;
@@ -18,6 +19,7 @@ use gix::index::State;
 
 pub(super) use build::stored;
 
+pub(super) use kept::Keeping;
 pub(super) use step::step;
 
 use super::keys::HeadState;
@@ -182,4 +184,13 @@ pub(super) fn tree_by_git(repo: &Repo) -> Result<String, GitError> {
 pub(super) fn is_found_in_process(repo: &Repo) -> bool {
     let Some(gix) = repo.in_process() else { return false };
     repo.tree_in_process(&gix, Filters::Run, &[]).is_ok()
+}
+
+/// How many folders did not have to be read, for tests that would not notice otherwise.
+#[cfg(test)]
+pub(super) fn folders_not_read(repo: &Repo) -> usize {
+    let gix = repo.in_process().expect("it is read in process");
+    let capabilities = gix.filesystem_options().expect("it has some");
+    let index = repo.index(&gix).expect("an index");
+    walk::walk(repo, &gix, &index, capabilities).expect("it can be walked").used.len()
 }

@@ -131,6 +131,18 @@ impl Scene {
         Repo::discover_with(&self.top, &Overrides::default()).expect("a repository")
     }
 
+    /// Returns once the file system's clock shows another time than before.
+    pub fn wait_for_a_later_moment(&self) {
+        let probe = self.temp.path().join("probe");
+        let time = || {
+            fs::write(&probe, "").expect("a file");
+            let found = fs::metadata(&probe).expect("it is there");
+            (found.ctime(), found.ctime_nsec())
+        };
+        let begin = time();
+        while time() == begin {}
+    }
+
     pub fn state(&self) -> TreeState {
         self.repo().tree_now().expect("a tree").state
     }

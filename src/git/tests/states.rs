@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 
 use super::scene::{Scene, command, git_in, try_git_in};
+use crate::git::tree::{Keeping, folders_not_read};
 
 type State = (&'static str, fn(&Scene));
 
@@ -408,6 +409,28 @@ fn a_clean_work_tree_is_answered_from_stat_data() {
     assert_eq!(scene.state().tree, tree);
 }
 
+#[test]
+fn folders_are_read_once() {
+    let scene = Scene::new();
+    let mut repo = scene.repo();
+    repo.keeping = Keeping { worth: 1, settles: -10 };
+    folders_not_read(&repo);
+    let folders = folders_not_read(&repo);
+    if !scene.path(".git/orchestrate/folders").exists() {
+        // Nothing is kept on this file system.
+        return;
+    }
+    assert_eq!(folders, 5, "the top, dir, dir/deep, dir/deep/er and other");
+    scene.wait_for_a_later_moment();
+    scene.write("other/new", "");
+    assert_eq!(folders_not_read(&repo), 4);
+    scene.git("config core.untrackedCache false");
+    let mut told = scene.repo();
+    told.keeping = repo.keeping;
+    assert_eq!(folders_not_read(&told), 0, "git was told not to trust the times of folders");
+    assert_eq!(folders_not_read(&scene.repo()), 0, "what is this small is read");
+}
+
 #[derive(Clone, Debug)]
 enum Edit {
     Write(usize, u8),
@@ -500,5 +523,21 @@ proptest! {
             make(&scene, edit);
         }
         prop_assert_eq!(scene.state().tree, scene.oracle());
+    }
+
+    #[test]
+    fn folders_that_are_kept_keep_us_and_git_together(edits in prop::collection::vec(edit(), 1..12)) {
+        let scene = Scene::new();
+        let mut repo = scene.repo();
+        // As if every folder had long settled: what the next edit does, a later moment shows.
+        repo.keeping = Keeping { worth: 1, settles: -10 };
+        let head = repo.head().expect("it has one");
+        let tree = || repo.tree_state(&head).expect("a tree").tree;
+        tree();
+        for edit in &edits {
+            scene.wait_for_a_later_moment();
+            make(&scene, edit);
+            prop_assert_eq!(tree(), scene.oracle());
+        }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use gix::bstr::{BStr, BString, ByteSlice};
 use gix::index::entry::{Flags, Mode};
-use rustix::fs::{AtFlags, Dir, FileType};
+use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
 use super::super::nested;
@@ -22,8 +23,8 @@ impl Walk<'_> {
     pub(super) fn compare(
         &self,
         folder: &Folder,
-        dir: Option<&Dir>,
-        mut listing: Listing,
+        dir: Option<&OwnedFd>,
+        mut listing: Listing<'_>,
         seen: &mut Walked,
         below: &mut Vec<Folder>,
     ) -> Result<(), Fail> {
@@ -128,7 +129,7 @@ impl Walk<'_> {
     }
 
     /// Returns the ignores of a folder with a `.gitignore` of its own.
-    fn ignores_in(&self, folder: &Folder, listing: &Listing) -> Result<Option<Ignores>, Fail> {
+    fn ignores_in(&self, folder: &Folder, listing: &Listing<'_>) -> Result<Option<Ignores>, Fail> {
         let mut path = folder.path.clone();
         path.extend_from_slice(b".gitignore");
         let found = listing.find(b".gitignore").map(|it| listing.names[it].kind);
@@ -168,7 +169,7 @@ impl Walk<'_> {
         &self,
         stages: Range<usize>,
         kind: Option<FileType>,
-        dir: Option<&Dir>,
+        dir: Option<&OwnedFd>,
         seen: &mut Walked,
     ) -> Result<bool, Fail> {
         let entry = &self.index.entries()[stages.start];
@@ -221,10 +222,8 @@ impl Walk<'_> {
         let plain = entry.stage_raw() == 0 && !entry.flags.contains(Flags::INTENT_TO_ADD);
         if plain {
             let name = path.rfind_byte(b'/').map_or(0, |slash| slash + 1);
-            let stat = dir.map(|dir| {
-                let fd = dir.fd()?;
-                rustix::fs::statat(fd, path[name..].as_bytes(), AtFlags::SYMLINK_NOFOLLOW)
-            });
+            let stat =
+                dir.map(|dir| rustix::fs::statat(dir, path[name..].as_bytes(), AtFlags::SYMLINK_NOFOLLOW));
             match stat {
                 Some(Ok(stat)) if self.stat.proves(entry, &stat) => return Ok(false),
                 Some(Err(Errno::ACCESS)) => {

@@ -1,5 +1,7 @@
 //! One pass over the folders of the work tree, on several threads.
 
+use std::borrow::Cow;
+use std::ffi::CStr;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,7 +11,7 @@ use std::thread;
 use gix::ObjectId;
 use gix::bstr::{BStr, BString, ByteSlice};
 use gix::index::State;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::super::Repo;
@@ -17,8 +19,10 @@ use super::super::error::At;
 use super::Fail;
 use super::content::on_disk;
 use super::ignores::Ignores;
+use super::kept::{self, Identity, Kept, Page};
 use super::stat::StatRule;
 use crate::sys::beneath::open_at;
+use crate::sys::clock::Clock;
 
 /// After so many folders the work is worth more threads.
 const FOLDERS_ALONE: usize = 8;
@@ -53,6 +57,12 @@ pub(in crate::git) struct Walked {
     pub leftovers: Vec<BString>,
     /// Whether there is a `.gitattributes` in any of the folders.
     pub attributes: bool,
+    /// Folders that were read and can be kept.
+    pages: Vec<Page<'static>>,
+    /// The numbers of the kept folders that did not have to be read.
+    pub(super) used: Vec<usize>,
+    /// Room for what comes from the kernel.
+    room: Vec<u8>,
 }
 
 /// Walks the work tree.
@@ -65,10 +75,15 @@ pub(in crate::git) fn walk(
     let config = repo.config_snapshot();
     let is_true = |key: &str| config.boolean(key) == Some(true);
     let top = rustix::fs::open(&ours.work_tree, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let top = top.map_err(Into::into).at(&ours.work_tree)?;
+    // A side worktree is held against what was checked out there, and it is ours to be careful with.
+    let may_keep = ours.side.is_none() && config.boolean("core.untrackedCache") != Some(false);
+    let bytes = if may_keep { kept::read(ours) } else { Vec::new() };
     let walk = Walk {
         ours,
         repo: repo.clone().into_sync(),
-        top: top.map_err(Into::into).at(&ours.work_tree)?,
+        kept: if may_keep { Kept::new(&bytes, &top, ours.keeping, Clock::System.now()) } else { None },
+        top,
         index,
         stat: StatRule::new(repo, index, capabilities)?,
         // git takes a file that is there for checked out, whatever the index says.
@@ -89,7 +104,11 @@ pub(in crate::git) fn walk(
         ignores: Arc::new(Ignores::of_repository(repo, &ours.common_dir, &ours.left_out)?),
         ignored: false,
     };
-    walk.run(root)
+    let mut walked = walk.run(root)?;
+    if let Some(kept) = &walk.kept {
+        kept.renew(ours, std::mem::take(&mut walked.pages), &walked.used);
+    }
+    Ok(walked)
 }
 
 /// A walk under way.
@@ -98,6 +117,8 @@ pub(in crate::git) struct Walk<'a> {
     pub repo: gix::ThreadSafeRepository,
     /// The top level, from which the others are opened.
     top: OwnedFd,
+    /// What was in the folders when they were last read.
+    kept: Option<Kept<'a>>,
     pub index: &'a State,
     pub stat: StatRule,
     /// Whether a file counts that a sparse checkout should have left out.
@@ -131,8 +152,9 @@ pub(super) struct Folder {
 
 /// The names in a folder, sorted.
 #[derive(Default)]
-pub(super) struct Listing {
-    bytes: Vec<u8>,
+pub(super) struct Listing<'a> {
+    /// The names and what is between them.
+    pub bytes: Cow<'a, [u8]>,
     pub names: Vec<Name>,
 }
 
@@ -144,7 +166,15 @@ pub(super) struct Name {
     pub tracked: bool,
 }
 
-impl Listing {
+impl Name {
+    /// A name, by where it stands in the bytes of the listing.
+    pub fn new(range: Range<usize>, kind: FileType, bytes: &[u8]) -> Self {
+        let tracked = &bytes[range.clone()] == b".git";
+        Self { range, kind, tracked }
+    }
+}
+
+impl Listing<'_> {
     pub fn name(&self, name: &Name) -> &BStr {
         self.bytes[name.range.clone()].as_bstr()
     }
@@ -177,6 +207,8 @@ impl Walk<'_> {
                 seen.nested.extend(part.nested);
                 seen.unreadable.extend(part.unreadable);
                 seen.leftovers.extend(part.leftovers);
+                seen.pages.extend(part.pages);
+                seen.used.extend(part.used);
                 seen.attributes |= part.attributes;
             }
             Ok(seen)
@@ -241,9 +273,20 @@ impl Walk<'_> {
 
     fn visit(&self, folder: Folder, seen: &mut Walked, below: &mut Vec<Folder>) -> Result<(), Fail> {
         let disk = || on_disk(&self.ours.work_tree, folder.path.as_bstr());
-        let opened = open_at(&self.top, &folder.path, OFlags::DIRECTORY | OFlags::RDONLY);
-        let mut dir = match opened.and_then(Dir::new) {
-            Ok(dir) => dir,
+        let known = self.kept.as_ref().and_then(|kept| kept.page(&folder.path));
+        let flags = if known.is_some() { OFlags::PATH } else { OFlags::RDONLY };
+        let opened = open_at(&self.top, &folder.path, OFlags::DIRECTORY | flags).and_then(|dir| {
+            let Some(kept) = &self.kept else { return Ok((dir, None)) };
+            let identity = Identity::from(&rustix::fs::fstat(&dir)?);
+            let Some((at, page)) = known else { return Ok((dir, Some((kept, identity, None)))) };
+            match page.listing(&identity) {
+                Some(listing) => Ok((dir, Some((kept, identity, Some((at, listing)))))),
+                // To be read, it has to be opened again: the same folder, whatever its path leads to by now.
+                None => Ok((open_at(&dir, b"", OFlags::DIRECTORY)?, Some((kept, identity, None)))),
+            }
+        });
+        let (dir, keeping) = match opened {
+            Ok(opened) => opened,
             Err(Errno::ACCESS | Errno::PERM) => {
                 // What is tracked in it keeps the content of the index, as git has it.
                 seen.unreadable.push(folder.path);
@@ -256,30 +299,53 @@ impl Walk<'_> {
             }
             Err(errno) => return Err(errno.into()).at(&disk()).map_err(Fail::Error),
         };
-        // Room for most folders, so that threads do not wait for each other's memory.
-        let mut listing = Listing { bytes: Vec::with_capacity(2048), names: Vec::with_capacity(64) };
-        while let Some(entry) = dir.read() {
-            let entry = entry.map_err(Into::into).at(&disk())?;
-            let name = entry.file_name().to_bytes();
-            if matches!(name, b"." | b"..") {
-                continue;
+        let listing = match keeping {
+            Some((_, _, Some((at, listing)))) => {
+                seen.used.push(at);
+                listing
             }
-            let mut kind = entry.file_type();
-            if kind == FileType::Unknown {
-                let fd = dir.fd().map_err(Into::into).at(&disk())?;
-                let Ok(stat) = rustix::fs::statat(fd, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) else {
-                    continue;
-                };
-                kind = FileType::from_raw_mode(stat.st_mode);
+            Some((kept, identity, None)) => {
+                let listing = read(&dir, &mut seen.room).map_err(Into::into).at(&disk())?;
+                seen.pages.extend(kept.new_page(&folder.path, identity, &listing));
+                listing
             }
-            seen.attributes |= name == b".gitattributes";
-            let start = listing.bytes.len();
-            listing.bytes.extend_from_slice(name);
-            let range = start..listing.bytes.len();
-            listing.names.push(Name { range, kind, tracked: name == b".git" });
-        }
-        let bytes = &listing.bytes;
-        listing.names.sort_unstable_by(|a, b| bytes[a.range.clone()].cmp(&bytes[b.range.clone()]));
+            None => read(&dir, &mut seen.room).map_err(Into::into).at(&disk())?,
+        };
+        seen.attributes |= listing.find(b".gitattributes").is_some();
         self.compare(&folder, Some(&dir), listing, seen, below)
     }
+}
+
+/// Reads the names in a folder. `room` is for what comes from the kernel.
+fn read(dir: &OwnedFd, room: &mut Vec<u8>) -> Result<Listing<'static>, Errno> {
+    // Room for most folders, so that threads do not wait for each other's memory.
+    let (mut bytes, mut names) = (Vec::with_capacity(2048), Vec::with_capacity(64));
+    let mut add = |name: &CStr, mut kind: FileType| {
+        if matches!(name.to_bytes(), b"." | b"..") {
+            return;
+        }
+        if kind == FileType::Unknown {
+            let Ok(stat) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else { return };
+            kind = FileType::from_raw_mode(stat.st_mode);
+        }
+        let start = bytes.len();
+        bytes.extend_from_slice(name.to_bytes());
+        names.push(Name::new(start..bytes.len(), kind, &bytes));
+    };
+    #[cfg(target_os = "linux")]
+    {
+        room.reserve(32 << 10);
+        let mut entries = rustix::fs::RawDir::new(dir, room.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            add(entry.file_name(), entry.file_type());
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        add(entry.file_name(), entry.file_type());
+    }
+    names.sort_unstable_by(|a, b| bytes[a.range.clone()].cmp(&bytes[b.range.clone()]));
+    Ok(Listing { bytes: Cow::Owned(bytes), names })
 }
