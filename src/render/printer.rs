@@ -31,7 +31,8 @@ pub trait Answer {
 
 /// Prints an answer on stdout. A reader that went away is no error.
 pub fn answer(answer: &impl Answer, format: Format) -> io::Result<()> {
-    let mut out = anstream::AutoStream::auto(io::stdout()).lock();
+    // Stdout would be written to line by line.
+    let mut out = io::BufWriter::with_capacity(32 << 10, anstream::AutoStream::auto(io::stdout()).lock());
     let written = match format {
         Format::Text => answer.text(&mut out),
         Format::Json => {

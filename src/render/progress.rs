@@ -87,16 +87,19 @@ impl Progress {
 
     fn line(&self, write: impl FnOnce(&mut dyn Write)) {
         let write = || {
-            let mut err = anstream::AutoStream::auto(std::io::stderr()).lock();
+            // In one piece: stderr holds nothing back, and others write to it too.
+            let mut told = Vec::new();
             match &self.asked {
-                None => write(&mut err),
+                None => write(&mut told),
                 // Below what is told, the question is asked again.
                 Some(Asked { text, .. }) => {
-                    let _ = writeln!(err);
-                    write(&mut err);
-                    let _ = write!(err, "{text}").and_then(|()| err.flush());
+                    told.push(b'\n');
+                    write(&mut told);
+                    told.extend_from_slice(text.as_bytes());
                 }
             }
+            let mut err = anstream::AutoStream::auto(std::io::stderr()).lock();
+            let _ = err.write_all(&told).and_then(|()| err.flush());
         };
         match &self.live {
             Some(live) => live.suspend(write),

@@ -53,10 +53,9 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Fills the folder of a new run with everything that must be there before it starts: journal,
-    /// token, heartbeat, pointers. `folders` are those that have new entries.
+    /// Fills the folder of a new run with everything that must be there before it starts but its pointers:
+    /// journal, token, heartbeat. `folders` are those that have new entries.
     pub fn create(
-        layout: &Layout,
         paths: RunPaths,
         folders: &[PathBuf],
         manifest: Manifest,
@@ -77,14 +76,19 @@ impl Recorder {
             broken: false,
         };
         let token = fs::begin_new(&recorder.paths.token, format!("{token}\n").as_bytes(), 0o600)?;
-        recorder.keep(Happened::Created { manifest: Box::new(manifest.clone()) }, at, 0)?;
+        recorder.keep(Happened::Created { manifest: Box::new(manifest) }, at, 0)?;
         token.sync()?;
         recorder.sync()?;
         folders.iter().try_for_each(|dir| fs::sync_dir(dir))?;
         // From here on the run exists, whatever happens to the machine.
         recorder.beat(at)?;
-        pointers::write(layout, &manifest.task_id, &manifest.run_id, &recorder.paths, at)?;
         Ok(recorder)
+    }
+
+    /// Writes the pointers by which tools of the older layout find the run.
+    pub fn point(&self, layout: &Layout, at: Stamp) -> Result<(), RecordError> {
+        let Manifest { task_id, run_id, .. } = &self.manifest;
+        Ok(pointers::write(layout, task_id, run_id, &self.paths, at)?)
     }
 
     /// Goes on with a run whose manifest is up to date with its journal.

@@ -33,6 +33,14 @@ pub fn settle() -> Result<(), PathError> {
     waiting.iter().try_for_each(|path| sync_path(path))
 }
 
+/// Makes one of those that wait survive a power cut.
+pub fn settle_one(path: &Path) -> Result<(), PathError> {
+    match LATER.with_borrow_mut(|later| later.as_mut().is_some_and(|later| later.remove(path))) {
+        true => sync_path(path),
+        false => Ok(()),
+    }
+}
+
 /// Lets go of what waited: nothing came to depend on it.
 pub fn forget() {
     LATER.set(None);
@@ -57,6 +65,9 @@ mod tests {
         super::super::fs::remove(&dir.path().join("gone")).unwrap();
         let waiting = LATER.with_borrow(|later| later.as_ref().unwrap().len());
         assert_eq!(waiting, 3, "the journal, the other file, and their folder");
+        settle_one(&path).unwrap();
+        let waiting = LATER.with_borrow(|later| later.as_ref().unwrap().len());
+        assert_eq!(waiting, 2, "not the journal any more");
         settle().unwrap();
         assert!(!is_waiting());
         begin();

@@ -104,7 +104,9 @@ impl RunHost {
     ) -> Result<Self> {
         let Origin { run, parent, depth, lineage, cancel_request, desk, reuse } = origin;
         let lineage = lineage.to_owned();
-        if depth == 0 && reuse::is_wanted(&plan, reuse) {
+        // Whoever asked for a detached run waits for its journal, and for nothing else.
+        let answers_early = depth == 0 && shared.watch.borrow().is_detached();
+        if answers_early || (depth == 0 && reuse::is_wanted(&plan, reuse)) {
             later::begin();
         }
         let (git, inputs) = shared.keys(&proof::inputs(&plan))?;
@@ -139,7 +141,11 @@ impl RunHost {
             let Asked::Granted(lease) = Lease::ask(&paths.lease, &me)? else {
                 return Err(Refusal::new(Kind::Busy, format!("somebody else made run `{run}`")).into());
             };
-            Ok(Recorder::create(&shared.layout, paths.clone(), &folders, manifest, &token, lease, at)?)
+            let recorder = Recorder::create(paths.clone(), &folders, manifest, &token, lease, at)?;
+            if !answers_early {
+                recorder.point(&shared.layout, at)?;
+            }
+            Ok(recorder)
         };
         let recorder = stored().context("the run cannot be stored, so it does not start")?;
         let desk = desk.unwrap_or_else(|| Desk::of(&paths, run.as_str()));
@@ -205,12 +211,16 @@ impl RunHost {
     /// Says to whoever watches that the run is on disk and ours.
     pub fn owned(&mut self) -> Result<()> {
         self.recorder.save(Durability::Process)?;
-        if self.shared.watch.borrow().is_detached() {
-            // Whoever asked for the run is told that it exists.
-            later::settle()?;
+        let Shared { watch, layout, .. } = &*self.shared;
+        if !watch.borrow().is_detached() {
+            watch.borrow_mut().owned(self.recorder.manifest(), self.recorder.paths());
+            return Ok(());
         }
-        self.shared.watch.borrow_mut().owned(self.recorder.manifest(), self.recorder.paths());
-        Ok(())
+        // Whoever asked for the run is told that it exists, which is what its journal says.
+        later::settle_one(&self.recorder.paths().journal)?;
+        watch.borrow_mut().owned(self.recorder.manifest(), self.recorder.paths());
+        later::settle()?;
+        Ok(self.recorder.point(layout, self.now())?)
     }
 
     /// Leaves the run alone: all that is left of it waits for decisions. Returns its state.
