@@ -12,6 +12,7 @@ use gix::objs::{Commit, Tree, tree};
 use super::error::At;
 use super::program::Git;
 use super::{GitError, Repo};
+use crate::sys::fs::foreign_step;
 
 /// Where the notes of all writers are.
 pub const NOTES: &str = "refs/notes/orchestrate/";
@@ -265,6 +266,7 @@ impl Repo {
         old: Option<&str>,
         author: &Author,
     ) -> Result<bool, GitError> {
+        foreign_step("ref").at(&self.common_dir)?;
         let zero = self.in_process().map_or(40, |repo| repo.object_hash().len_in_hex());
         let zero = "0".repeat(zero);
         let git = self
@@ -508,12 +510,18 @@ impl<'a> Store<'a> {
     }
 
     fn blob(&mut self, bytes: &[u8]) -> Result<ObjectId, GitError> {
+        self.step("object")?;
         let id = self.repo.write_blob(bytes).map_err(|err| self.failed(&err))?.detach();
         self.written.push(id);
         Ok(id)
     }
 
+    fn step(&self, what: &str) -> Result<(), GitError> {
+        foreign_step(what).at(&self.owner.common_dir)
+    }
+
     pub(super) fn write(&mut self, object: impl gix::objs::WriteTo) -> Result<ObjectId, GitError> {
+        self.step("object")?;
         let id = self.repo.write_object(object).map_err(|err| self.failed(&err))?.detach();
         self.written.push(id);
         Ok(id)

@@ -49,14 +49,11 @@ impl Answer for Compacted {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let Self { reference, before, after, delivered, .. } = self;
         if !self.is_change() {
-            return writeln!(
-                out,
-                "Nothing to do: {reference} has {before} commits, {delivered} of them delivered"
-            );
+            return writeln!(out, "Nothing to do: {reference}, commits: {before}, delivered: {delivered}");
         }
         let word = if self.dry_run { "Would compact" } else { "Compacted" };
         writeln!(out, "{word}: {reference}")?;
-        writeln!(out, "Commits: {before} before, {after} after, {delivered} of them delivered")?;
+        writeln!(out, "Commits: {before} before, {after} after; delivered: {delivered}")?;
         if !self.notes.is_empty() {
             writeln!(out, "Notes on commits that nothing leads to: {}", self.notes.len())?;
         }
@@ -133,12 +130,12 @@ impl Answer for Rebuilt {
             refused_text(out, "", refused)?;
         }
         if self.from_notes > 0 {
-            writeln!(out, "{word} from notes: {} records", self.from_notes)?;
+            writeln!(out, "{word} from notes: {}", self.from_notes)?;
         }
         let (added, known) = (self.added.len(), self.known);
         writeln!(
             out,
-            "Looked at {} runs: {added} new, {known} records known, {} left out",
+            "Runs looked at: {}; new: {added}, records known: {known}, left out: {}",
             self.runs,
             self.broken.len()
         )

@@ -457,6 +457,12 @@ impl Lock {
     }
 }
 
+/// Counts a step that changes the disk and that somebody else takes for us, such as the git program: tests crash or fail
+/// before it as before our own.
+pub fn foreign_step(what: &str) -> io::Result<()> {
+    fault::step(what)
+}
+
 /// Crashes and errors on demand, in debug builds only.
 pub(super) mod fault {
     /// Counts one step that changes the disk. `GIT_ORCHESTRATE_CRASH_AT=7` kills the process before
