@@ -156,21 +156,56 @@ fn where_nobody_else_says_what_a_stage_is_the_answer_says_so() {
 }
 
 #[test]
-fn inputs_that_are_not_those_of_the_commit_prove_nothing_of_it() {
-    let stage = json!({"kind": "command", "id": "test", "command": "true", "inputs": ["docs/"]});
-    let repo = Fixture::with_config(&json!({
-        "pipelines": [{"id": "gate", "stages": [stage]}], "defaultPipeline": "gate", "evidence": {"notes": true},
-    }));
+fn what_another_tree_with_the_same_inputs_proved_counts_and_nothing_else_of_it() {
+    let stages = json!([
+        {"kind": "command", "id": "docs", "command": "true", "inputs": ["docs/"]},
+        {"kind": "command", "id": "test", "command": "true # all"},
+    ]);
+    let two = Two::new(Fixture::with_config(&json!({
+        "pipelines": [{"id": "gate", "stages": stages}], "defaultPipeline": "gate", "evidence": {"notes": true},
+    })));
+    let repo = &two.ours;
+    let key = with_key(repo, "ada");
+    allow(repo, "ada", &key);
     repo.write("docs/a", "one");
-    commit(&repo, "docs");
-    start(&repo, "");
-    assert_eq!(verify(&repo, "").code, 0);
-    // What was taken over from another tree with the same inputs counts.
+    commit(repo, "docs");
+    start(repo, "");
+    // Nothing is run here, so that no note says anything of it.
     repo.write("code", "two");
-    commit(&repo, "code");
-    start(&repo, "--reuse");
-    let seen = verify(&repo, "");
-    assert_eq!(seen.code, 0, "{seen}");
+    commit(repo, "code");
+    let everywhere = |words: &str| {
+        assert_eq!(repo.orchestrate("evidence push").code, 0);
+        repo.git(&["push", "--quiet", "origin", "HEAD"]);
+        let words = format!("evidence verify main --format json {words}");
+        // A server has the notes and no ledger.
+        [repo.orchestrate(&words), repo.orchestrate_in(&two.bare, &format!("{words} --base main~1"))]
+    };
+    two.git_there(
+        &two.bare,
+        &["config", "gpg.ssh.allowedSignersFile", repo.beside("allowed").to_str().unwrap()],
+    );
+    for words in ["--require docs", "--require docs --signed"] {
+        for seen in everywhere(words) {
+            assert_eq!(seen.code, 0, "{words}: {seen}");
+        }
+    }
+    for seen in everywhere("--require docs,test") {
+        let (_, fail) = verdicts(&seen, 0);
+        assert_eq!(
+            (seen.code, fail),
+            (1, vec![("complete".into(), "`test` has no record".into())]),
+            "{seen}"
+        );
+    }
+    start(repo, "--reuse");
+    for seen in everywhere("--require docs,test --signed") {
+        assert_eq!(seen.code, 0, "{seen}");
+    }
+    repo.write("docs/a", "other");
+    commit(repo, "other docs");
+    for seen in everywhere("--require docs") {
+        assert_eq!((seen.code, verdicts(&seen, 0).1[0].0.as_str()), (1, "present"), "{seen}");
+    }
 }
 
 #[test]

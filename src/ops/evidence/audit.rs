@@ -6,7 +6,8 @@ use jiff::SignedDuration;
 
 use super::policy::{Asked, Policy};
 use super::read::{self, Signature};
-use super::verify::{OfCommit, Required, Verdict, check};
+use super::verdict::Verdict;
+use super::verify::{OfCommit, Required, check};
 use crate::git::Commit;
 use crate::guardrail::Outcome;
 use crate::ops::host::SharedWatch;

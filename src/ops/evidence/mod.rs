@@ -4,6 +4,7 @@ pub mod audit;
 mod chain;
 pub mod compact;
 pub mod display;
+mod expected;
 pub mod manifests;
 mod parallel;
 pub mod policy;
@@ -16,6 +17,7 @@ pub mod rewrite;
 pub mod sending;
 pub mod show;
 pub mod signers;
+pub mod verdict;
 pub mod verify;
 pub mod write;
 

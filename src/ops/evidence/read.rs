@@ -10,6 +10,7 @@ use super::signers::Signers;
 use crate::git::{Checked, Checker, Commit, GitError, NOTES, Object, Ref, Repo};
 use crate::proof::note;
 use crate::proof::statement::{Envelope, to_sign};
+use crate::run::key::Subject;
 use crate::sys::digest::sha256_hex;
 
 /// A line of a note, and where it stands.
@@ -105,6 +106,39 @@ pub fn lines(repo: &Repo, refs: &[Ref], objects: &BTreeSet<String>) -> (Vec<Line
         }
     }
     (lines, refused)
+}
+
+/// Returns what the notes of all writers say about subjects that several trees may have in common, as far as it is to
+/// be believed.
+pub fn about_subjects(
+    repo: &Repo,
+    refs: &[Ref],
+    subjects: &BTreeSet<&Subject>,
+    signers: &Signers,
+) -> Result<Vec<Found>> {
+    if subjects.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut notes = Vec::new();
+    for of in refs {
+        // What cannot be read is refused where it is about one of the commits.
+        notes.extend(repo.notes(&of.tip).unwrap_or_default().into_iter().map(|note| (writer_of(of), note)));
+    }
+    let is_about = |line: &[u8]| {
+        let envelope = Envelope::parse(line, sha256_hex);
+        envelope.is_ok_and(|it| it.statement.record.subjects().iter().any(|it| subjects.contains(it)))
+    };
+    let lines = in_parallel(&notes, |(writer, note)| {
+        let text = repo.note_text(note, note::LARGEST).unwrap_or_default();
+        let lines = note::lines(&text).filter(|line| is_about(line));
+        let line = |bytes: &[u8]| Line {
+            writer: writer.clone(),
+            object: note.object.clone(),
+            bytes: bytes.to_owned(),
+        };
+        lines.map(line).collect::<Vec<_>>()
+    });
+    Ok(judge(repo, lines.into_iter().flatten().collect(), signers)?.found)
 }
 
 /// Returns every ref with notes of ours or of others, however it came here.

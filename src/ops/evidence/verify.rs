@@ -1,21 +1,22 @@
 //! `evidence verify`: whether what is required of commits is proven, and which of the conditions fails if not.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context as _, Result};
 use jiff::SignedDuration;
 
 use super::chain::{self, Chains};
+use super::expected::Expected;
 use super::parallel::in_parallel;
-use super::policy::{Asked, Declared, Policy, Whose};
+use super::policy::{Asked, Policy};
 use super::read::{self, Found, Refused, Signature};
 use super::show::commits;
+use super::verdict::{Verdict, Verdicts};
 use crate::git::{Commit, Ref};
 use crate::ops::Context;
-use crate::proof::standing::{Entry, Origin, Rules, Signer, standing};
-use crate::proof::{Key, Reason, Record, StageRecord, Standing};
-use crate::run::key::{Definition, Subject};
-use crate::run::stamp::Stamp;
+use crate::proof::standing::{Entry, Origin, Signer, standing};
+use crate::proof::{Reason, Record, StageRecord, Standing};
+use crate::run::key::Subject;
 use crate::store::ledger::Ledger;
 
 /// What is required.
@@ -60,57 +61,6 @@ pub struct Proof {
     pub found: StageRecord,
 }
 
-/// One condition each. Nothing where it was not asked, or where nothing is there to ask about.
-#[derive(Clone, Debug, Default)]
-pub struct Verdicts {
-    pub present: Verdict,
-    pub bound: Verdict,
-    pub defined: Verdict,
-    pub complete: Verdict,
-    pub signature: Verdict,
-    pub allowed: Verdict,
-    pub fresh: Verdict,
-    pub consistent: Verdict,
-    pub chain: Verdict,
-}
-
-/// Whether a condition holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Verdict {
-    #[default]
-    NotAsked,
-    Holds,
-    Fails(String),
-    /// Nobody can say, and nothing rests on it.
-    Open(String),
-}
-
-impl Verdict {
-    fn of(problems: Vec<String>) -> Self {
-        match problems.is_empty() {
-            true => Self::Holds,
-            false => Self::Fails(problems.join("; ")),
-        }
-    }
-}
-
-impl Verdicts {
-    /// Returns each with its name.
-    pub fn all(&self) -> [(&'static str, &Verdict); 9] {
-        [
-            ("present", &self.present),
-            ("bound", &self.bound),
-            ("defined", &self.defined),
-            ("complete", &self.complete),
-            ("signature", &self.signature),
-            ("allowed", &self.allowed),
-            ("fresh", &self.fresh),
-            ("consistent", &self.consistent),
-            ("chain", &self.chain),
-        ]
-    }
-}
-
 impl OfCommit {
     /// Whether everything that was asked holds.
     pub fn is_proven(&self) -> bool {
@@ -152,106 +102,68 @@ pub fn check(
     policy: &Policy,
     refs: &[Ref],
 ) -> Result<Vec<OfCommit>> {
+    let expected = in_parallel(&commits, |commit| Expected::of(ctx, policy, required, commit));
+    let expected = expected.into_iter().collect::<Result<Vec<_>>>()?;
     let reading = read::about(&ctx.repo, refs, &commits, &policy.signers)?;
-    let mut by_tree: HashMap<&str, Vec<&Found>> = HashMap::new();
+    let inputs: BTreeSet<_> = expected.iter().flat_map(Expected::inputs).collect();
+    let elsewhere = read::about_subjects(&ctx.repo, refs, &inputs, &policy.signers)?;
+    let mut by_subject: HashMap<String, Vec<&Found>> = HashMap::new();
     for found in &reading.found {
-        by_tree.entry(&found.envelope.statement.record.tree).or_default().push(found);
+        let tree = Subject::tree(&found.envelope.statement.record.tree, None);
+        by_subject.entry(tree.to_string()).or_default().push(found);
+    }
+    for found in &elsewhere {
+        for subject in found.envelope.statement.record.subjects() {
+            by_subject.entry(subject.to_string()).or_default().push(found);
+        }
     }
     let mut refused: HashMap<&str, Vec<&Refused>> = HashMap::new();
     for of in &reading.refused {
         refused.entry(&of.object).or_default().push(of);
     }
-    let writers: BTreeSet<_> = reading.found.iter().map(|found| found.line.writer.as_str()).collect();
-    let chains = chain::of(&ctx.repo, refs, &writers)?;
-    let judge = Judge {
-        ctx,
-        required,
-        policy,
-        ledger: Ledger::of(ctx.repo.common_dir()),
-        now: ctx.clock.now(),
-        chains,
-    };
-    let judged = in_parallel(&commits, |commit| {
-        let found = by_tree.get(commit.tree.as_str()).map_or(&[][..], Vec::as_slice);
+    let writers = reading.found.iter().chain(&elsewhere).map(|found| found.line.writer.as_str());
+    let chains = chain::of(&ctx.repo, refs, &writers.collect())?;
+    let judge = Judge { required, ledger: Ledger::of(ctx.repo.common_dir()), chains };
+    let work: Vec<_> = commits.into_iter().zip(expected).collect();
+    let judged = in_parallel(&work, |(commit, expected)| {
+        let tree = Subject::tree(&commit.tree, None);
+        let mut found: Vec<&Found> = Vec::new();
+        for subject in [&tree].into_iter().chain(expected.inputs()) {
+            for of in by_subject.get(subject.as_str()).into_iter().flatten() {
+                // The same record may stand in several places.
+                if !found.iter().any(|known| known.envelope.payload == of.envelope.payload) {
+                    found.push(of);
+                }
+            }
+        }
         let of = |object: &String| refused.get(object.as_str()).into_iter().flatten();
         let refused = of(&commit.id).chain(of(&commit.tree)).map(|refused| (*refused).clone()).collect();
-        judge.commit(commit, found, refused)
+        judge.commit(commit, expected, &found, refused)
     });
     judged.into_iter().collect()
 }
 
 struct Judge<'a> {
-    ctx: &'a Context,
     required: &'a Required,
-    policy: &'a Policy,
     ledger: Ledger,
-    now: Stamp,
     chains: Chains,
 }
 
-/// What a commit is held against.
-struct Expected {
-    stages: Vec<String>,
-    /// What the stages do, by their ids; nothing where nobody says it.
-    declared: Option<Declared>,
-    /// What the commit itself says they do, if that counts too.
-    own: Option<Declared>,
-    /// Who says so.
-    by: String,
-    rules: Rules,
-    defined: Verdict,
-}
-
-impl Expected {
-    /// Returns the digests of what a stage may do; nothing where that is open.
-    fn digests(&self, id: &str) -> Option<BTreeSet<String>> {
-        let declared = self.declared.as_ref()?;
-        let digests: BTreeSet<_> =
-            declared.digests(id).chain(self.own.iter().flat_map(|own| own.digests(id))).collect();
-        // Nobody but the commit itself could say what that stage is.
-        let is_open = digests.is_empty() && matches!(self.defined, Verdict::Open(_));
-        (!is_open).then_some(digests)
-    }
-
-    fn definition(&self, id: &str) -> Option<&Definition> {
-        self.declared.as_ref()?.stages.get(id)?.first()
-    }
-}
-
 impl Judge<'_> {
-    fn expected(&self, commit: &Commit) -> Expected {
-        let (known, by) = self.policy.expected(self.ctx, commit);
-        let (declared, mut defined) = match known {
-            Ok(Some(declared)) => (Some(declared), Verdict::Holds),
-            Ok(None) => {
-                (None, Verdict::Open(format!("{by} declares no pipeline, so stages are known by id only")))
-            }
-            Err(why) => (None, Verdict::Fails(format!("what {by} declares cannot be read: {why}"))),
-        };
-        if let (Whose::Own, Some(why), Verdict::Holds) = (self.policy.whose, &self.policy.why, &defined) {
-            defined = Verdict::Open(format!("{why}, so stages are as the commit itself has them"));
-        }
-        let own = match self.policy.own_too {
-            true => self.policy.read(self.ctx, &commit.id).ok().flatten(),
-            false => None,
-        };
-        let usual = || declared.as_ref().map(|declared| declared.usual.clone()).filter(|ids| !ids.is_empty());
-        let stages = self.required.stages.clone().or_else(usual).unwrap_or_default();
-        let max_age = self.required.max_age.or(declared.as_ref().and_then(|declared| declared.max_age));
-        let rules = Rules { now: self.now, max_age, signed_by_others: true };
-        Expected { stages, declared, own, by, rules, defined }
-    }
-
-    fn commit(&self, commit: &Commit, found: &[&Found], refused: Vec<Refused>) -> Result<OfCommit> {
-        let expected = self.expected(commit);
+    fn commit(
+        &self,
+        commit: &Commit,
+        expected: &Expected,
+        found: &[&Found],
+        refused: Vec<Refused>,
+    ) -> Result<OfCommit> {
         let mut verdicts = Verdicts { defined: expected.defined.clone(), ..Verdicts::default() };
         let mut entries = self.entries(&Subject::tree(&commit.tree, None))?;
         entries.retain(|entry| record_of(entry).is_none_or(|record| record.tree == commit.tree));
-        for subject in self.inputs(commit, &expected)? {
+        for subject in expected.inputs() {
             // Another tree may have the same inputs.
-            let known = |entry: &Entry| entries.contains(entry);
-            let more = self.entries(&subject)?;
-            let more: Vec<_> = more.into_iter().filter(|entry| !known(entry)).collect();
+            let more = self.entries(subject)?;
+            let more: Vec<_> = more.into_iter().filter(|entry| !entries.contains(entry)).collect();
             entries.extend(more);
         }
         let noted = found.iter().filter(|found| !self.required.signed || is_allowed(found));
@@ -266,7 +178,7 @@ impl Judge<'_> {
         let (mut incomplete, mut old, mut contradicted) = (Vec::new(), Vec::new(), Vec::new());
         let (mut proven_by, mut other) = (Vec::new(), Vec::new());
         for id in &expected.stages {
-            match self.stage(id, commit, &entries, &expected)? {
+            match self.stage(id, &entries, expected) {
                 Ruling::Proven(proof) => proven_by.push(*proof),
                 Ruling::Old(why) => old.push(why),
                 Ruling::Contradicted(why) => contradicted.push(why),
@@ -304,7 +216,7 @@ impl Judge<'_> {
         Ok(OfCommit {
             commit: commit.clone(),
             verdicts,
-            stages: expected.stages,
+            stages: expected.stages.clone(),
             proven_by,
             refused,
             records,
@@ -327,40 +239,37 @@ impl Judge<'_> {
     }
 
     /// Returns what the records of a stage come to, whatever it ran with: one contradiction is enough to doubt it.
-    fn stage(&self, id: &str, commit: &Commit, entries: &[Entry], expected: &Expected) -> Result<Ruling> {
+    fn stage(&self, id: &str, entries: &[Entry], expected: &Expected) -> Ruling {
         let digests = expected.digests(id);
-        let named = || {
-            entries.iter().filter_map(record_of).flat_map(|record| &record.stages).filter(|it| it.id == id)
-        };
         if digests.as_ref().is_some_and(BTreeSet::is_empty) {
-            return Ok(Ruling::Other(format!("{} has no stage `{id}`", expected.by)));
+            return Ruling::Other(format!("{} has no stage `{id}`", expected.by));
         }
         // A stage is what it does, whatever it is called.
         let is_meant = |stage: &StageRecord| match &digests {
             Some(digests) => digests.contains(&stage.definition_digest),
             None => stage.id == id,
         };
-        let all = entries.iter().filter_map(record_of).flat_map(|record| &record.stages);
-        let mut subjects: BTreeMap<&Key, &Subject> = BTreeMap::new();
-        let mut unbound = None;
-        for stage in all.filter(|stage| is_meant(stage)) {
-            match self.is_of(&stage.subject, stage, commit)? {
-                true => drop(subjects.insert(&stage.key, &stage.subject)),
-                false => unbound = Some(stage),
+        let mut keys = BTreeSet::new();
+        let (mut unbound, mut other) = (false, None);
+        for record in entries.iter().filter_map(record_of) {
+            for stage in &record.stages {
+                match is_meant(stage) {
+                    true if expected.is_of(stage) => drop(keys.insert(&stage.key)),
+                    // Of another tree only what they have in common is of interest.
+                    true => unbound |= expected.is_tree(&record.tree),
+                    false if stage.id == id && expected.is_tree(&record.tree) => other = Some(stage),
+                    false => {}
+                }
             }
         }
         let mut proven = None;
         let mut worst = None;
-        for (key, subject) in subjects {
+        for key in keys {
             let is_about = |entry: &&Entry| match entry {
                 Entry::Run { record, .. } => record.about(key).next().is_some(),
                 Entry::Cleared { key: of, .. } => of == key,
             };
             let mut entries: Vec<_> = entries.iter().filter(is_about).cloned().collect();
-            // What another tree with the same inputs proved, a record of this tree may repeat.
-            if expected.declared.is_none() && subject.as_str().starts_with("inputs:") {
-                entries.extend(self.entries(subject)?);
-            }
             entries.sort_by_key(at);
             for entry in &mut entries {
                 if let Entry::Run { origin, .. } = entry
@@ -377,51 +286,22 @@ impl Judge<'_> {
                 Standing::Unproven { reason, record, .. } => {
                     let ruling = ruling(id, reason, &record.run_id);
                     if matches!(ruling, Ruling::Contradicted(_)) {
-                        return Ok(ruling);
+                        return ruling;
                     }
                     worst = Some(ruling);
                 }
                 Standing::Unknown => {}
             }
         }
-        let nothing = || match (unbound, named().find(|stage| !is_meant(stage))) {
-            (Some(_), _) => Ruling::Unbound(format!("`{id}` ran on other files than this commit has")),
-            (None, Some(other)) => Ruling::Other(different(id, other, expected)),
-            (None, None) => {
+        let nothing = || match other {
+            _ if unbound => Ruling::Unbound(format!("`{id}` ran on a part of what this commit has")),
+            Some(other) => Ruling::Other(different(id, other, expected)),
+            None => {
                 let by = if self.required.signed { " of an allowed signer" } else { "" };
                 Ruling::Missing(format!("`{id}` has no record{by}"))
             }
         };
-        Ok(proven.map_or_else(|| worst.unwrap_or_else(nothing), Ruling::Proven))
-    }
-
-    /// Returns what the stages look at that do not look at all of a commit.
-    fn inputs(&self, commit: &Commit, expected: &Expected) -> Result<BTreeSet<Subject>> {
-        let of = |declared: &Declared, id: &String| {
-            let definitions = declared.stages.get(id).into_iter().flatten();
-            definitions.map(|it| it.inputs.clone()).filter(|inputs| !inputs.is_empty()).collect::<Vec<_>>()
-        };
-        let declared: Vec<_> = expected.declared.iter().chain(&expected.own).collect();
-        let mut lists: Vec<_> = expected
-            .stages
-            .iter()
-            .flat_map(|id| declared.iter().flat_map(|declared| of(declared, id)))
-            .collect();
-        lists.sort();
-        lists.dedup();
-        let digests = self.ctx.repo.inputs_of_tree(&commit.tree, &lists)?;
-        Ok(digests.iter().map(|digest| Subject::inputs(digest)).collect())
-    }
-
-    /// Whether a verdict about a subject is one about all that a stage looks at in a commit.
-    fn is_of(&self, subject: &Subject, stage: &StageRecord, commit: &Commit) -> Result<bool> {
-        let inputs = &stage.definition.inputs;
-        if inputs.is_empty() {
-            // In a sparse checkout not all of the tree was there.
-            return Ok(*subject == Subject::tree(&commit.tree, None));
-        }
-        let digests = self.ctx.repo.inputs_of_tree(&commit.tree, std::slice::from_ref(inputs))?;
-        Ok(digests.first().is_some_and(|digest| *subject == Subject::inputs(digest)))
+        proven.map_or_else(|| worst.unwrap_or_else(nothing), Ruling::Proven)
     }
 }
 
