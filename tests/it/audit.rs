@@ -82,6 +82,24 @@ fn a_change_that_redefines_a_stage_proves_nothing_of_it() {
 }
 
 #[test]
+fn a_branch_that_was_pushed_does_not_allow_its_own_signer() {
+    let two = branched();
+    let repo = &two.ours;
+    let key = with_key(repo, "mallory");
+    repo.write(".signers", &format!("mallory {key}\n"));
+    configure(repo, |config| config["evidence"]["signers"] = json!(".signers"));
+    commit(repo, "let me in");
+    start(repo, "");
+    repo.git(&["push", "--quiet", "--set-upstream", "origin", "topic"]);
+    let seen = repo.orchestrate("evidence show --format json");
+    assert_eq!(seen.json()["commits"][0]["records"][0]["note"]["signature"], "stranger", "{seen}");
+    assert_eq!(verify(repo, "--signed").code, 1);
+    repo.git(&["push", "--quiet", "origin", "topic:main"]);
+    let seen = repo.orchestrate("evidence show --format json");
+    assert_eq!(seen.json()["commits"][0]["records"][0]["note"]["principal"], "mallory", "{seen}");
+}
+
+#[test]
 fn the_same_work_under_another_name_is_proven() {
     let two = branched();
     let repo = &two.ours;

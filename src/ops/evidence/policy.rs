@@ -8,7 +8,7 @@ use anyhow::Result;
 use jiff::SignedDuration;
 
 use super::signers::{self, Signers};
-use crate::git::{Commit, GitError};
+use crate::git::{Commit, GitError, UsualBase};
 use crate::id::short;
 use crate::ops::host::max_age;
 use crate::ops::plan::{Declares, declared_at};
@@ -259,28 +259,28 @@ fn find(ctx: &Context, revision: &str, named: Option<&str>) -> Result<Start> {
             _ => Ok(Start::Nowhere("there is no base".to_owned())),
         };
     }
-    let usual = match ctx.repo.usual_base() {
-        Ok(usual) => usual,
-        Err(GitError::Shallow { what }) => {
-            return Ok(Start::CutOff(format!(
-                "no base can be found, because history is cut off ({what}): fetch more of it, or name one with `--base`"
-            )));
-        }
-        Err(err) => return Err(err.into()),
-    };
+    match usual(ctx) {
+        Ok(Some(usual)) if usual.found != "root" => between(ctx, usual.label, &usual.commit, tip),
+        Ok(_) => Ok(Start::Nowhere("there is no base".to_owned())),
+        Err(GitError::Shallow { what }) => Ok(Start::CutOff(format!(
+            "no base can be found, because history is cut off ({what}): fetch more of it, or name one with `--base`"
+        ))),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// Returns the usual base of what is checked out. A branch that was pushed follows itself, and what it says of itself
+/// is no base: then it is the branch that changes go to in the end.
+pub fn usual(ctx: &Context) -> Result<Option<UsualBase>, GitError> {
+    let usual = ctx.repo.usual_base()?;
+    let head = ctx.repo.head()?;
     let own = head.branch.as_deref().and_then(|branch| branch.strip_prefix("refs/heads/"));
-    match usual {
-        Some(usual) if usual.found != "root" => {
-            // A branch that was pushed follows itself: what it says of itself is no base.
-            let follows_itself = own.is_some_and(|own| usual.label.ends_with(&format!("/{own}")));
-            let default = match usual.found == "upstream" && follows_itself {
-                true => ctx.repo.default_branch()?,
-                false => None,
-            };
-            let usual = default.unwrap_or(usual);
-            between(ctx, usual.label, &usual.commit, tip)
-        }
-        _ => Ok(Start::Nowhere("there is no base".to_owned())),
+    let follows_itself = usual.as_ref().is_some_and(|usual| {
+        usual.found == "upstream" && own.is_some_and(|own| usual.label.ends_with(&format!("/{own}")))
+    });
+    match follows_itself {
+        true => Ok(ctx.repo.default_branch()?.or(usual)),
+        false => Ok(usual),
     }
 }
 

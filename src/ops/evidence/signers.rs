@@ -41,7 +41,7 @@ pub fn of_file(path: &Path) -> Result<Signers> {
 /// Returns the signers that the base commit and the user's configuration allow.
 pub fn allowed(ctx: &Context) -> Result<Signers> {
     // Without a base there is nothing but the user's own word.
-    let base = match ctx.repo.usual_base() {
+    let base = match super::policy::usual(ctx) {
         Ok(Some(usual)) => match ctx.repo.head()?.commit {
             Some(head) => ctx.repo.merge_base(&usual.commit, &head)?,
             None => Some(usual.commit),
