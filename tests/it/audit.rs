@@ -282,6 +282,7 @@ fn an_audit_names_what_arrived_without_evidence_that_holds() {
     assert!(text.contains("past every hook\n    none: there is no record of this tree\n"), "{text}");
     assert!(text.contains("6 commits arrived on HEAD since "), "{text}");
     assert_eq!(amiss(&audit(&repo, "--allow-unsigned"))[4], [] as [&str; 0]);
+    assert_eq!(amiss(&audit(&repo, "--signed"))[4], ["incomplete", "unsigned"]);
     // Forged, it is worse than missing.
     forge(&repo, "refs/notes/orchestrate/somebody", "HEAD~1", b"{broken\n");
     let seen = audit(&repo, "");

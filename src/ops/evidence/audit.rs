@@ -193,7 +193,8 @@ fn amiss(of: &OfCommit, allow_unsigned: bool) -> Vec<Amiss> {
     }
     let signatures: Vec<_> = of.records.iter().map(|(_, signature)| signature).collect();
     let is_allowed = |signature: &&Option<Signature>| matches!(signature, Some(Signature::Allowed { .. }));
-    if !signatures.is_empty() && !allow_unsigned && !signatures.iter().any(is_allowed) {
+    let is_said = of.verdicts.signature != Verdict::NotAsked;
+    if !signatures.is_empty() && !allow_unsigned && !is_said && !signatures.iter().any(is_allowed) {
         let stranger = signatures.iter().find_map(|signature| match signature {
             Some(Signature::Stranger { key }) => Some(key),
             _ => None,
