@@ -280,8 +280,8 @@ impl Answer for Received {
                 writeln!(out, "{color}refused{color:#}  {name}: {}", untrusted(why))?;
             }
             for commit in of.commits.iter().filter(|commit| !is_good(commit)) {
-                let (short, subject) = (short(&commit.commit.id), untrusted(&commit.commit.subject));
-                writeln!(out, "{color}refused{color:#}  {name}: commit {short} ({subject})")?;
+                let (id, subject) = (short(&commit.commit.id), untrusted(&commit.commit.subject));
+                writeln!(out, "{color}refused{color:#}  {name}: commit {id} ({subject})")?;
                 for why in reasons(commit) {
                     writeln!(out, "    {}", untrusted(&why))?;
                 }
@@ -314,10 +314,10 @@ fn reasons(of: &OfCommit) -> Vec<String> {
 /// Returns what to type so that a commit is let in.
 fn mend(of: &OfCommit) -> String {
     let fails = |verdict: &Verdict| matches!(verdict, Verdict::Fails(_));
-    let short = short(&of.commit.id);
+    let commit = short(&of.commit.id);
     let (verdicts, run) = (
         &of.verdicts,
-        format!("git orchestrate start --commit {short} --notes && git orchestrate evidence push"),
+        format!("git orchestrate start --commit {commit} --notes && git orchestrate evidence push"),
     );
     if let Some(refused) = of.refused.first() {
         // Whoever pushed chose the name, and whoever reads this types it.

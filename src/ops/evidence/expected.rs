@@ -41,6 +41,7 @@ impl Expected {
                 let why = format!("{by} declares no pipeline, so stages are known by id only");
                 (None, Verdict::Open(why))
             }
+            Err(why) if policy.base.is_none() && policy.whose == Whose::Base => (None, Verdict::Fails(why)),
             Err(why) => (None, Verdict::Fails(format!("what {by} declares cannot be read: {why}"))),
         };
         if let (Whose::Own, Some(why), Verdict::Holds) = (policy.whose, &policy.why, &defined) {

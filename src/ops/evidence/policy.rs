@@ -55,7 +55,7 @@ pub type Known = std::result::Result<Option<Declared>, String>;
 #[derive(Debug)]
 pub struct Policy {
     pub base: Option<Base>,
-    /// Why there is no base, or why what it says does not count.
+    /// Why there is no base, or why it says nothing.
     pub why: Option<String>,
     pub whose: Whose,
     /// Whether what the commit itself says of a stage counts too.
@@ -78,25 +78,14 @@ pub struct Asked {
 impl Policy {
     /// Finds what the commits of a revision or range are held against.
     pub fn of(ctx: &Context, revision: &str, asked: &Asked) -> Result<Self> {
-        let (base, why) = match find(ctx, revision, asked.base.as_deref())? {
-            Start::At(base) => (Some(base), None),
-            Start::Nowhere(why) => (None, Some(why)),
-            Start::CutOff(why) => return Self::unknown(ctx, why, asked),
-        };
-        Self::new(ctx, base, asked, |policy| policy.why = why)
+        match find(ctx, revision, asked.base.as_deref())? {
+            Start::At(base) => Self::with(ctx, Some(base), None, asked),
+            Start::Nowhere(why) => Self::with(ctx, None, Some(why), asked),
+            Start::CutOff(why) => Self::unknown(ctx, why, asked),
+        }
     }
 
-    /// Holds commits against a base that is known.
-    pub fn with(ctx: &Context, base: Option<Base>, why: Option<String>, asked: &Asked) -> Result<Self> {
-        Self::new(ctx, base, asked, |policy| policy.why = why)
-    }
-
-    /// Holds commits against a base that nobody can find, so that nothing is proven.
-    pub fn unknown(ctx: &Context, why: String, asked: &Asked) -> Result<Self> {
-        Self::new(ctx, None, asked, |policy| policy.of_base = Err(why))
-    }
-
-    /// Holds each commit against the one before it.
+    /// Holds each commit against the one before it, unless somebody named a base.
     pub fn of_parents(ctx: &Context, revision: &str, asked: &Asked) -> Result<Self> {
         let mut policy = Self::of(ctx, revision, asked)?;
         if asked.base.is_none() {
@@ -105,7 +94,14 @@ impl Policy {
         Ok(policy)
     }
 
-    fn new(ctx: &Context, base: Option<Base>, asked: &Asked, known: impl FnOnce(&mut Self)) -> Result<Self> {
+    /// Holds commits against a base that nobody can find, so that nothing is proven.
+    pub fn unknown(ctx: &Context, why: String, asked: &Asked) -> Result<Self> {
+        let policy = Self::with(ctx, None, None, asked)?;
+        Ok(Self { whose: Whose::Base, of_base: Err(why), ..policy })
+    }
+
+    /// Holds commits against a base that is known, or says why there is none.
+    pub fn with(ctx: &Context, base: Option<Base>, why: Option<String>, asked: &Asked) -> Result<Self> {
         let at = base.as_ref().map(|base| base.commit.as_str());
         let signers = match &asked.signers {
             Some(signers) => signers.clone(),
@@ -113,29 +109,19 @@ impl Policy {
             None => signers::allowed(ctx)?,
         };
         let of_base = at.map_or(Ok(None), |at| declared(ctx, at));
-        let mut policy = Self {
-            whose: if matches!(of_base, Ok(None)) { Whose::Own } else { Whose::Base },
-            base,
-            why: None,
-            own_too: asked.own_too,
-            signers,
-            of_base,
-            read: Mutex::default(),
-        };
-        known(&mut policy);
-        if let (Whose::Own, Some(base)) = (policy.whose, &policy.base) {
-            policy.why = Some(format!("{} declares no pipeline", base.named()));
-        }
-        if policy.of_base.is_err() {
-            policy.whose = Whose::Base;
-        }
-        Ok(policy)
+        let declares_nothing = matches!(of_base, Ok(None));
+        let nothing = |base: &Base| format!("{} declares no pipeline", base.named());
+        let why = why.or_else(|| base.as_ref().filter(|_| declares_nothing).map(nothing));
+        let whose = if declares_nothing { Whose::Own } else { Whose::Base };
+        let own_too = asked.own_too;
+        Ok(Self { base, why, whose, own_too, signers, of_base, read: Mutex::default() })
     }
 
     /// Returns whose word counts, in words.
     pub fn said(&self) -> String {
         match (&self.base, self.whose) {
             (Some(base), Whose::Base) => format!("stages as {} has them", base.named()),
+            (None, Whose::Base) => "nothing, because no base was found".to_owned(),
             (_, Whose::Parent) => "stages as the commit before each has them".to_owned(),
             (_, _) => match &self.why {
                 Some(why) => format!("stages as each commit itself has them: {why}"),
