@@ -19,7 +19,7 @@ use crate::sys::fs::PathError;
 
 /// A request that was not carried out.
 #[derive(Debug)]
-pub struct Failure(anyhow::Error);
+pub struct Failure(pub(super) anyhow::Error);
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(err: E) -> Self {

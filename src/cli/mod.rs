@@ -15,6 +15,7 @@ mod failure;
 mod init;
 mod gc;
 mod guard;
+mod hook;
 mod list;
 mod logs;
 mod man;
@@ -22,6 +23,7 @@ mod metrics;
 mod migrate;
 mod span;
 mod plan;
+mod push;
 mod resume;
 mod start;
 mod status;
@@ -78,6 +80,8 @@ enum Request {
     Migrate(migrate::MigrateArgs),
     Gc(gc::GcArgs),
     Guard(guard::GuardArgs),
+    Hook(hook::HookArgs),
+    Push(push::PushArgs),
     Cancel(cancel::CancelArgs),
     Approve(approve::ApproveArgs),
     Reject(approve::RejectArgs),
@@ -85,6 +89,8 @@ enum Request {
     Supervise(detach::SuperviseArgs),
     #[command(hide = true)]
     Sweep(detach::SweepArgs),
+    #[command(hide = true)]
+    SendEvidence(push::SendEvidenceArgs),
 }
 
 /// What this program is, the commit it was built from and what it can do: `build.rs` knows.
@@ -225,7 +231,7 @@ fn called() -> (&'static str, &'static str) {
 
 /// Runs the program and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(exec::joined(std::env::args_os())) {
+    let cli = match Cli::try_parse_from(push::ordered(exec::joined(std::env::args_os()))) {
         Ok(cli) => cli,
         Err(err) => {
             // Help and version are answers; everything else is a usage error.
@@ -246,7 +252,8 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
     let answered = match &request {
         Request::Start(args) if args.detach => args.hand_over()?,
         Request::Resume(args) if args.detach => args.hand_over()?,
-        Request::Supervise(_) => {
+        Request::Push(args) if args.detach => args.hand_over()?,
+        Request::Supervise(_) | Request::SendEvidence(_) => {
             crate::sys::daemon::leave_session();
             None
         }
@@ -264,6 +271,8 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Man(args) => return man::run(&env, args),
         // What keeps us from opening the repository is what it is asked about.
         Request::Doctor(args) => return doctor::run(env, args),
+        // A hook is called in repositories without a work tree too.
+        Request::Hook(args) => return hook::run(env, args),
         request => request,
     };
     let ctx = match &request {
@@ -284,18 +293,24 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Exec(args) => exec::run(&ctx, args),
         Request::Explain(args) => explain::run(&ctx, args),
         Request::Flakes(args) => flakes::run(&ctx, args),
-        Request::Completions(_) | Request::CompleteWords(_) | Request::Man(_) | Request::Doctor(_) => {
+        Request::Completions(_)
+        | Request::CompleteWords(_)
+        | Request::Man(_)
+        | Request::Doctor(_)
+        | Request::Hook(_) => {
             unreachable!("answered above, without a repository")
         }
         Request::Metrics(args) => metrics::run(&ctx, args),
         Request::Migrate(args) => migrate::run(&ctx, args),
         Request::Gc(args) => gc::run(&ctx, args),
         Request::Guard(args) => guard::run(&ctx, args),
+        Request::Push(args) => push::run(&ctx, args),
         Request::Cancel(args) => cancel::run(&ctx, args),
         Request::Approve(args) => approve::approve(&ctx, args),
         Request::Reject(args) => approve::reject(&ctx, args),
         Request::Supervise(args) => detach::supervise(&ctx, args),
         Request::Sweep(args) => detach::swept(&ctx, &args),
+        Request::SendEvidence(args) => push::send_evidence(&ctx, &args),
     }
 }
 

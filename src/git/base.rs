@@ -58,11 +58,7 @@ impl Repo {
             return Ok(Some(usual));
         }
         let Some(head) = head.commit else { return Ok(None) };
-        if self.is_shallow() {
-            return Err(GitError::Shallow { what: "the history has no beginning here".to_owned() });
-        }
-        let roots = self.git().args(["rev-list", "--max-parents=0", &head]).line()?;
-        let commit = roots.lines().last().unwrap_or(&head).to_owned();
+        let commit = self.root_of(&head)?;
         Ok(Some(UsualBase { label: commit.clone(), found: "root", commit }))
     }
 
@@ -83,6 +79,15 @@ impl Repo {
             }
         }
         Ok(None)
+    }
+
+    /// Returns the commit that the history of another begins with.
+    pub fn root_of(&self, commit: &str) -> Result<String, GitError> {
+        if self.is_shallow() {
+            return Err(GitError::Shallow { what: "the history has no beginning here".to_owned() });
+        }
+        let roots = self.git().args(["rev-list", "--max-parents=0", commit]).line()?;
+        Ok(roots.lines().last().unwrap_or(commit).to_owned())
     }
 
     /// Returns the full name of a branch's upstream.
@@ -152,6 +157,9 @@ impl Repo {
 
     /// Returns the commits that `to` has and `from` has not, oldest first.
     pub fn commits_between(&self, from: &str, to: &str) -> Result<Vec<CommitInfo>, GitError> {
+        if let Some(commits) = self.line_between(from, to) {
+            return Ok(commits);
+        }
         let words = ["rev-list", "--parents", "--topo-order", "--reverse"];
         let lines = self.git().args(words).args([format!("{from}..{to}")]).line()?;
         let commit = |line: &str| {
@@ -159,6 +167,28 @@ impl Repo {
             Some(CommitInfo { id: ids.next()?, parents: ids.collect() })
         };
         Ok(lines.lines().filter_map(commit).collect())
+    }
+
+    /// Returns the commits between two, if one follows the other without a merge, as most that are pushed do.
+    fn line_between(&self, from: &str, to: &str) -> Option<Vec<CommitInfo>> {
+        /// More than this are for git, which is as fast then.
+        const MOST: usize = 256;
+        let repo = self.in_process().filter(|_| !self.is_shallow())?;
+        let mut at = to.to_owned();
+        let mut commits = Vec::new();
+        while at != from {
+            let commit = repo.find_commit(gix::ObjectId::from_hex(at.as_bytes()).ok()?).ok()?;
+            let parents: Vec<_> = commit.parent_ids().map(|id| id.to_string()).collect();
+            let [parent] = parents.as_slice() else { return None };
+            let parent = parent.clone();
+            commits.push(CommitInfo { id: at, parents });
+            at = parent;
+            if commits.len() > MOST {
+                return None;
+            }
+        }
+        commits.reverse();
+        Some(commits)
     }
 
     /// Returns the content of a file in a commit or tree, which is named in hex; nothing if there is no such

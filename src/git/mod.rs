@@ -7,6 +7,7 @@ mod diff;
 mod error;
 mod exclude;
 mod history;
+mod hooks;
 mod inputs;
 mod files;
 mod keys;
@@ -18,6 +19,8 @@ mod notes;
 mod note_files;
 mod note_history;
 mod program;
+mod push;
+mod pushed;
 mod since;
 mod sign;
 mod sshsig;
@@ -40,12 +43,15 @@ pub use base::{CommitInfo, UsualBase};
 pub use diff::{DiffRule, Target};
 pub use error::GitError;
 pub use history::Commit;
+pub use hooks::{HooksFolder, Scope};
 pub use keys::{HeadState, Now};
 pub use look::program_version;
 pub use mentions::Mention;
 pub use note_history::InUse;
 pub use notes::{Author, Changes, NOTES, Note, Object, Ref};
 pub use program::is_local_variable;
+pub use push::{LISTING_VARIABLE, PushCall, WouldPush, push};
+pub use pushed::{Named, Pushed};
 pub use sign::{Checked, Checker, Signing};
 pub use since::{Change, TreeNow};
 pub use slot::Slot;
@@ -126,11 +132,26 @@ impl Repo {
         Self::discover_keeping(from, &Overrides::of_environment(), false)
     }
 
+    /// Like [`Repo::discover`], as a hook has to: a repository without a work tree stands for itself, and
+    /// `GIT_DIR` alone means the work tree that belongs to it.
+    pub fn discover_in_hook(from: &Path) -> Result<Self, GitError> {
+        Self::discover_for(from, &Overrides::of_environment(), true, true)
+    }
+
+    /// Whether there is no work tree; see [`Repo::discover_in_hook`].
+    pub fn is_bare(&self) -> bool {
+        self.work_tree == self.git_dir
+    }
+
     fn discover_with(from: &Path, overrides: &Overrides) -> Result<Self, GitError> {
         Self::discover_keeping(from, overrides, true)
     }
 
     fn discover_keeping(from: &Path, overrides: &Overrides, keep: bool) -> Result<Self, GitError> {
+        Self::discover_for(from, overrides, keep, false)
+    }
+
+    fn discover_for(from: &Path, overrides: &Overrides, keep: bool, hook: bool) -> Result<Self, GitError> {
         let from = from.canonicalize().at(from)?;
         let not_here = || GitError::NotARepository { path: from.clone() };
         let (git_dir, found) = match &overrides.git_dir {
@@ -154,7 +175,14 @@ impl Repo {
         let opened = open_in_process(&git_dir, &program);
         let work_tree = match (&overrides.work_tree, &opened) {
             (Some(work_tree), _) => from.join(work_tree),
+            (None, Ok(repo)) if hook && overrides.git_dir.is_some() => {
+                let bare = repo.config_snapshot().boolean("core.bare") == Some(true);
+                let is_linked = git_dir.join("commondir").exists();
+                let own = repo.workdir().filter(|own| (is_linked || !bare) && own.is_dir());
+                own.map_or_else(|| git_dir.clone(), Path::to_owned)
+            }
             (None, Ok(repo)) => match work_tree_of(repo, found, &from, overrides) {
+                None if hook => git_dir.clone(),
                 Some(work_tree) => work_tree,
                 None => return Err(GitError::Bare { path: git_dir }),
             },

@@ -42,6 +42,13 @@ pub fn is_local_variable(name: &OsStr) -> bool {
         || name.starts_with("GIT_CONFIG_VALUE_")
 }
 
+/// Prepares a call of git just as the caller would make it: in its environment and on its terminal.
+pub(super) fn of_caller(dir: &Path) -> Command {
+    let mut command = Command::new("git");
+    command.current_dir(dir);
+    command
+}
+
 /// Prepares a call of a program that git's configuration names, such as one that signs.
 pub(super) fn tool(program: &OsStr, dir: &Path) -> Command {
     let mut command = Command::new(program);
@@ -76,18 +83,54 @@ impl Git {
     /// Prepares a call in `dir` that still sees what `git -c` and `GIT_CONFIG_COUNT` set. Only the
     /// question whether a folder is safe needs that.
     pub fn with_configuration_of_caller(dir: &Path) -> Self {
-        let mut command = Command::new("git");
-        command.current_dir(dir).stdin(Stdio::null());
+        let mut git = Self::prepared(dir);
         for name in LOCAL_VARIABLES {
             if !name.starts_with("GIT_CONFIG") {
-                command.env_remove(name);
+                git.command.env_remove(name);
             }
         }
+        git.command.args(["-c", "core.hooksPath=/dev/null"]);
+        git
+    }
+
+    /// Prepares a call in `dir` that is about hooks, so that what the configuration says of them counts.
+    pub fn about_hooks(dir: &Path) -> Self {
+        let mut git = Self::prepared(dir);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_local_variable(name)) {
+            git.command.env_remove(name);
+        }
+        git
+    }
+
+    fn prepared(dir: &Path) -> Self {
+        let mut command = Command::new("git");
+        command.current_dir(dir).stdin(Stdio::null());
         command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_NO_LAZY_FETCH", "1").env("LC_ALL", "C");
         // A monitor and hooks are programs that a repository's configuration names.
         command.args(["--no-optional-locks", "-c", "core.fsmonitor=false"]);
-        command.args(["-c", "core.hooksPath=/dev/null"]);
         Self { command, dir: dir.to_owned(), words: Vec::new(), limit: None }
+    }
+
+    /// Leaves nothing of the environment but what `keeps` takes, and sets the search path.
+    pub fn in_environment(mut self, path: &str, keeps: &dyn Fn(&OsStr) -> bool) -> Self {
+        if let Some(program) = program() {
+            // The search path that follows may not have it.
+            let mut command = Command::new(program);
+            command.args(self.command.get_args()).current_dir(&self.dir).stdin(Stdio::null());
+            self.command = command;
+        }
+        self.command.env_clear().env("PATH", path).env("LC_ALL", "C");
+        for (name, value) in std::env::vars_os().filter(|(name, _)| keeps(name)) {
+            self.command.env(name, value);
+        }
+        self
+    }
+
+    /// Runs it, and returns its exit code and what it said on stderr.
+    pub fn said(mut self) -> Result<(Option<i32>, String), GitError> {
+        let output =
+            self.command.args(&self.words).output().map_err(|source| GitError::NoProgram { source })?;
+        Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
     }
 
     /// Names the repository instead of letting git search for it.
@@ -196,14 +239,16 @@ impl Facts {
     }
 }
 
+/// Returns where the git program is.
+fn program() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join("git")).find(|path| path.is_file())
+}
+
 /// What tells one git program from another: where it is, and the stat data of the file.
 fn identity() -> Option<String> {
-    let path = std::env::var_os("PATH")?;
-    let (path, found) = std::env::split_paths(&path).find_map(|folder| {
-        let path = folder.join("git");
-        let found = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        Some((path, found))
-    })?;
+    let path = program()?;
+    let found = path.metadata().ok()?;
     let modified = found.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
     let path = path.to_str().filter(|path| !path.contains('\n'))?;
     Some(format!("{path}\n{} {}\n", found.len(), modified.as_nanos()))

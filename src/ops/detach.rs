@@ -61,12 +61,14 @@ pub fn outcome_of(launched: Launched) -> Result<Detached> {
 struct Supervised {
     inner: SharedWatch,
     guardian: Rc<RefCell<Option<Guardian>>>,
+    /// Whether the caller has its answer: what is asked for may take several runs.
+    is_gone: bool,
 }
 
 /// Carries out a request as the owner of a detached run. `work` is given the watch to use.
 pub fn supervise<T>(watch: SharedWatch, work: impl FnOnce(SharedWatch) -> Result<T>) -> Result<T> {
     let guardian = Rc::new(RefCell::new(None));
-    let supervised = Supervised { inner: watch, guardian: Rc::clone(&guardian) };
+    let supervised = Supervised { inner: watch, guardian: Rc::clone(&guardian), is_gone: false };
     let result = work(Rc::new(RefCell::new(supervised)));
     if let Some(guardian) = guardian.take() {
         guardian.dismiss();
@@ -81,7 +83,9 @@ impl Supervised {
         options.append(true).create(true).mode(0o600);
         options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
         let log = options.open(&log).with_context(|| format!("cannot open `{}`", log.display()))?;
-        daemon::let_go(&manifest.to_json(), &log).context("cannot let go of the terminal")?;
+        if !std::mem::replace(&mut self.is_gone, true) {
+            daemon::let_go(&manifest.to_json(), &log).context("cannot let go of the terminal")?;
+        }
         let (task, run) = (manifest.task_id.as_str(), manifest.run_id.as_str());
         let sweep = [SWEEP, "--task", task, run].map(OsString::from);
         *self.guardian.borrow_mut() = Some(Guardian::start(sweep).context("cannot start a guardian")?);

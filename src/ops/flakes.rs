@@ -39,6 +39,7 @@ pub fn flakes(ctx: &Context) -> Result<Vec<Flake>> {
         let keys: Vec<_> = match &entry {
             Entry::Run { record, .. } => record.stages.iter().map(|stage| stage.key.clone()).collect(),
             Entry::Cleared { key, .. } => vec![key.clone()],
+            Entry::LetPass(_) => Vec::new(),
         };
         for key in keys {
             let entries = by_key.entry(key).or_default();

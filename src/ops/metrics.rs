@@ -9,7 +9,7 @@ use super::host::Masking;
 use super::{Context, Kind, Place, Refusal};
 use crate::id::TaskId;
 use crate::pipeline::{listing, nearest};
-use crate::run::look_back::LookBack;
+use crate::run::look_back::{LookBack, StageReport};
 use crate::run::metrics::stages;
 use crate::run::stamp::Stamp;
 use crate::run::tally::{Tally, Unreadable};
@@ -104,6 +104,26 @@ pub fn metrics(ctx: &Context, options: &MetricsOptions) -> Result<Metrics> {
         _ => LookBack::of(&together, since),
     };
     Ok(Metrics { at, place: ctx.place(), since, tasks, all })
+}
+
+/// Returns how many seconds stages of pipelines usually take in all, as the worktrees of the repository measured
+/// them; nothing if one of them was never measured.
+pub fn usual(ctx: &Context, stages: &[(&str, &str)]) -> Result<Option<f64>> {
+    let mut together = Tally::default();
+    for layout in ctx.layouts() {
+        for task in catalog::tasks(&layout, None) {
+            if has_metrics(&layout, &task) {
+                together.absorb(metrics_lines::read(&layout, &task)?);
+            }
+        }
+    }
+    let report = LookBack::of(&together, None);
+    let of_stage = |(pipeline, stage): &(&str, &str)| {
+        let is_it = |it: &&StageReport| (&*it.name.pipeline, &*it.name.stage) == (*pipeline, *stage);
+        let found = report.stages.iter().find(is_it)?;
+        (found.durations.count > 0).then_some(found.durations.p50)
+    };
+    Ok(stages.iter().map(of_stage).sum())
 }
 
 /// Replaces the summary of a task.

@@ -12,6 +12,7 @@ pub mod explain;
 pub mod flakes;
 pub mod group;
 pub mod guard;
+pub mod hook;
 pub mod cancel;
 pub mod detach;
 pub mod host;
@@ -23,6 +24,7 @@ pub mod logs;
 pub mod metrics;
 pub mod migrate;
 pub mod plan;
+pub mod push;
 pub mod resume;
 pub mod side;
 pub mod start;
@@ -77,6 +79,12 @@ impl Context {
     /// Like [`Context::open`], also for a bare repository, and with what a push brings that is being received.
     pub fn open_any(env: Env, clock: Clock) -> Result<Self> {
         let repo = Repo::discover_any(&Self::from(&env))?;
+        Ok(Self::of(repo, env, clock))
+    }
+
+    /// Like [`Context::open`], as a hook has to; see [`Repo::discover_in_hook`].
+    pub fn open_in_hook(env: Env, clock: Clock) -> Result<Self> {
+        let repo = Repo::discover_in_hook(&Self::from(&env))?;
         Ok(Self::of(repo, env, clock))
     }
 

@@ -29,16 +29,47 @@ pub fn plan(ctx: &Context, options: &PlanOptions) -> Result<Plan> {
     choose(&load(ctx)?, &|name| read(ctx, name), options, variable)
 }
 
+/// The project as a commit or tree has it, without checking it out.
+pub struct Project<'a> {
+    ctx: &'a Context,
+    /// In hex.
+    of: String,
+    /// Its configuration as it stands there, if there is one.
+    pub text: Option<Vec<u8>>,
+    pub config: Config,
+}
+
+impl<'a> Project<'a> {
+    /// Reads the configuration of a commit; errors name that.
+    pub fn at(ctx: &'a Context, commit: &str) -> Result<Self> {
+        Self::named(ctx, commit, &format!("{FILE_NAME} of {}", crate::id::short(commit)))
+    }
+
+    fn named(ctx: &'a Context, of: &str, name: &str) -> Result<Self> {
+        let mut project = Self { ctx, of: of.to_owned(), text: None, config: Config::default() };
+        project.text = project.file(FILE_NAME)?;
+        if let Some(text) = &project.text {
+            project.config = config::parse(name, &String::from_utf8_lossy(text))?;
+        }
+        Ok(project)
+    }
+
+    fn file(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let inside = self.ctx.layout.root.strip_prefix(self.ctx.repo.work_tree()).unwrap_or(Path::new(""));
+        Ok(self.ctx.repo.file_at(&self.of, inside.join(name))?)
+    }
+
+    /// Returns the plan that it declares.
+    pub fn plan(&self, options: &PlanOptions) -> Result<Plan> {
+        let read =
+            |name: &str| Some(String::from_utf8_lossy(&self.file(name).ok().flatten()?).into_owned());
+        choose(&self.config, &read, options, None)
+    }
+}
+
 /// Returns the plan of the project as a tree has it, without checking it out.
 pub fn plan_of_tree(ctx: &Context, tree: &str, options: &PlanOptions) -> Result<Plan> {
-    let inside = ctx.layout.root.strip_prefix(ctx.repo.work_tree()).unwrap_or(Path::new(""));
-    let file = |name: &str| ctx.repo.file_at(tree, inside.join(name));
-    let config = match file(FILE_NAME)? {
-        Some(text) => config::parse(FILE_NAME, &String::from_utf8_lossy(&text))?,
-        None => Config::default(),
-    };
-    let read = |name: &str| Some(String::from_utf8_lossy(&file(name).ok().flatten()?).into_owned());
-    choose(&config, &read, options, None)
+    Project::named(ctx, tree, FILE_NAME)?.plan(options)
 }
 
 /// Returns the plan of what a configuration declares. `read` returns the text of a file of the project, and

@@ -7,6 +7,7 @@
 
 mod evidence;
 mod guardrails;
+mod hooks;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU16;
@@ -26,6 +27,8 @@ pub(super) use evidence::EVIDENCE_KEYS;
 pub use guardrails::parse_guardrails;
 #[cfg(test)]
 pub(super) use guardrails::{DIFF_BUDGET_KEYS, DOCS_KEYS, GUARDRAIL_KEYS, SPEC_KEYS};
+#[cfg(test)]
+pub(super) use hooks::HOOK_KEYS;
 
 use super::config_error::Source as File;
 use super::endurance::{self, Retries, Transient};
@@ -49,6 +52,7 @@ pub(super) const TOP_KEYS: &[&str] = &[
     "fingerprint",
     "fingerprintEnv",
     "evidence",
+    "hooks",
 ];
 pub(super) const PIPELINE_KEYS: &[&str] =
     &["id", "title", "description", "tags", "guardrailsRequired", "jobs", "timeout", "reuse", "stages"];
@@ -93,7 +97,7 @@ const EXECUTION_MODE: [&str; 3] = ["executionMode", "execution_mode", "mode"];
 const DEFAULT_TARGET: [&str; 3] = ["defaultTarget", "default", "primary"];
 
 /// Sections that the design knows and this version does not read.
-const LATER_KEYS: &[&str] = &["hooks", "streams", "slots", "learning", "budget"];
+const LATER_KEYS: &[&str] = &["streams", "slots", "learning", "budget"];
 
 /// What a stage can do, and the keys that belong to it.
 struct Kind {
@@ -239,6 +243,7 @@ impl<'f> Reader<'f> {
         let jobs = top.count("jobs")?;
         let guardrails = self.guardrails(&top)?;
         let evidence = self.evidence(&top)?;
+        let hooks = self.hooks(&top)?;
         let flaws = self.flaws(&read, &by_id);
         Ok(Config {
             pipelines: read.into_iter().map(|read| read.pipeline).collect(),
@@ -246,6 +251,7 @@ impl<'f> Reader<'f> {
             jobs,
             guardrails,
             evidence,
+            hooks,
             flaws,
         })
     }
@@ -1192,7 +1198,7 @@ mod tests {
         let cases = [
             (r#"{"pipeline": []}"#.to_owned(), "did you mean `pipelines`?"),
             (
-                r#"{"hooks": {}}"#.to_owned(),
+                r#"{"slots": {}}"#.to_owned(),
                 "a newer version may know `hooks`; this one reads $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence",
             ),
             (
@@ -1311,6 +1317,7 @@ mod tests {
         assert_eq!(keys("/$defs/Spec"), sorted(&[SPEC_KEYS]));
         assert_eq!(keys("/$defs/Docs"), sorted(&[DOCS_KEYS]));
         assert_eq!(keys("/$defs/Evidence"), sorted(&[EVIDENCE_KEYS]));
+        assert_eq!(keys("/$defs/Hook"), sorted(&[HOOK_KEYS]));
         let required = |at: &str| schema.pointer(at).expect(at)["required"].clone();
         assert_eq!(required("/$defs/Pipeline"), serde_json::json!(["id", "stages"]));
         assert_eq!(required("/$defs/Stage/oneOf/0"), serde_json::json!(["kind", "id", "command"]));
@@ -1428,7 +1435,7 @@ mod tests {
             };
             let pipelines: Vec<_> = pipelines.into_iter().map(pipeline).collect();
             let default_pipeline = pipelines.first().filter(|_| named).map(|pipeline| pipeline.id.clone());
-            Config { pipelines, default_pipeline, jobs: NonZeroU16::new(u16::from(named) * 2), guardrails: Default::default(), evidence: Default::default(), flaws: Vec::new() }
+            Config { pipelines, default_pipeline, jobs: NonZeroU16::new(u16::from(named) * 2), guardrails: Default::default(), hooks: Default::default(), evidence: Default::default(), flaws: Vec::new() }
         }
     }
 

@@ -40,7 +40,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("env", &[r#"{"RUST_BACKTRACE": "1"}"#]),
     ("allowFailure", &["true"]),
     ("jobs", &["4"]),
-    ("guardrails", &[r#"{"diffBudget": {"maxFiles": 40}, "spec": {}}"#]),
+    ("guardrails", &[r#"{"diffBudget": {"maxFiles": 40}, "spec": {}}"#, r#"["diff-budget"]"#]),
     ("diffBudget", &[r#"{"maxFiles": 40, "maxLines": 1200}"#]),
     ("spec", &[r#"{"code": ["lib/"], "maxAgeDays": 90}"#]),
     ("required", &["false"]),
@@ -63,6 +63,20 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("inputs", &[r#"["src/", "Cargo.*"]"#]),
     ("docs", &[r#"{"include": ["CONTRIBUTING.md"]}"#]),
     ("include", &[r#"["CONTRIBUTING.md", "guide/**/*.md"]"#]),
+    ("hooks", &[r#"{"pre-push": {"require": ["build", "test"], "guardrails": ["diff-budget"]}}"#]),
+    ("require", &[r#"["build", "test"]"#]),
+    ("inlineSeconds", &["20"]),
+    ("refs", &[r#"["refs/heads/*"]"#]),
+    ("onMissing", &[r#""warn""#]),
+    ("background", &["true"]),
+    ("pre-commit", &[r#"{"require": ["lint"]}"#]),
+    ("commit-msg", &[r#"{"require": ["message"]}"#]),
+    ("post-commit", &[r#"{"require": ["diagnostics"], "background": true}"#]),
+    ("post-merge", &[r#"{"require": ["diagnostics"], "background": true}"#]),
+    ("post-checkout", &[r#"{"require": ["diagnostics"], "background": true}"#]),
+    ("post-rewrite", &["{}"]),
+    ("pre-rebase", &[r#"{"require": ["build"]}"#]),
+    ("pre-push", &[r#"{"require": ["build", "test"], "guardrails": ["diff-budget", "spec"]}"#]),
     ("needs", &[r#"["build"]"#]),
     ("summaryHint", &[r#""All checks of the style guide""#]),
     ("session", &[r#"{"id": "web", "reuse": true}"#]),
@@ -112,7 +126,10 @@ fn explain(schema: &mut Value) {
             }
         }
         if let Some((_, examples)) = EXAMPLES.iter().find(|(name, _)| name == key) {
+            // Two things may share a name: one is a list, and the other is not.
+            let is_list = property.get("type").is_some_and(|kind| kind == "array");
             let examples = examples.iter().filter_map(|text| serde_json::from_str::<Value>(text).ok());
+            let examples = examples.filter(|example| *key != "guardrails" || example.is_array() == is_list);
             property.insert("examples".to_owned(), Value::Array(examples.collect()));
         }
     }
@@ -167,6 +184,65 @@ struct ConfigFile {
     fingerprint_env: Option<Vec<String>>,
     /// What becomes of evidence, how long it counts, and whose is believed.
     evidence: Option<Evidence>,
+    /// What hooks of git ask for, by their names.
+    hooks: Option<Hooks>,
+}
+
+/// What hooks of git ask for, by their names. Read from the commit that a change is compared with.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+struct Hooks {
+    /// Before a commit.
+    pre_commit: Option<Hook>,
+    /// Before a commit, when its message is known.
+    commit_msg: Option<Hook>,
+    /// After a commit.
+    post_commit: Option<Hook>,
+    /// After a merge.
+    post_merge: Option<Hook>,
+    /// After a checkout.
+    post_checkout: Option<Hook>,
+    /// After commits were rewritten.
+    post_rewrite: Option<Hook>,
+    /// Before a rebase.
+    pre_rebase: Option<Hook>,
+    /// Before a push.
+    pre_push: Option<Hook>,
+}
+
+/// What one hook asks for.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Hook {
+    /// Names of stages or pipelines; `pipeline:stage` where a name alone could mean several.
+    require: Option<Vec<String>>,
+    /// Guardrails that judge what is new: `diff-budget`, `spec`.
+    guardrails: Option<Vec<HookGuardrail>>,
+    /// What is missing is run at once if it usually takes no longer than this in all; 20 if left out.
+    inline_seconds: Option<u64>,
+    /// For `pre-push`: the refs that it is about, as the remote calls them, with `*` for anything;
+    /// `refs/heads/*` if left out.
+    refs: Option<Vec<String>>,
+    /// Whether something that is not proven is refused, or only told; `refuse` if left out.
+    on_missing: Option<OnMissing>,
+    /// For hooks that come after: whether nobody waits for it; false if left out.
+    background: Option<bool>,
+}
+
+/// A guardrail that a hook can ask for.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+enum HookGuardrail {
+    DiffBudget,
+    Spec,
+}
+
+/// What becomes of something that is not proven.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+enum OnMissing {
+    Refuse,
+    Warn,
 }
 
 /// What becomes of evidence, how long it counts, and whose is believed.

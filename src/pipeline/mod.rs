@@ -7,6 +7,7 @@ pub mod config_schema;
 pub mod endurance;
 pub mod evidence;
 pub mod guardrails;
+pub mod hooks;
 pub mod plan;
 
 use std::collections::BTreeMap;
@@ -187,6 +188,7 @@ pub struct Config {
     pub jobs: Option<NonZeroU16>,
     pub guardrails: guardrails::Guardrails,
     pub evidence: evidence::Evidence,
+    pub hooks: hooks::Hooks,
     /// What keeps single pipelines from running, in file order; the others are not affected.
     pub flaws: Vec<Flaw>,
 }

@@ -20,6 +20,27 @@ pub enum Entry {
     },
     /// Somebody looked into a contradiction: what was recorded of the key before counts no more.
     Cleared { key: Key, subject: Subject, stage: String, by: String, reason: Option<String>, at: Stamp },
+    /// Somebody let something pass that would have been refused. It proves nothing.
+    LetPass(Box<LetPass>),
+}
+
+/// What somebody let pass, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LetPass {
+    pub subject: Subject,
+    /// The commit in hex.
+    pub commit: String,
+    /// The ref that it was pushed to.
+    pub reference: String,
+    /// The remote, by name or URL.
+    pub remote: String,
+    pub by: String,
+    /// Where the reason was given: a variable, or an option of the push.
+    pub given_as: String,
+    pub reason: String,
+    /// What spoke against it, in one line each.
+    pub said: Vec<String>,
+    pub at: Stamp,
 }
 
 /// Where a record comes from.

@@ -137,31 +137,34 @@ fn stage(explained: &StageExplained) -> Stage {
     }
 }
 
+/// Returns in a sentence why what a run says proves nothing.
+pub(super) fn reason(reason: &Reason, run: &str) -> String {
+    match reason {
+        Reason::Contradicted { passed, failed } => {
+            format!("run {passed} passed and run {failed} failed on the very same: a flake proves nothing")
+        }
+        Reason::Failed => format!("run {run} failed it"),
+        Reason::AllowedFailure => format!("run {run} let it fail"),
+        Reason::Overridden => format!("in run {run} a guardrail was overridden"),
+        Reason::Flaky => format!("in run {run} it passed only on a retry"),
+        Reason::Void { why } => format!("run {run} proves nothing: {why}"),
+        Reason::Expired { completed_at } => {
+            format!("run {run} passed it at {completed_at}, which is too long ago")
+        }
+        Reason::Reused { run_id } => {
+            format!("run {run} took it over from run {run_id}, of which there is no record")
+        }
+        Reason::Untrusted { writer } => {
+            format!("only {writer} says so, and no signer who is believed has signed it")
+        }
+    }
+}
+
 /// Returns in a sentence why a stage is not proven.
 fn why(verdict: &Verdict) -> Option<String> {
     Some(match verdict {
         Verdict::Proven { .. } => return None,
-        Verdict::Unproven { reason, by } => match reason {
-            Reason::Contradicted { passed, failed } => {
-                format!(
-                    "run {passed} passed and run {failed} failed on the very same: a flake proves nothing"
-                )
-            }
-            Reason::Failed => format!("run {} failed it", by.run_id),
-            Reason::AllowedFailure => format!("run {} let it fail", by.run_id),
-            Reason::Overridden => format!("in run {} a guardrail was overridden", by.run_id),
-            Reason::Flaky => format!("in run {} it passed only on a retry", by.run_id),
-            Reason::Void { why } => format!("run {} proves nothing: {why}", by.run_id),
-            Reason::Expired { completed_at } => {
-                format!("run {} passed it at {completed_at}, which is too long ago", by.run_id)
-            }
-            Reason::Reused { run_id } => {
-                format!("run {} took it over from run {run_id}, of which there is no record", by.run_id)
-            }
-            Reason::Untrusted { writer } => {
-                format!("only {writer} says so, and no signer who is believed has signed it")
-            }
-        },
+        Verdict::Unproven { reason, by } => self::reason(reason, &by.run_id),
         Verdict::Differs { by, differences, .. } => {
             let parts = [
                 ("something else", differences.iter().any(|it| matches!(it, Difference::Definition { .. }))),

@@ -51,6 +51,13 @@ pub fn shown(json: &str) -> Cow<'_, str> {
     }
 }
 
+/// Prints an answer as text on stderr: the stdout of a hook belongs to git.
+pub fn narrate(answer: &impl Answer) -> io::Result<()> {
+    let mut err = anstream::AutoStream::auto(io::stderr()).lock();
+    let written = answer.text(&mut err);
+    tolerate_closed(written.and_then(|()| err.flush()))
+}
+
 /// Prints a document in a format of its own on stdout.
 pub fn document(text: impl AsRef<[u8]>) -> io::Result<()> {
     let mut out = io::stdout().lock();

@@ -98,6 +98,25 @@ pub fn launch(
     Ok(Launched::Anew(command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?))
 }
 
+/// Starts this program anew for something that nobody waits for. What it says goes to the file `log`.
+///
+/// # Errors
+/// If the program cannot be started, or the file cannot be written.
+#[expect(clippy::disallowed_methods, reason = "a process of ours, and no stage")]
+pub fn leave_behind(args: impl IntoIterator<Item = OsString>, log: &Path) -> io::Result<()> {
+    use std::os::unix::process::CommandExt;
+    if let Some(folder) = log.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let said = File::create(log)?;
+    let mut command = Command::new("/proc/self/exe");
+    if let Some(name) = std::env::args_os().next() {
+        command.arg0(name);
+    }
+    command.args(args).stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
+    command.spawn().map(drop)
+}
+
 /// Lets every signal through: a caller that had blocked some did not think of a process that outlives it.
 fn unblock_signals() {
     // SAFETY: The set is filled before it is used, and nothing else is touched.

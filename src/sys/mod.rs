@@ -1,5 +1,6 @@
 //! The machine: the clock, the environment, files and processes.
 
+pub mod ancestors;
 pub mod beneath;
 pub mod clock;
 pub mod daemon;

@@ -38,6 +38,8 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("plan", "The answer of plan --format json", of::<render::plan::Document>()),
         ("status", "The answer of status --format json", of::<render::status::Document<'static>>()),
         ("guard", "The answer of guard --format json", of::<render::guard::Document<'static>>()),
+        ("hook-pre-push", "The answer of hook pre-push --format json", of::<render::hook::Document>()),
+        ("push", "The answer of push --format json", of::<render::push::Document>()),
         ("explain", "The answer of explain --format json", of::<render::explain::Document>()),
         ("flakes", "The answer of flakes --format json", of::<render::flakes::Document>()),
         ("list", "The answer of list --format json", of::<render::list::Document>()),

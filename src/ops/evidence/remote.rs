@@ -319,7 +319,7 @@ pub(super) fn unknown(ctx: &Context, lines: Vec<Line>) -> Result<Unknown> {
                     Origin::Note { signer: known, .. } => known.is_some() || signer.is_none(),
                 }
             }
-            Entry::Cleared { .. } => false,
+            Entry::Cleared { .. } | Entry::LetPass(_) => false,
         };
         if ledger.about(&record.subjects()).context("cannot read the ledger")?.into_iter().any(is_known) {
             continue;

@@ -373,7 +373,7 @@ fn is_allowed(found: &Found) -> bool {
 fn record_of(entry: &Entry) -> Option<&Record> {
     match entry {
         Entry::Run { record, .. } => Some(record),
-        Entry::Cleared { .. } => None,
+        Entry::Cleared { .. } | Entry::LetPass(_) => None,
     }
 }
 
@@ -382,6 +382,7 @@ fn at(entry: &Entry) -> i64 {
     match entry {
         Entry::Run { record, .. } => record.completed_at.as_millis(),
         Entry::Cleared { at, .. } => at.as_millis(),
+        Entry::LetPass(passed) => passed.at.as_millis(),
     }
 }
 

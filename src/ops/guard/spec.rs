@@ -11,7 +11,7 @@ use super::settings::{self, ConfigFrom};
 use super::{GuardOptions, base, or_no};
 use crate::git::{DiffRule, Target};
 use crate::guardrail::spec::{self, CODE, MAX_AGE_DAYS, Places, SPECS, SpecFile};
-use crate::guardrail::{Limit, Origin, Verdict};
+use crate::guardrail::{Judged, Limit, Origin, Verdict};
 use crate::pipeline::guardrails::Spec;
 use crate::sys::fs::{self, Durability};
 
@@ -48,11 +48,63 @@ fn work_tree(ctx: &Context, options: &GuardOptions) -> Result<Vec<Verdict>> {
     Ok(vec![verdict])
 }
 
+/// Judges what a commit changed since it began at `start`, with the specs that it has itself.
+pub fn judge_commit(
+    ctx: &Context,
+    start: &str,
+    commit: &str,
+    judged: Judged,
+    config: ConfigFrom,
+) -> Result<Verdict> {
+    let judge = || -> Result<Verdict> {
+        let settings = settings::read(ctx, Some(start), config)?;
+        let configured = settings.guardrails.spec.unwrap_or_default();
+        let is_file = |file: &str| matches!(ctx.repo.file_at(commit, file), Ok(Some(_)));
+        let places = places_where(&is_file, &configured);
+        let (value, origin) = match configured.max_age_days {
+            Some(value) => (value, settings.origin),
+            None => (MAX_AGE_DAYS, Origin::Default),
+        };
+        let max_age = Limit { name: "days".to_owned(), value, origin };
+        let changed = ctx.repo.diff(Some(start), Target::Commit(commit), &DiffRule::default())?;
+        let specs = specs_of_commit(ctx, commit, &places)?;
+        let mut verdict = spec::judge(judged, &changed, &specs, &places, max_age, today(ctx)?);
+        verdict.decide(None, false);
+        Ok(verdict)
+    };
+    or_no(ctx, NAME, judge())
+}
+
+/// Reads the specs that a commit has directly in their folders.
+fn specs_of_commit(ctx: &Context, commit: &str, places: &Places) -> Result<Vec<SpecFile>> {
+    let mut specs = Vec::new();
+    for folder in places.specs.iter().map(|folder| folder.trim_end_matches('/')) {
+        for name in ctx.repo.folder_at(commit, folder)?.into_iter().filter(|name| is_spec(name)) {
+            let path = format!("{folder}/{name}");
+            let text = match ctx.repo.file_at(commit, &path)? {
+                Some(bytes) if bytes.len() as u64 > MAX_BYTES => Err("it is too large".to_owned()),
+                Some(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+                None => Err("it is no file".to_owned()),
+            };
+            specs.push(SpecFile { path, text });
+        }
+    }
+    Ok(specs)
+}
+
+fn is_spec(name: &str) -> bool {
+    name.ends_with(".md") && !name.eq_ignore_ascii_case("readme.md")
+}
+
 /// Returns where code and specs are: as configured, else as usual and as the project looks.
 fn places(ctx: &Context, configured: &Spec) -> Places {
     let root = ctx.repo.work_tree();
+    places_where(&|file| root.join(file).is_file(), configured)
+}
+
+fn places_where(is_file: &dyn Fn(&str) -> bool, configured: &Spec) -> Places {
     let code = configured.code.clone().unwrap_or_else(|| {
-        let detected = DETECTED.iter().filter(|(file, _)| root.join(file).is_file());
+        let detected = DETECTED.iter().filter(|(file, _)| is_file(file));
         CODE.iter().copied().chain(detected.map(|(_, place)| *place)).map(str::to_owned).collect()
     });
     let specs = configured.specs.clone();
@@ -77,7 +129,7 @@ fn specs(ctx: &Context, places: &Places) -> Vec<SpecFile> {
         for entry in entries.filter_map(Result::ok) {
             let name = entry.file_name().to_string_lossy().into_owned();
             let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-            if is_file && name.ends_with(".md") && !name.eq_ignore_ascii_case("readme.md") {
+            if is_file && is_spec(&name) {
                 let text = fs::read_regular(&entry.path(), MAX_BYTES)
                     .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
                     .map_err(|err| err.source.to_string());

@@ -1,0 +1,131 @@
+//! `git orchestrate hook`: what git calls, and people may.
+
+use std::io::{IsTerminal, Read};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::failure::Failure;
+use super::{Format, ProgressArgs};
+use crate::git::LISTING_VARIABLE;
+use crate::ops::Context;
+use crate::ops::hook::gate::Remote;
+use crate::ops::hook::pre_push::{Judgement, PrePush, answer};
+use crate::ops::hook::{PROBE, probed, reason, update};
+use crate::ops::push;
+use crate::pipeline::hooks::Event;
+use crate::render::printer;
+use crate::sys::clock::Clock;
+use crate::sys::env::Env;
+
+/// Answer for a hook of git, or by hand
+///
+/// What it says goes to stderr, as with all hooks; `--format json` answers on stdout.
+#[derive(Debug, Args)]
+pub struct HookArgs {
+    #[command(subcommand)]
+    event: Which,
+}
+
+#[derive(Debug, Subcommand)]
+enum Which {
+    PrePush(PrePushArgs),
+}
+
+/// Say whether what is pushed is proven, as `hooks.pre-push` of the configuration requires
+///
+/// Reads lines from stdin as git writes them. By hand, on a terminal, it is about what `git push` would do.
+/// Exits with 1 if something may not be pushed, and with 2 if it cannot be judged.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A reason lets something pass that would be refused, and is kept: GIT_ORCHESTRATE_OVERRIDE='why' git push,
+or git push --push-option=orchestrate.override='why' where the server takes such options.
+DIFF_BUDGET_OVERRIDE_REASON is about the diff budget alone.")]
+struct PrePushArgs {
+    /// Let the push change the gate that judges it
+    #[arg(long)]
+    allow_gate_change: bool,
+    /// Say nothing where no hook is configured
+    #[arg(long, hide = true)]
+    if_configured: bool,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// The remote, or its URL if it has no name
+    #[arg(allow_hyphen_values = true)]
+    remote: Option<String>,
+    /// Its URL
+    #[arg(allow_hyphen_values = true)]
+    url: Option<String>,
+}
+
+impl HookArgs {
+    /// Returns the answer to a question that is no real one: whether the hook is called at all.
+    pub fn only_asked(&self, env: &Env) -> Option<ExitCode> {
+        let Which::PrePush(_) = &self.event;
+        if env.path(PROBE).is_some() {
+            eprintln!("{}", probed(Event::PrePush));
+            return Some(ExitCode::SUCCESS);
+        }
+        env.path(LISTING_VARIABLE).is_some().then_some(ExitCode::SUCCESS)
+    }
+}
+
+pub fn run(env: Env, args: HookArgs) -> Result<ExitCode, Failure> {
+    if let Some(code) = args.only_asked(&env) {
+        return Ok(code);
+    }
+    let ctx = Context::open_in_hook(env, Clock::System)?;
+    match args.event {
+        Which::PrePush(args) => pre_push(&ctx, args),
+    }
+}
+
+fn pre_push(ctx: &Context, args: PrePushArgs) -> Result<ExitCode, Failure> {
+    let PrePushArgs { allow_gate_change, if_configured, format, remote, url } = args;
+    let said = reason::said(&ctx.env);
+    let asked = |remote: Remote, updates| PrePush {
+        remote,
+        updates,
+        allow_gate_change: allow_gate_change || said.allow_gate_change,
+        reason: said.reason.clone(),
+        if_configured,
+        only_tried: said.only_tried,
+    };
+    let all = if std::io::stdin().is_terminal() {
+        let words: Vec<_> = remote.into_iter().map(std::ffi::OsString::from).collect();
+        let tried = push::would_push(ctx, &words)?;
+        tried.into_iter().map(|(remote, updates)| PrePush { only_tried: true, ..asked(remote, updates) }).collect()
+    } else {
+        let mut given = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut given).map_err(anyhow::Error::from)?;
+        let mut updates = update::parse(&String::from_utf8_lossy(&given))?;
+        if updates.is_empty() {
+            updates = update::of_pre_commit(&ctx.env);
+        }
+        let name = remote.or_else(|| ctx.env.get("PRE_COMMIT_REMOTE_NAME").map(str::to_owned));
+        let name = name.unwrap_or_else(|| "origin".to_owned());
+        let url = url.unwrap_or_else(|| name.clone());
+        vec![asked(Remote { name, url }, updates)]
+    };
+    let watch = ProgressArgs { interactive: false, no_interactive: false }.watch(&ctx.env, format);
+    let mut whole = None::<Judgement>;
+    for asked in &all {
+        let judgement = answer(ctx, asked, &watch)?;
+        match &mut whole {
+            Some(whole) => whole.join(judgement),
+            slot => *slot = Some(judgement),
+        }
+    }
+    let Some(judgement) = whole else { return Ok(ExitCode::SUCCESS) };
+    match format {
+        Format::Json => printer::answer(&judgement, printer::Format::Json)?,
+        Format::Text => printer::narrate(&judgement)?,
+    }
+    let code = match (judgement.is_refused(), judgement.is_broken()) {
+        (false, _) => 0,
+        (true, false) => 1,
+        (true, true) => 2,
+    };
+    Ok(ExitCode::from(code))
+}

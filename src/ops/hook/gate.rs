@@ -1,0 +1,257 @@
+//! The gate that judges a push: that of the commit at which the change began, so that no change weakens its
+//! own.
+
+use anyhow::Result;
+
+use super::super::Context;
+use super::super::plan::{self, Project};
+use super::required::{Wanted, required};
+use super::update::Update;
+use crate::git::{Commit, Named, Pushed};
+use crate::pipeline::config::FILE_NAME;
+use crate::pipeline::evidence::Evidence;
+use crate::pipeline::hooks::{Event, Gate, OnMissing};
+use crate::pipeline::{Action, Config, Source};
+use crate::run::key::Definition;
+
+/// Where a push goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// Its name; its URL if it has none.
+    pub name: String,
+    pub url: String,
+}
+
+/// What a pushed commit is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// The branch that it goes to, or else the remote's default branch.
+    pub target: Named,
+    /// The commit at which the change began, in hex.
+    pub start: String,
+    /// Whether the remote's branch is a part of what is pushed.
+    pub follows: bool,
+}
+
+/// A gate, and whose it is.
+#[derive(Clone, Debug)]
+pub struct Ruling {
+    /// Nothing if nobody asks for anything.
+    pub gate: Option<Gate>,
+    pub evidence: Evidence,
+    /// Whose gate it is.
+    pub from: String,
+    /// What a reader should know about that.
+    pub note: Option<String>,
+    /// What the change does to the gate that is to judge it.
+    pub changes: Vec<String>,
+    /// Whether what it does to it is fine.
+    pub allowed: bool,
+}
+
+/// Whether a gate surely is not about a ref, although nobody can read what is pushed.
+pub fn is_not_about(ctx: &Context, base: Option<&Base>, name: &str) -> bool {
+    let there = base.and_then(|base| Project::at(ctx, &base.start).ok());
+    let gate = there.and_then(|there| there.config.hooks.get(&Event::PrePush).cloned());
+    gate.is_some_and(|gate| !gate.is_about(name))
+}
+
+/// Finds what a commit is compared with: what the remote has, or else the branch that its `HEAD` names.
+pub fn base(ctx: &Context, remote: &Remote, update: &Update, commit: &Commit) -> Result<Option<Base>> {
+    let Some(target) = target(ctx, remote, update)? else { return Ok(None) };
+    let start = ctx.repo.merge_base(&target.commit, &commit.id)?;
+    let follows = start.as_ref() == Some(&target.commit);
+    // Histories with nothing in common are judged by what the remote has.
+    Ok(Some(Base { start: start.unwrap_or_else(|| target.commit.clone()), target, follows }))
+}
+
+fn target(ctx: &Context, remote: &Remote, update: &Update) -> Result<Option<Named>> {
+    let branch = update.remote.strip_prefix("refs/heads/");
+    if let Some(id) = &update.remote_id {
+        if let Pushed::Commit(there) = ctx.repo.pushed(id)? {
+            let label = format!("{}/{}", remote.name, branch.unwrap_or(&update.remote));
+            return Ok(Some(Named { label, commit: there.id }));
+        }
+        // It has something that was never fetched.
+        if let Some(seen) = branch.map(|branch| ctx.repo.branch_of_remote(&remote.name, branch)).transpose()?
+            && seen.is_some()
+        {
+            return Ok(seen);
+        }
+    }
+    match ctx.repo.default_branch_of(&remote.name)? {
+        Some(branch) => Ok(Some(branch)),
+        None => Ok(ctx.repo.default_branch_of("origin")?),
+    }
+}
+
+/// Decides which gate judges a commit.
+pub fn rule(
+    ctx: &Context,
+    remote: &Remote,
+    base: Option<&Base>,
+    project: &Project<'_>,
+    commit: &Commit,
+    allow: bool,
+) -> Result<Ruling> {
+    let Some(base) = base else { return first(ctx, project) };
+    let label = &base.target.label;
+    // Where nothing is new, no change can have weakened anything: what the remote has by now decides.
+    let is_new = base.start != commit.id;
+    let there = match Project::at(ctx, if is_new { &base.start } else { &base.target.commit }) {
+        Ok(there) => there,
+        // What is broken there can only be mended by a change of it.
+        Err(err) if allow => {
+            let note = format!("the configuration of `{label}` is broken, and counts no more: {err:#}");
+            return Ok(Ruling { note: Some(note), ..of(&project.config, "this push") });
+        }
+        Err(err) => return Err(err.context(format!("the gate of `{label}` cannot be read"))),
+    };
+    if !there.config.hooks.contains_key(&Event::PrePush) {
+        let note = project.config.hooks.contains_key(&Event::PrePush).then(|| {
+            format!("`{label}` has no gate yet, so that of this push counts")
+        });
+        return Ok(Ruling { note, ..of(&project.config, "this push") });
+    }
+    let mut ruling = of(&there.config, label);
+    let changes = if is_new { changes(&there, project) } else { Vec::new() };
+    if changes.is_empty() {
+        return Ok(ruling);
+    }
+    let owner = ctx.repo.default_branch_of(&remote.name)?.filter(|owner| owner.commit != base.start);
+    let merged = match &owner {
+        Some(owner) => {
+            let theirs = Project::at(ctx, &owner.commit);
+            theirs.is_ok_and(|theirs| self::changes(&theirs, project).is_empty())
+        }
+        None => false,
+    };
+    if merged || allow {
+        ruling = of(&project.config, "this push");
+        ruling.allowed = true;
+        let owner = owner.filter(|_| merged).map(|owner| format!("`{}` has it already", owner.label));
+        ruling.note = Some(match owner {
+            Some(has) => format!("the gate changes, and {has}"),
+            None => "the gate changes, and that was allowed".to_owned(),
+        });
+    }
+    ruling.changes = changes;
+    Ok(ruling)
+}
+
+/// Returns the gate of a push to a place of which nothing is known yet.
+fn first(ctx: &Context, project: &Project<'_>) -> Result<Ruling> {
+    if ctx.repo.is_bare() {
+        return Ok(of(&project.config, "this push"));
+    }
+    let here = plan::load(ctx)?;
+    let from = "the working copy";
+    let note = "nothing was pushed there yet, so the gate is that of the working copy";
+    Ok(match here.hooks.contains_key(&Event::PrePush) {
+        true => Ruling { note: Some(note.to_owned()), ..of(&here, from) },
+        false => of(&project.config, "this push"),
+    })
+}
+
+fn of(config: &Config, from: &str) -> Ruling {
+    Ruling {
+        gate: config.hooks.get(&Event::PrePush).cloned(),
+        evidence: config.evidence.clone(),
+        from: from.to_owned(),
+        note: None,
+        changes: Vec::new(),
+        allowed: false,
+    }
+}
+
+/// Says what one configuration asks for otherwise than another, as far as a gate rests on it.
+fn changes(old: &Project<'_>, new: &Project<'_>) -> Vec<String> {
+    let (was, is) = (old.config.hooks.get(&Event::PrePush), new.config.hooks.get(&Event::PrePush));
+    let mut changes = Vec::new();
+    match (was, is) {
+        (Some(was), Some(is)) => gate_changes(was, is, &mut changes),
+        (Some(_), None) => changes.push("`hooks.pre-push` is taken away".to_owned()),
+        (None, Some(_)) => changes.push("`hooks.pre-push` is new".to_owned()),
+        (None, None) => return changes,
+    }
+    if old.config.guardrails != new.config.guardrails {
+        changes.push("`guardrails` says something else".to_owned());
+    }
+    let trust = |evidence: &Evidence| {
+        let Evidence { tools, variables, max_age_days, accept_signed, signers, .. } = evidence.clone();
+        (tools, variables, max_age_days, accept_signed, signers)
+    };
+    if trust(&old.config.evidence) != trust(&new.config.evidence) {
+        changes.push("what counts as evidence is something else".to_owned());
+    }
+    let names = was.map(|was| was.require.clone()).unwrap_or_default();
+    let now = required(new, &names);
+    let own = |wanted: &Wanted| wanted.plan.source == Source::User;
+    if old.text == new.text && now.as_ref().is_ok_and(|now| now.iter().all(own)) {
+        return changes;
+    }
+    let Ok(was) = required(old, &names) else { return changes };
+    match now {
+        Ok(is) => stage_changes(&was, &is, &mut changes),
+        Err(err) => changes.push(format!("{err:#}")),
+    }
+    changes
+}
+
+fn gate_changes(was: &Gate, is: &Gate, changes: &mut Vec<String>) {
+    let list = |names: &[String]| match names {
+        [] => "nothing".to_owned(),
+        names => names.join(", "),
+    };
+    let mut differs = |what: &str, was: String, is: String| {
+        if was != is {
+            changes.push(format!("`{what}` was {was}, and is {is}"));
+        }
+    };
+    differs("require", list(&was.require), list(&is.require));
+    let guardrails =
+        |gate: &Gate| list(&gate.guardrails.iter().map(|it| it.as_str().to_owned()).collect::<Vec<_>>());
+    differs("guardrails", guardrails(was), guardrails(is));
+    differs("refs", list(&was.refs), list(&is.refs));
+    let missing = |gate: &Gate| match gate.on_missing {
+        OnMissing::Refuse => "refuse".to_owned(),
+        OnMissing::Warn => "warn".to_owned(),
+    };
+    differs("onMissing", missing(was), missing(is));
+}
+
+fn stage_changes(was: &[Wanted], is: &[Wanted], changes: &mut Vec<String>) {
+    let stages = |all: &[Wanted]| -> Vec<(String, String, Option<Definition>, bool)> {
+        let of = |wanted: &Wanted| {
+            let one = |stage: &super::required::WantedStage| {
+                let planned = wanted.stage(stage.at);
+                let may_fail = match &planned.stage.action {
+                    Action::Command(command) => command.allow_failure,
+                    _ => stage.may_fail,
+                };
+                let pipeline = wanted.plan.pipeline.to_string();
+                (pipeline, planned.stage.id.to_string(), Definition::of(planned), may_fail)
+            };
+            wanted.stages.iter().map(one).collect::<Vec<_>>()
+        };
+        all.iter().flat_map(of).collect()
+    };
+    let (was, is) = (stages(was), stages(is));
+    for (pipeline, id, definition, may_fail) in &was {
+        match is.iter().find(|(other, name, ..)| (other, name) == (pipeline, id)) {
+            None => changes.push(format!("stage `{id}` of `{pipeline}` is required no more")),
+            Some((.., other, _)) if other != definition => {
+                changes.push(format!("stage `{id}` of `{pipeline}` does something else in `{FILE_NAME}`"));
+            }
+            Some((.., other)) if other != may_fail => {
+                changes.push(format!("stage `{id}` of `{pipeline}` may fail, or may do so no more"));
+            }
+            Some(_) => {}
+        }
+    }
+    for (pipeline, id, ..) in &is {
+        if !was.iter().any(|(other, name, ..)| (other, name) == (pipeline, id)) {
+            changes.push(format!("stage `{id}` of `{pipeline}` is required, and was not"));
+        }
+    }
+}
