@@ -16,6 +16,7 @@ mod init;
 mod gc;
 mod guard;
 mod hook;
+mod hooks;
 mod list;
 mod logs;
 mod man;
@@ -81,6 +82,7 @@ enum Request {
     Gc(gc::GcArgs),
     Guard(guard::GuardArgs),
     Hook(hook::HookArgs),
+    Hooks(hooks::HooksArgs),
     Push(push::PushArgs),
     Cancel(cancel::CancelArgs),
     Approve(approve::ApproveArgs),
@@ -304,6 +306,7 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Migrate(args) => migrate::run(&ctx, args),
         Request::Gc(args) => gc::run(&ctx, args),
         Request::Guard(args) => guard::run(&ctx, args),
+        Request::Hooks(args) => hooks::run(&ctx, args),
         Request::Push(args) => push::run(&ctx, args),
         Request::Cancel(args) => cancel::run(&ctx, args),
         Request::Approve(args) => approve::approve(&ctx, args),

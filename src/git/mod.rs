@@ -138,11 +138,6 @@ impl Repo {
         Self::discover_for(from, &Overrides::of_environment(), true, true)
     }
 
-    /// Whether there is no work tree; see [`Repo::discover_in_hook`].
-    pub fn is_bare(&self) -> bool {
-        self.work_tree == self.git_dir
-    }
-
     fn discover_with(from: &Path, overrides: &Overrides) -> Result<Self, GitError> {
         Self::discover_keeping(from, overrides, true)
     }
@@ -195,7 +190,8 @@ impl Repo {
             }
         };
         let work_tree = work_tree.canonicalize().at(&work_tree)?;
-        Self::assemble(opened.ok(), git_dir, work_tree, program)
+        let bare = work_tree == git_dir;
+        Ok(Self { bare, ..Self::assemble(opened.ok(), git_dir, work_tree, program)? })
     }
 
     /// Opens the repository whose top level is `work_tree`, which somebody else found.

@@ -13,6 +13,7 @@ pub mod flakes;
 pub mod group;
 pub mod guard;
 pub mod hook;
+pub mod hooks;
 pub mod cancel;
 pub mod detach;
 pub mod host;

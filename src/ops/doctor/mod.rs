@@ -2,6 +2,7 @@
 //! project is run.
 
 mod folders;
+mod hooks;
 mod machine;
 mod project;
 mod runs;
@@ -79,6 +80,7 @@ pub fn examine(env: Env, clock: Clock) -> Report {
             folders::look(&ctx, &mut checks);
             runs::look(&ctx, &mut checks);
             machine::hooks(&ctx, &mut checks);
+            hooks::look(&ctx, &mut checks);
         }
         Err(err) => checks.push(no_repository(&err)),
     }

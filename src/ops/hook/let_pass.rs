@@ -16,7 +16,10 @@ use crate::sys::process;
 pub fn keep(ctx: &Context, judgement: &Judgement) -> Result<()> {
     let ledger = Ledger::of(ctx.repo.common_dir());
     for entry in judgement.refs.iter().filter_map(|of| entry(ctx, judgement, of)) {
-        let same = |known: &LetPass| LetPass { at: entry.at, ..known.clone() } == entry;
+        // Our own push hands its reason to the hook in a variable.
+        let same = |known: &LetPass| {
+            LetPass { at: entry.at, given_as: entry.given_as.clone(), ..known.clone() } == entry
+        };
         let known = ledger.about(&[&entry.subject])?;
         let is_known = known.iter().any(|known| matches!(known, Entry::LetPass(known) if same(known)));
         if !is_known {

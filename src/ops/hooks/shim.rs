@@ -1,0 +1,81 @@
+//! The few lines of sh that git calls, and the words in its configuration that stand in for them.
+
+use std::path::{Path, PathBuf};
+
+use crate::pipeline::hooks::Event;
+
+const WITH_INPUT: &str = include_str!("../../../hooks/with-input.sh");
+const PLAIN: &str = include_str!("../../../hooks/plain.sh");
+
+/// What begins the second line of a hook of ours.
+const MARK: &str = "# git-orchestrate: hook ";
+
+/// Returns the text of the hook that calls `program`. One `for_all` repositories is silent where nobody
+/// configured a gate.
+pub fn text(event: Event, program: &Path, for_all: bool) -> String {
+    let template = if event.has_input() { WITH_INPUT } else { PLAIN };
+    template
+        .replace("@EVENT@", event.as_str())
+        .replace("@FLAGS@", if for_all { " --if-configured" } else { "" })
+        .replace("@PROGRAM@", &quoted(program))
+}
+
+/// Whether that is the text of a hook of ours for an event.
+pub fn is_ours(text: &[u8], event: Event) -> bool {
+    let mark = format!("{MARK}{event},");
+    text.split(|byte| *byte == b'\n').nth(1).is_some_and(|line| line.starts_with(mark.as_bytes()))
+}
+
+/// Returns the keys of git's configuration, with their values, that make it call `program`.
+pub fn settings(event: Event, program: &Path, for_all: bool) -> [(String, String); 2] {
+    let flags = if for_all { " --if-configured" } else { "" };
+    let command = format!(
+        "p={}; [ -x \"$p\" ] || p=git-orchestrate; \"$p\" hook {event}{flags}",
+        quoted(program)
+    );
+    let section = section(event);
+    [(format!("{section}.command"), command), (format!("{section}.event"), event.to_string())]
+}
+
+/// Returns the section of git's configuration that is ours.
+pub fn section(event: Event) -> String {
+    format!("hook.orchestrate-{event}")
+}
+
+/// Returns the name under which a hook is kept that was there before.
+pub fn before(hook: &Path) -> PathBuf {
+    let mut name = hook.as_os_str().to_owned();
+    name.push(".before-orchestrate");
+    PathBuf::from(name)
+}
+
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hook_is_known_by_its_second_line() {
+        for event in Event::ALL {
+            let text = text(event, Path::new("/it's here/git-orchestrate"), false);
+            assert!(is_ours(text.as_bytes(), event) && !text.contains('@'), "{text}");
+            assert!(text.contains(r"program='/it'\''s here/git-orchestrate'"), "{text}");
+        }
+        let push = text(Event::PrePush, Path::new("/x"), true);
+        assert!(push.ends_with("exec \"$program\" hook pre-push --if-configured \"$@\"\n".replace("\"$@\"", "\"$@\"").as_str()), "{push}");
+        assert!(!is_ours(push.as_bytes(), Event::PreCommit));
+        assert!(!is_ours(b"#!/bin/sh\ngit orchestrate hook pre-push\n", Event::PrePush));
+        assert!(!is_ours(b"", Event::PrePush));
+    }
+
+    #[test]
+    fn git_is_told_in_two_keys() {
+        let [command, event] = settings(Event::PrePush, Path::new("/bin/x"), false);
+        assert_eq!(command.0, "hook.orchestrate-pre-push.command");
+        assert_eq!(command.1, r#"p='/bin/x'; [ -x "$p" ] || p=git-orchestrate; "$p" hook pre-push"#);
+        assert_eq!(event, ("hook.orchestrate-pre-push.event".to_owned(), "pre-push".to_owned()));
+    }
+}

@@ -1,0 +1,125 @@
+//! `hooks status`: whether each hook fires, in each worktree, for a program without a terminal.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::super::hook::{PROBE, READY, probed};
+use super::super::{Context, plan};
+use super::{foreign, shim};
+use crate::pipeline::hooks::Event;
+use crate::sys::{fs, room};
+
+/// How hooks stand.
+#[derive(Clone, Debug)]
+pub struct HooksStatus {
+    pub worktrees: Vec<OfWorktree>,
+    /// The version of git.
+    pub git: String,
+}
+
+/// How hooks stand in one worktree.
+#[derive(Clone, Debug)]
+pub struct OfWorktree {
+    pub path: PathBuf,
+    pub hooks: Vec<OfHook>,
+}
+
+/// How one hook stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfHook {
+    pub event: Event,
+    pub fires: Fires,
+    /// Whether the configuration asks for something where it would fire.
+    pub configured: bool,
+    /// What would run, if anything.
+    pub place: Option<String>,
+}
+
+/// Whether a hook fires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fires {
+    /// It was tried.
+    Yes,
+    /// Another tool's hook names us. What else that does, so that it was not tried.
+    Through(String),
+    /// It is not there, or something else is.
+    No {
+        why: String,
+        mend: String,
+    },
+}
+
+impl HooksStatus {
+    /// Whether every hook fires that somebody asked for.
+    pub fn is_good(&self) -> bool {
+        let wanted = |hook: &&OfHook| hook.configured || hook.place.is_some();
+        let mut hooks = self.worktrees.iter().flat_map(|of| &of.hooks).filter(wanted);
+        hooks.all(|hook| !matches!(hook.fires, Fires::No { .. }))
+    }
+}
+
+/// Tries the hooks of every worktree.
+pub fn status(ctx: &Context) -> Result<HooksStatus> {
+    let mut worktrees = Vec::new();
+    for worktree in ctx.repo.worktrees()?.into_iter().filter(|worktree| worktree.present) {
+        let hooks = READY.iter().map(|event| hook(ctx, &worktree.path, *event)).collect::<Result<_>>()?;
+        worktrees.push(OfWorktree { path: worktree.path, hooks });
+    }
+    Ok(HooksStatus { worktrees, git: ctx.repo.git_version().to_owned() })
+}
+
+/// Tries one hook in one worktree.
+pub fn hook(ctx: &Context, worktree: &Path, event: Event) -> Result<OfHook> {
+    let configured = plan::load(ctx).is_ok_and(|config| config.hooks.contains_key(&event));
+    let folder = ctx.repo.hooks_folder(worktree)?;
+    let path = folder.path.join(event.as_str());
+    let in_git = ctx.repo.reads_configured_hooks()
+        && !ctx.repo.settings_of(&format!("{}.command", shim::section(event)))?.is_empty();
+    let text = fs::read_if_there(&path).ok().flatten();
+    let is_ours = text.as_ref().is_some_and(|text| shim::is_ours(text, event));
+    let owner = foreign::owner(&folder, event, worktree);
+    let mend = |what: &str| match &owner {
+        Some(owner) => owner.mend.clone(),
+        None => format!("git -C {} orchestrate hooks {what}", worktree.display()),
+    };
+    let of = |fires, place| Ok(OfHook { event, fires, configured, place });
+    if !in_git && !is_ours {
+        let calls = format!("orchestrate hook {event}");
+        let named = text.as_ref().is_some_and(|text| {
+            memchr::memmem::find(text, calls.as_bytes()).is_some() && room::is_program(&path)
+        });
+        if named {
+            return of(Fires::Through(path.display().to_string()), Some(path.display().to_string()));
+        }
+        let why = match (&text, &owner) {
+            (_, Some(owner)) => format!("`{}` belongs to {}", folder.path.display(), owner.name),
+            (Some(_), None) => format!("`{}` is another hook", path.display()),
+            (None, None) => format!("there is no `{}`", path.display()),
+        };
+        return of(Fires::No { why, mend: mend(&format!("install {event}")) }, None);
+    }
+    // Nobody else's hooks are run only to be tried.
+    let mut settings: Vec<_> = ctx
+        .repo
+        .configured_hooks()?
+        .into_iter()
+        .filter(|name| !name.starts_with("orchestrate-"))
+        .map(|name| format!("hook.{name}.enabled=false"))
+        .collect();
+    if !is_ours {
+        settings.push("core.hooksPath=/dev/null".to_owned());
+    }
+    let (code, said) = ctx.repo.try_hook(worktree, event.as_str(), PROBE, &settings)?;
+    let place = if in_git { "git's configuration".to_owned() } else { path.display().to_string() };
+    if code == Some(0) && said.contains(&probed(event)) {
+        return of(Fires::Yes, Some(place));
+    }
+    let why = match said.trim() {
+        _ if is_ours && !room::is_program(&path) => format!("`{}` may not be run", path.display()),
+        "" => "git does not call it".to_owned(),
+        said => said.lines().next().unwrap_or_default().to_owned(),
+    };
+    let again = format!("install {event}");
+    of(Fires::No { why, mend: mend(&again) }, Some(place))
+}
