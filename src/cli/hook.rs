@@ -95,7 +95,10 @@ fn pre_push(ctx: &Context, args: PrePushArgs) -> Result<ExitCode, Failure> {
     let all = if std::io::stdin().is_terminal() {
         let words: Vec<_> = remote.into_iter().map(std::ffi::OsString::from).collect();
         let tried = push::would_push(ctx, &words)?;
-        tried.into_iter().map(|(remote, updates)| PrePush { only_tried: true, ..asked(remote, updates) }).collect()
+        tried
+            .into_iter()
+            .map(|(remote, updates)| PrePush { only_tried: true, ..asked(remote, updates) })
+            .collect()
     } else {
         let mut given = Vec::new();
         std::io::stdin().lock().read_to_end(&mut given).map_err(anyhow::Error::from)?;

@@ -12,7 +12,8 @@ use super::program::{self, Git};
 use super::{GitError, Repo};
 
 /// What a hook of ours sees of a push that is only tried: it stands in for the caller's own.
-const LISTING: &str = "#!/bin/sh\n{ printf 'to\\n%s\\n%s\\n' \"$1\" \"$2\"; cat; } >> \"$GIT_ORCHESTRATE_LISTING\"\n";
+const LISTING: &str =
+    "#!/bin/sh\n{ printf 'to\\n%s\\n%s\\n' \"$1\" \"$2\"; cat; } >> \"$GIT_ORCHESTRATE_LISTING\"\n";
 
 /// The variable that names the file in which a tried push is written down.
 pub const LISTING_VARIABLE: &str = "GIT_ORCHESTRATE_LISTING";
@@ -84,7 +85,8 @@ impl Repo {
     /// Returns the names of hooks that stand in git's configuration.
     pub fn configured_hooks(&self) -> Result<Vec<String>, GitError> {
         let git = Git::about_hooks(&self.work_tree).args(["config", "--null", "--name-only"]);
-        let (_, listed) = git.args(["--get-regexp", r"^hook\..*\.(command|event)$"]).run_expecting(&[0, 1])?;
+        let (_, listed) =
+            git.args(["--get-regexp", r"^hook\..*\.(command|event)$"]).run_expecting(&[0, 1])?;
         let text = String::from_utf8_lossy(&listed);
         let mut names: Vec<String> = text
             .split('\0')

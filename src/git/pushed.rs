@@ -34,11 +34,7 @@ impl Repo {
             let tree = commit.tree_id().map_err(|err| GitError::unsupported(&self.git_dir, err))?;
             let message = commit.message_raw_sloppy();
             let subject = message.lines().next().unwrap_or_default().to_str_lossy().into_owned();
-            return Ok(Pushed::Commit(Commit {
-                id: commit.id.to_string(),
-                tree: tree.to_string(),
-                subject,
-            }));
+            return Ok(Pushed::Commit(Commit { id: commit.id.to_string(), tree: tree.to_string(), subject }));
         }
         let hex = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !hex || self.git().args(["cat-file", "-e", id]).run_expecting(&[0, 1, 128])?.0 != 0 {
@@ -82,8 +78,7 @@ impl Repo {
             let Ok(id) = found.into_fully_peeled_id() else { return Ok(None) };
             return Ok(Some(Named { label, commit: id.to_string() }));
         }
-        let (code, line) =
-            self.git().args(["symbolic-ref", "--quiet", full]).run_expecting(&[0, 1, 128])?;
+        let (code, line) = self.git().args(["symbolic-ref", "--quiet", full]).run_expecting(&[0, 1, 128])?;
         let target = (code == 0).then(|| String::from_utf8_lossy(&line).trim_end().to_owned());
         let words = ["rev-parse", "--verify", "--quiet", "--end-of-options"];
         let asked = self.git().args(words).args([format!("{full}^{{commit}}")]);
@@ -112,7 +107,8 @@ impl Repo {
         let name = |line: &[u8]| {
             let (facts, path) = line.split_once_str("\t")?;
             let is_file = facts.starts_with(b"100");
-            is_file.then(|| path.rsplit_once_str("/").map_or(path, |(_, name)| name).to_str_lossy().into_owned())
+            is_file
+                .then(|| path.rsplit_once_str("/").map_or(path, |(_, name)| name).to_str_lossy().into_owned())
         };
         Ok(listed.split(|byte| *byte == 0).filter_map(name).collect())
     }

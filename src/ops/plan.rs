@@ -61,8 +61,7 @@ impl<'a> Project<'a> {
 
     /// Returns the plan that it declares.
     pub fn plan(&self, options: &PlanOptions) -> Result<Plan> {
-        let read =
-            |name: &str| Some(String::from_utf8_lossy(&self.file(name).ok().flatten()?).into_owned());
+        let read = |name: &str| Some(String::from_utf8_lossy(&self.file(name).ok().flatten()?).into_owned());
         choose(&self.config, &read, options, None)
     }
 }

@@ -58,9 +58,7 @@ pub struct PushOutcome {
 pub fn would_push(ctx: &Context, args: &[OsString]) -> Result<Vec<(Remote, Vec<Update>)>> {
     match tried(ctx, args)? {
         Tried::Would(places) => Ok(places),
-        Tried::Not { said, .. } => {
-            Err(Refusal::new(Kind::Rejected, "git would not push").hint(said).into())
-        }
+        Tried::Not { said, .. } => Err(Refusal::new(Kind::Rejected, "git would not push").hint(said).into()),
     }
 }
 
@@ -75,9 +73,8 @@ fn tried(ctx: &Context, args: &[OsString]) -> Result<Tried> {
         WouldPush::To(places) => places,
         WouldPush::No { code, said } => return Ok(Tried::Not { code, said }),
     };
-    let place = |(name, url, lines): (String, String, String)| {
-        Ok((Remote { name, url }, update::parse(&lines)?))
-    };
+    let place =
+        |(name, url, lines): (String, String, String)| Ok((Remote { name, url }, update::parse(&lines)?));
     Ok(Tried::Would(places.into_iter().map(place).collect::<Result<_>>()?))
 }
 
@@ -125,7 +122,9 @@ pub fn push(ctx: &Context, options: &PushOptions, watch: &SharedWatch) -> Result
         if !is_good {
             return Ok(outcome);
         }
-        for (remote, update) in asked.iter().flat_map(|it| it.updates.iter().map(|update| (&it.remote, update))) {
+        for (remote, update) in
+            asked.iter().flat_map(|it| it.updates.iter().map(|update| (&it.remote, update)))
+        {
             ensure_still_there(ctx, remote, update)?;
         }
     }

@@ -14,6 +14,7 @@ use crate::ops::hook::proof::{Proof, StageState, State, Why};
 use crate::ops::hook::update::Update;
 use crate::output::untrusted::untrusted;
 use crate::pipeline::hooks::OnMissing;
+use crate::run::shell;
 use crate::run::stamp::Stamp;
 
 /// The document.
@@ -128,7 +129,7 @@ fn command(update: &Update, judged: &Judged, remote: &str) -> String {
     };
     let rewrites = update.remote_id.is_some() && judged.base.as_ref().is_some_and(|base| !base.follows);
     let force = if rewrites { " --force-with-lease" } else { "" };
-    format!("git orchestrate push{force} {} {}", super::hooks::quoted(remote), super::hooks::quoted(&spec))
+    format!("git orchestrate push{force} {} {}", shell::word(remote), shell::word(&spec))
 }
 
 impl Answer for Judgement {
@@ -215,7 +216,8 @@ impl Judgement {
                 writeln!(out)?;
                 line(out, &format!("{error:#}"))?;
                 let refusal = error.downcast_ref::<crate::ops::Refusal>();
-                for hint in refusal.iter().filter_map(|refusal| refusal.hint.as_deref()).flat_map(str::lines) {
+                for hint in refusal.iter().filter_map(|refusal| refusal.hint.as_deref()).flat_map(str::lines)
+                {
                     line(out, &format!("→ {hint}"))?;
                 }
                 match reason {
@@ -303,7 +305,7 @@ impl Judgement {
             _ => None,
         });
         if let Some((run, id)) = failed {
-            line(out, &format!("→ git orchestrate logs {run} {}", super::hooks::quoted(id)))?;
+            line(out, &format!("→ git orchestrate logs {run} {}", shell::word(id)))?;
             return line(out, "→ mend it and commit; a flake: git orchestrate flakes clear STAGE --reason …");
         }
         line(out, &format!("→ mend it; or, with a reason: {}='why' git push …", variable()))

@@ -116,7 +116,8 @@ enum Form {
 
 #[test]
 fn what_is_pushed_decides_and_not_what_lies_around() {
-    let gate = json!({"require": ["build", "test"], "inlineSeconds": 0, "refs": ["refs/heads/*", "refs/tags/*"]});
+    let gate =
+        json!({"require": ["build", "test"], "inlineSeconds": 0, "refs": ["refs/heads/*", "refs/tags/*"]});
     let project = Project::new(gate);
     let repo = &project.repo;
     let first = repo.git(&["rev-parse", "HEAD"]);
@@ -135,7 +136,14 @@ fn what_is_pushed_decides_and_not_what_lies_around() {
     for ledger in ["nothing", "proven", "failed"] {
         for form in forms {
             let case = format!("{ledger} {form:?}");
-            repo.git(&["push", "--quiet", "--no-verify", "--force", "origin", &format!("{first}:refs/heads/main")]);
+            repo.git(&[
+                "push",
+                "--quiet",
+                "--no-verify",
+                "--force",
+                "origin",
+                &format!("{first}:refs/heads/main"),
+            ]);
             repo.git(&["push", "--quiet", "--no-verify", "origin", "HEAD:refs/heads/gone", "--force"]);
             repo.git(&["checkout", "--quiet", "-B", "main", &first]);
             if ledger == "failed" {
@@ -165,7 +173,13 @@ fn what_is_pushed_decides_and_not_what_lies_around() {
                 }
                 Form::Force => {
                     let old = project.commit("what is there");
-                    repo.git(&["push", "--quiet", "--no-verify", "origin", &format!("{old}:refs/heads/main")]);
+                    repo.git(&[
+                        "push",
+                        "--quiet",
+                        "--no-verify",
+                        "origin",
+                        &format!("{old}:refs/heads/main"),
+                    ]);
                     repo.git(&["reset", "--quiet", "--hard", &target]);
                     repo.git(&["commit", "--quiet", "--amend", "--message", "in other words"]);
                     target = repo.git(&["rev-parse", "HEAD"]);
@@ -195,11 +209,17 @@ fn what_is_pushed_decides_and_not_what_lies_around() {
                     _ => {}
                 }
                 let look = || {
-                    let words = [&["status", "--porcelain=v2"][..], &["diff"], &["diff", "--cached"], &["stash", "list"]];
+                    let words = [
+                        &["status", "--porcelain=v2"][..],
+                        &["diff"],
+                        &["diff", "--cached"],
+                        &["stash", "list"],
+                    ];
                     words.map(|words| repo.git(words))
                 };
                 let before = look();
-                let seen = repo.see(repo.command("git").args(["push", "--dry-run", "--force", "origin", spec]));
+                let seen =
+                    repo.see(repo.command("git").args(["push", "--dry-run", "--force", "origin", spec]));
                 assert_eq!(seen.code == 0, passes, "{case} {state}: {seen}");
                 assert_eq!(look(), before, "{case} {state}");
                 repo.git(&["reset", "--quiet", "--hard"]);
@@ -250,7 +270,7 @@ fn what_is_missing_is_refused_with_the_command_that_mends_it() {
     assert_eq!(seen.code, 1, "{seen}");
     for line in [
         "stage test: never ran on this tree",
-        "→ git orchestrate push origin HEAD~1:refs/heads/old",
+        "→ git orchestrate push origin 'HEAD~1:refs/heads/old'",
         "→ git orchestrate push origin topic",
         "→ git orchestrate push origin 'HEAD:refs/heads/it'\\''s'",
     ] {
@@ -365,7 +385,10 @@ fn a_first_push_is_judged_by_the_working_copy_and_says_so() {
     project.repo.git(&["remote", "add", "new", other.to_str().unwrap()]);
     let seen = project.git("push new main");
     assert_eq!(seen.code, 1, "{seen}");
-    assert!(seen.stderr.contains("nothing was pushed there yet, so the gate is that of the working copy"), "{seen}");
+    assert!(
+        seen.stderr.contains("nothing was pushed there yet, so the gate is that of the working copy"),
+        "{seen}"
+    );
     project.run("HEAD");
     assert_eq!(project.git("push new main").code, 0);
 }
@@ -378,7 +401,10 @@ fn a_gate_that_is_missing_or_broken_refuses_and_names_a_way_out() {
     repo.git(&["commit", "--quiet", "--all", "--message", "broken"]);
     let seen = project.git("push origin main");
     assert_eq!(seen.code, 1, "{seen}");
-    assert!(seen.stderr.contains("codex.orchestrator.json of ") && seen.stderr.contains("invalid JSON"), "{seen}");
+    assert!(
+        seen.stderr.contains("codex.orchestrator.json of ") && seen.stderr.contains("invalid JSON"),
+        "{seen}"
+    );
     assert!(seen.stderr.contains("GIT_ORCHESTRATE_OVERRIDE="), "{seen}");
     let mut push = repo.command("git");
     push.args(["push", "origin", "main"]).env("GIT_ORCHESTRATE_OVERRIDE", "it burns");
@@ -396,13 +422,18 @@ fn a_gate_that_is_missing_or_broken_refuses_and_names_a_way_out() {
     project.commit("second");
     let seen = project.git("push origin main");
     assert_eq!(seen.code, 1, "{seen}");
-    for line in ["has no `hooks.pre-push`", "git orchestrate hooks uninstall pre-push", "GIT_ORCHESTRATE_OVERRIDE="] {
+    for line in
+        ["has no `hooks.pre-push`", "git orchestrate hooks uninstall pre-push", "GIT_ORCHESTRATE_OVERRIDE="]
+    {
         assert!(seen.stderr.contains(line), "{line}: {seen}");
     }
     let seen = Project::new(json!({"require": ["tset"]}));
     seen.commit("second");
     let seen = seen.git("push origin main");
-    assert!(seen.stderr.contains("`require` names `tset`") && seen.stderr.contains("did you mean `test`?"), "{seen}");
+    assert!(
+        seen.stderr.contains("`require` names `tset`") && seen.stderr.contains("did you mean `test`?"),
+        "{seen}"
+    );
 }
 
 #[test]
@@ -448,7 +479,8 @@ fn guardrails_judge_each_new_commit_and_never_the_work_tree() {
     assert_eq!(seen.code, 1, "{seen}");
     assert!(seen.stderr.contains("diff-budget (commit="), "{seen}");
     let mut push = repo.command("git");
-    push.args(["push", "--quiet", "origin", "main:refs/heads/large"]).env("DIFF_BUDGET_OVERRIDE_REASON", "generated");
+    push.args(["push", "--quiet", "origin", "main:refs/heads/large"])
+        .env("DIFF_BUDGET_OVERRIDE_REASON", "generated");
     let seen = repo.see(&mut push);
     assert_eq!(seen.code, 0, "{seen}");
     let kept = project.let_pass();
@@ -484,16 +516,18 @@ fn every_place_that_git_calls_a_hook_from_is_understood() {
         assert_eq!(seen.code, expected, "linked: {seen}");
         let seen = repo.see(git().current_dir(&sub).args(["push", "--dry-run", "origin", "main"]));
         assert_eq!(seen.code, expected, "subfolder: {seen}");
-        let seen = repo.see(
-            git().current_dir("/").arg("-C").arg(repo.root()).args(["push", "--dry-run", "origin", "main"]),
-        );
+        let seen = repo.see(git().current_dir("/").arg("-C").arg(repo.root()).args([
+            "push",
+            "--dry-run",
+            "origin",
+            "main",
+        ]));
         assert_eq!(seen.code, expected, "-C: {seen}");
         let dir = format!("--git-dir={}", repo.path(".git").display());
         let seen = repo.see(git().current_dir("/").arg(dir).args(["push", "--dry-run", "origin", "main"]));
         assert_eq!(seen.code, expected, "--git-dir: {seen}");
-        let seen = repo.see(
-            git().arg("-C").arg(&bare).args(["push", "--dry-run"]).arg(&project.remote).arg("main"),
-        );
+        let seen =
+            repo.see(git().arg("-C").arg(&bare).args(["push", "--dry-run"]).arg(&project.remote).arg("main"));
         // It has no ledger of its own, and so nothing is proven in it.
         assert_eq!(seen.code, 1, "bare: {seen}");
         assert!(seen.stderr.contains("never ran on this tree"), "bare: {seen}");
@@ -501,7 +535,13 @@ fn every_place_that_git_calls_a_hook_from_is_understood() {
     repo.git(&["worktree", "add", "--quiet", "--detach", repo.beside("linked").to_str().unwrap()]);
     repo.git(&["config", "push.default", "current"]);
     repo.git(&["-C", repo.beside("linked").to_str().unwrap(), "checkout", "--quiet", "-b", "linked"]);
-    repo.git(&["clone", "--quiet", "--bare", repo.root().to_str().unwrap(), repo.beside("bare.git").to_str().unwrap()]);
+    repo.git(&[
+        "clone",
+        "--quiet",
+        "--bare",
+        repo.root().to_str().unwrap(),
+        repo.beside("bare.git").to_str().unwrap(),
+    ]);
     project.hook_in(&repo.beside("bare.git/hooks"));
     check(1);
     project.run(&commit);

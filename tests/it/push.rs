@@ -118,7 +118,8 @@ fn evidence_follows_a_push() {
 fn a_detached_push_goes_on_and_cancel_ends_it() {
     for ends_well in [true, false] {
         let mut config = config(json!({"require": ["test"]}));
-        config["pipelines"][0]["stages"][1]["command"] = json!("echo begun > \"$HOME/begun\"; read _ < \"$HOME/gate\"");
+        config["pipelines"][0]["stages"][1]["command"] =
+            json!("echo begun > \"$HOME/begun\"; read _ < \"$HOME/gate\"");
         let project = Project::with(&config);
         let mut gate = Gate::new(&project.repo, "gate");
         let first = project.repo.git(&["rev-parse", "HEAD"]);

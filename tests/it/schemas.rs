@@ -39,7 +39,11 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("status", "The answer of status --format json", of::<render::status::Document<'static>>()),
         ("guard", "The answer of guard --format json", of::<render::guard::Document<'static>>()),
         ("hook-pre-push", "The answer of hook pre-push --format json", of::<render::hook::Document>()),
-        ("hooks", "The answer of hooks install and uninstall --format json", of::<render::hooks::ChangedDocument>()),
+        (
+            "hooks",
+            "The answer of hooks install and uninstall --format json",
+            of::<render::hooks::ChangedDocument>(),
+        ),
         ("hooks-status", "The answer of hooks status --format json", of::<render::hooks::StatusDocument>()),
         ("push", "The answer of push --format json", of::<render::push::Document>()),
         ("explain", "The answer of explain --format json", of::<render::explain::Document>()),

@@ -268,6 +268,7 @@ impl Judge<'_> {
             let is_about = |entry: &&Entry| match entry {
                 Entry::Run { record, .. } => record.about(key).next().is_some(),
                 Entry::Cleared { key: of, .. } => of == key,
+                Entry::LetPass(_) => false,
             };
             let mut entries: Vec<_> = entries.iter().filter(is_about).cloned().collect();
             entries.sort_by_key(at);

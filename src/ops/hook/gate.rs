@@ -73,7 +73,8 @@ fn target(ctx: &Context, remote: &Remote, update: &Update) -> Result<Option<Name
             return Ok(Some(Named { label, commit: there.id }));
         }
         // It has something that was never fetched.
-        if let Some(seen) = branch.map(|branch| ctx.repo.branch_of_remote(&remote.name, branch)).transpose()?
+        if let Some(seen) =
+            branch.map(|branch| ctx.repo.branch_of_remote(&remote.name, branch)).transpose()?
             && seen.is_some()
         {
             return Ok(seen);
@@ -108,9 +109,11 @@ pub fn rule(
         Err(err) => return Err(err.context(format!("the gate of `{label}` cannot be read"))),
     };
     if !there.config.hooks.contains_key(&Event::PrePush) {
-        let note = project.config.hooks.contains_key(&Event::PrePush).then(|| {
-            format!("`{label}` has no gate yet, so that of this push counts")
-        });
+        let note = project
+            .config
+            .hooks
+            .contains_key(&Event::PrePush)
+            .then(|| format!("`{label}` has no gate yet, so that of this push counts"));
         return Ok(Ruling { note, ..of(&project.config, "this push") });
     }
     let mut ruling = of(&there.config, label);

@@ -66,6 +66,7 @@ fn entry(ctx: &Context, judgement: &Judgement, of: &OfRef) -> Option<LetPass> {
 fn against(judged: &Judged) -> Vec<String> {
     let changes = judged.ruling.changes.iter().map(|change| format!("the gate: {change}"));
     let verdicts = judged.verdicts.iter().filter(|it| !it.findings.is_empty()).map(|it| it.line());
-    let missing = judged.missing().map(|stage| format!("stage {}:{} is not proven", stage.pipeline, stage.id));
+    let missing =
+        judged.missing().map(|stage| format!("stage {}:{} is not proven", stage.pipeline, stage.id));
     changes.chain(verdicts).chain(missing).collect()
 }

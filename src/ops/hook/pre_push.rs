@@ -56,7 +56,11 @@ pub enum RefStanding {
     Exempt(Exempt),
     Judged(Box<Judged>),
     /// It cannot be judged.
-    Problem { error: anyhow::Error, commit: Option<Commit>, reason: Option<Override> },
+    Problem {
+        error: anyhow::Error,
+        commit: Option<Commit>,
+        reason: Option<Override>,
+    },
 }
 
 /// Why a ref is not judged.
@@ -232,8 +236,7 @@ fn of_ref(ctx: &Context, asked: &PrePush, update: &Update) -> Result<RefStanding
         Err(_) if gate::is_not_about(ctx, base.as_ref(), &update.remote) => return exempt(Exempt::NotGated),
         project => project?,
     };
-    let ruling =
-        gate::rule(ctx, &asked.remote, base.as_ref(), &project, &commit, asked.allow_gate_change)?;
+    let ruling = gate::rule(ctx, &asked.remote, base.as_ref(), &project, &commit, asked.allow_gate_change)?;
     let Some(gate) = ruling.gate.clone() else {
         let is_fine = asked.if_configured || ruling.allowed;
         return if is_fine { exempt(Exempt::NoGate) } else { Err(no_gate(project.text.is_some()).into()) };

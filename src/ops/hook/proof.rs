@@ -83,7 +83,12 @@ impl Why {
 
 /// Looks up required stages of one pipeline. Runs nothing but the commands that `fingerprint` declares, and
 /// those only if the answer is not remembered.
-pub fn states(ctx: &Context, wanted: &Wanted, commit: &Commit, evidence: &Evidence) -> Result<Vec<StageState>> {
+pub fn states(
+    ctx: &Context,
+    wanted: &Wanted,
+    commit: &Commit,
+    evidence: &Evidence,
+) -> Result<Vec<StageState>> {
     let plan = &wanted.plan;
     let masking = Masking::new(&ctx.env, Some(plan));
     let masked = |text: &str| masking.masked(text);

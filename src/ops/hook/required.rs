@@ -87,7 +87,8 @@ impl Found<'_, '_> {
             [] => Err(unknown(name).hint(self.known(name, default.as_ref())).into()),
             several => {
                 let names: Vec<_> = several.iter().map(|it| format!("`{}:{name}`", it.id)).collect();
-                let message = format!("`require` names `{}`, which several pipelines have", name.escape_debug());
+                let message =
+                    format!("`require` names `{}`, which several pipelines have", name.escape_debug());
                 Err(Refusal::usage(message).hint(format!("write {}", names.join(" or "))).into())
             }
         }

@@ -44,9 +44,8 @@ fn update(line: &str) -> Result<Update> {
     else {
         return Err(not_git(line));
     };
-    let is_id = |word: &str| {
-        matches!(word.len(), 40 | 64) && word.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
+    let is_id =
+        |word: &str| matches!(word.len(), 40 | 64) && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_id(remote_id) || !is_id(local_id) {
         return Err(not_git(line));
     }
@@ -61,7 +60,9 @@ fn update(line: &str) -> Result<Update> {
 
 fn not_git(line: &str) -> anyhow::Error {
     Refusal::usage(format!("`{}` is no line that git gives to a pre-push hook", line.escape_debug()))
-        .hint("each line is `LOCAL-REF LOCAL-ID REMOTE-REF REMOTE-ID`; to push by hand: `git orchestrate push`")
+        .hint(
+            "each line is `LOCAL-REF LOCAL-ID REMOTE-REF REMOTE-ID`; to push by hand: `git orchestrate push`",
+        )
         .into()
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::git::HooksFolder;
 use crate::pipeline::hooks::Event;
+use crate::run::shell;
 
 /// Who else owns a hook, and what to type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,10 +58,5 @@ pub fn owner(folder: &HooksFolder, event: Event, root: &Path) -> Option<Owner> {
 }
 
 fn shown(path: &Path, root: &Path) -> String {
-    let path = path.strip_prefix(root).unwrap_or(path).display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%=~".contains(c);
-    match path.chars().all(plain) {
-        true => path,
-        false => format!("'{}'", path.replace('\'', r"'\''")),
-    }
+    shell::word(&path.strip_prefix(root).unwrap_or(path).display().to_string())
 }

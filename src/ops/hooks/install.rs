@@ -9,6 +9,7 @@ use super::super::{Context, Kind, Refusal};
 use super::{Place, Placed, foreign, shim};
 use crate::git::{HooksFolder, Scope};
 use crate::pipeline::hooks::Event;
+use crate::run::shell;
 use crate::sys::fs::{self, Durability};
 
 /// Which hooks, and for whom.
@@ -58,8 +59,7 @@ pub fn install(ctx: &Context, options: &HooksOptions, program: &Path) -> Result<
     }
     let folder = folder(ctx, options.global)?;
     // All or none: what keeps one of them from being installed is found before anything is written.
-    let plans: Vec<_> =
-        events.iter().map(|event| plan(ctx, &folder, *event, options.global)).collect::<Result<_>>()?;
+    let plans: Vec<_> = events.iter().map(|event| plan(ctx, &folder, *event)).collect::<Result<_>>()?;
     for plan in plans {
         changed.placed.push(plan.write(program, options.global)?);
         warn_of_both(ctx, options, plan.event, &mut changed.warnings)?;
@@ -169,7 +169,7 @@ struct Plan {
     kept: bool,
 }
 
-fn plan(ctx: &Context, folder: &HooksFolder, event: Event, global: bool) -> Result<Plan> {
+fn plan(ctx: &Context, folder: &HooksFolder, event: Event) -> Result<Plan> {
     let path = folder.path.join(event.as_str());
     let before = shim::before(&path);
     let found = path.symlink_metadata().ok();
@@ -184,14 +184,16 @@ fn plan(ctx: &Context, folder: &HooksFolder, event: Event, global: bool) -> Resu
         return Err(unsafe_(message, owner.mend));
     }
     if found.as_ref().is_some_and(std::fs::Metadata::is_dir) {
-        return Err(unsafe_(format!("`{}` is a folder", path.display()), "move it out of the way".to_owned()));
+        return Err(unsafe_(
+            format!("`{}` is a folder", path.display()),
+            "move it out of the way".to_owned(),
+        ));
     }
     if !ours && found.is_some() && kept {
         let message = format!("`{}` is there already, and would be overwritten", before.display());
         let hint = "somebody replaced our hook: move one of the two files out of the way".to_owned();
         return Err(unsafe_(message, hint));
     }
-    let _ = global;
     Ok(Plan { event, path, before, keeps: !ours && found.is_some(), kept: kept && ours })
 }
 
@@ -220,7 +222,12 @@ impl Plan {
 }
 
 /// Says that two hooks of ours would fire.
-fn warn_of_both(ctx: &Context, options: &HooksOptions, event: Event, warnings: &mut Vec<String>) -> Result<()> {
+fn warn_of_both(
+    ctx: &Context,
+    options: &HooksOptions,
+    event: Event,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
     let (other, flag) = match options.global {
         true => (Scope::Repository, ""),
         false => (Scope::User, " --global"),
@@ -247,9 +254,10 @@ fn warn_of_other_folders(ctx: &Context, folder: &HooksFolder, warnings: &mut Vec
         if let Ok(other) = ctx.repo.hooks_folder(&worktree.path)
             && other.path != folder.path
         {
-            let (here, there) = (worktree.path.display(), other.path.display());
+            let (here, there) = (worktree.path.display().to_string(), other.path.display());
+            let word = shell::word(&here);
             warnings.push(format!(
-                "the worktree `{here}` looks for hooks in `{there}`: git -C {here} orchestrate hooks install"
+                "the worktree `{here}` looks for hooks in `{there}`: git -C {word} orchestrate hooks install"
             ));
         }
     }

@@ -8,6 +8,7 @@ use super::super::hook::{PROBE, READY, probed};
 use super::super::{Context, plan};
 use super::{foreign, shim};
 use crate::pipeline::hooks::Event;
+use crate::run::shell;
 use crate::sys::{fs, room};
 
 /// How hooks stand.
@@ -44,10 +45,7 @@ pub enum Fires {
     /// Another tool's hook names us. What else that does, so that it was not tried.
     Through(String),
     /// It is not there, or something else is.
-    No {
-        why: String,
-        mend: String,
-    },
+    No { why: String, mend: String },
 }
 
 impl HooksStatus {
@@ -81,7 +79,7 @@ pub fn hook(ctx: &Context, worktree: &Path, event: Event) -> Result<OfHook> {
     let owner = foreign::owner(&folder, event, worktree);
     let mend = |what: &str| match &owner {
         Some(owner) => owner.mend.clone(),
-        None => format!("git -C {} orchestrate hooks {what}", worktree.display()),
+        None => format!("git -C {} orchestrate hooks {what}", shell::word(&worktree.display().to_string())),
     };
     let of = |fires, place| Ok(OfHook { event, fires, configured, place });
     if !in_git && !is_ours {

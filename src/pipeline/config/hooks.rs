@@ -43,7 +43,9 @@ impl Reader<'_> {
         let fields = self.object(value, &format!("`{event}`"), within)?;
         fields.only(keys, |key| match key {
             "refs" => Some("`refs` belongs to `pre-push`".to_owned()),
-            "background" => Some("only what comes after, such as `post-commit`, can be left alone".to_owned()),
+            "background" => {
+                Some("only what comes after, such as `post-commit`, can be left alone".to_owned())
+            }
             "guardrails" | "inlineSeconds" | "onMissing" => {
                 Some(format!("`{key}` belongs to hooks that can still refuse, such as `pre-push`"))
             }
