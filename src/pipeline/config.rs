@@ -1060,7 +1060,7 @@ mod tests {
             ("null".to_owned(), "1:1", "the configuration must be an object, not `null`"),
             // The file
             ("{\"pipeline\": []}".to_owned(), "1:2", "unknown key `pipeline` in the configuration"),
-            ("{\"hooks\": {}}".to_owned(), "1:2", "unknown key `hooks` in the configuration"),
+            ("{\"streams\": {}}".to_owned(), "1:2", "unknown key `streams` in the configuration"),
             ("{\"pipelines\": {}}".to_owned(), "1:15", "`pipelines` must be a list, not an object"),
             ("{\"pipelines\": [3]}".to_owned(), "1:16", "a pipeline must be an object, not a number"),
             (
@@ -1198,12 +1198,12 @@ mod tests {
         let cases = [
             (r#"{"pipeline": []}"#.to_owned(), "did you mean `pipelines`?"),
             (
-                r#"{"slots": {}}"#.to_owned(),
-                "a newer version may know `hooks`; this one reads $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence",
+                r#"{"streams": {}}"#.to_owned(),
+                "a newer version may know `streams`; this one reads $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence, hooks",
             ),
             (
                 r#"{"banana": {}}"#.to_owned(),
-                "known keys: $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence",
+                "known keys: $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence, hooks",
             ),
             (with_stage_keys(r#""allow_failure": true"#), "did you mean `allowFailure`?"),
             (with_stage_keys(r#""optional": true"#), "`optional` belongs to stages of kind `subpipeline`"),

@@ -17,6 +17,7 @@ use crate::ops::evidence::verdict::Verdict;
 use crate::ops::evidence::verify::{OfCommit, Verified};
 use crate::ops::evidence::write::Wrote;
 use crate::output::untrusted::untrusted;
+use crate::proof::standing::LetPass;
 use crate::proof::{Record, Result as StageResult};
 use crate::run::stamp::Stamp;
 use crate::run::status::RunStatus;
@@ -39,6 +40,8 @@ struct CommitDocument {
     records: Vec<RecordDocument>,
     /// Lines of notes that are not to be believed.
     refused: Vec<RefusedDocument>,
+    /// What a push let pass of it, and why.
+    let_pass: Vec<LetPass>,
 }
 
 /// What one run says.
@@ -165,6 +168,7 @@ impl Answer for Shown {
             subject: of.commit.subject.clone(),
             records: of.records.iter().map(record).collect(),
             refused: of.refused.iter().map(refused_document).collect(),
+            let_pass: of.let_pass.clone(),
         });
         ShowDocument { commits: commits.collect(), signers: self.signers.from.clone() }
     }
@@ -180,6 +184,14 @@ impl Answer for Shown {
             }
             if of.records.is_empty() && of.refused.is_empty() {
                 writeln!(out, "  no evidence")?;
+            }
+            for LetPass { reference, by, reason, said, at, .. } in &of.let_pass {
+                let color = style("warning");
+                let (reference, by, reason) = (untrusted(reference), untrusted(by), untrusted(reason));
+                writeln!(out, "  {color}let pass{color:#}  to {reference}, {at} by {by}: {reason}")?;
+                for line in said {
+                    writeln!(out, "            {}", untrusted(line))?;
+                }
             }
         }
         Ok(())

@@ -447,6 +447,13 @@ fn reasons_are_kept_where_something_was_let_pass() {
     assert_eq!(kept.len(), 1, "{kept:?}");
     assert_eq!((&kept[0]["commit"], &kept[0]["reference"]), (&json!(commit), &json!("refs/heads/main")));
     assert_eq!(kept[0]["said"], json!(["stage gate:test is not proven"]));
+    let seen = project.repo.orchestrate("evidence show HEAD");
+    assert!(
+        seen.stdout.contains("let pass  to refs/heads/main, ") && seen.stdout.contains(": because\n"),
+        "{seen}"
+    );
+    let seen = project.repo.orchestrate("evidence show --format json HEAD");
+    assert_eq!(seen.json()["commits"][0]["let_pass"][0]["reason"], "because");
     // A reason where none is needed is none.
     project.run("HEAD");
     project.repo.git(&["commit", "--quiet", "--amend", "--message", "in other words"]);
@@ -564,6 +571,26 @@ fn a_submodule_has_a_gate_of_its_own() {
     assert_eq!(outer.orchestrate_in(&here, "start").code, 0);
     let seen = git("push --dry-run origin main");
     assert_eq!(seen.code, 0, "{seen}");
+}
+
+#[test]
+fn what_pre_commit_keeps_for_itself_is_found_in_its_variables() {
+    let project = Project::new(json!({"require": ["test"], "inlineSeconds": 0}));
+    let first = project.repo.git(&["rev-parse", "HEAD"]);
+    let commit = project.commit("second");
+    let ask = || {
+        let mut command = project.repo.program();
+        command
+            .args(["hook", "pre-push"])
+            .env("PRE_COMMIT_FROM_REF", &first)
+            .env("PRE_COMMIT_TO_REF", &commit);
+        command.env("PRE_COMMIT_REMOTE_NAME", "origin").env("PRE_COMMIT_REMOTE_BRANCH", "refs/heads/main");
+        project.repo.see(command.env("PRE_COMMIT_LOCAL_BRANCH", "refs/heads/main"))
+    };
+    let seen = ask();
+    assert!(seen.code == 1 && seen.stderr.contains("git orchestrate push origin main"), "{seen}");
+    project.run("HEAD");
+    assert_eq!(ask().code, 0);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::signers::{self, Signers};
 use crate::git::Commit;
 use crate::ops::{Context, Refusal};
 use crate::proof::Record;
-use crate::proof::standing::{Entry, Origin};
+use crate::proof::standing::{Entry, LetPass, Origin};
 use crate::run::key::Subject;
 use crate::store::ledger::Ledger;
 
@@ -26,6 +26,8 @@ pub struct OfCommit {
     /// Oldest first.
     pub records: Vec<Known>,
     pub refused: Vec<Refused>,
+    /// What a push let pass of it, oldest first.
+    pub let_pass: Vec<LetPass>,
 }
 
 /// A record, and where it was found.
@@ -84,8 +86,16 @@ pub fn show(ctx: &Context, revision: &str, signers: Option<Signers>) -> Result<S
         let is_about = |object: &str| object == commit.id || object == commit.tree;
         let found = reading.found.iter().filter(|found| found.envelope.statement.record.tree == commit.tree);
         let mut records: Vec<_> = found.map(of_note).collect();
+        let mut let_pass = Vec::new();
         for entry in ledger.about(&[&Subject::tree(&commit.tree, None)]).context("cannot read the ledger")? {
-            let Entry::Run { record, origin: Origin::Here } = entry else { continue };
+            let record = match entry {
+                Entry::Run { record, origin: Origin::Here } => record,
+                Entry::LetPass(passed) if passed.commit == commit.id => {
+                    let_pass.push(*passed);
+                    continue;
+                }
+                _ => continue,
+            };
             let same = |known: &&mut Known| {
                 (&known.record.run_id, &known.record.nonce) == (&record.run_id, &record.nonce)
             };
@@ -99,7 +109,7 @@ pub fn show(ctx: &Context, revision: &str, signers: Option<Signers>) -> Result<S
         }
         records.sort_by_key(|known| known.record.completed_at.as_millis());
         let refused = reading.refused.iter().filter(|refused| is_about(&refused.object)).cloned().collect();
-        Ok(OfCommit { commit, records, refused })
+        Ok(OfCommit { commit, records, refused, let_pass })
     };
     let commits = commits.into_iter().map(of_commit).collect::<Result<_>>()?;
     Ok(Shown { commits, signers })
