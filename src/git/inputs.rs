@@ -123,8 +123,52 @@ impl Repo {
         if specs.is_empty() {
             return Ok(Vec::new());
         }
+        if let Some(found) = self.inputs_in_process(tree, specs)? {
+            return Ok(found);
+        }
         let lines =
             self.git().args(["ls-tree", "-r", "-z", "--full-tree", "--end-of-options", tree]).run()?;
         of_lines(&lines, specs)
     }
+
+    pub(super) fn inputs_in_process(
+        &self,
+        tree: &str,
+        specs: &[Vec<String>],
+    ) -> Result<Option<Vec<String>>, GitError> {
+        let mut selections = selections(specs)?;
+        let Some(repo) = self.in_process() else { return Ok(None) };
+        let Ok(id) = ObjectId::from_hex(tree.as_bytes()) else { return Ok(None) };
+        let Ok(tree) = repo.find_tree(id) else { return Ok(None) };
+        let whole = take_all(&repo, &tree, &mut BString::default(), &mut selections);
+        Ok(whole.map(|()| selections.into_iter().map(Selection::digest).collect()))
+    }
+}
+
+/// Takes in what is selected of a tree, and looks into no folder in which nothing can be. Nothing if an object is
+/// missing.
+fn take_all(
+    repo: &gix::Repository,
+    tree: &gix::Tree<'_>,
+    path: &mut BString,
+    selections: &mut [Selection],
+) -> Option<()> {
+    for entry in tree.iter() {
+        let entry = entry.ok()?;
+        let length = path.len();
+        path.extend_from_slice(entry.filename());
+        match entry.mode().kind() {
+            EntryKind::Tree => {
+                let wanted = |it: &Selection| it.search.can_match_relative_path(path.as_bstr(), Some(true));
+                if selections.iter().any(wanted) {
+                    let tree = repo.find_tree(entry.object_id()).ok()?;
+                    path.push(b'/');
+                    take_all(repo, &tree, path, selections)?;
+                }
+            }
+            kind => selections.iter_mut().for_each(|it| it.take(path.as_bstr(), kind, entry.object_id())),
+        }
+        path.truncate(length);
+    }
+    Some(())
 }

@@ -223,6 +223,18 @@ pub fn rename_new(from: &Path, to: &Path) -> Result<(), PathError> {
     fs::rename(from, to).at(from)
 }
 
+/// Gives a file, or a link itself, a second name that must not be taken yet.
+pub fn second_name(path: &Path, name: &Path) -> Result<(), PathError> {
+    fault::step("link").at(path)?;
+    fs::hard_link(path, name).at(name)
+}
+
+/// Whether two names are those of one file.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    id(one).is_some_and(|found| id(other) == Some(found))
+}
+
 /// Removes a folder with all that is in it; a missing one is fine. Links are removed and not followed,
 /// and nothing is touched if another file system is mounted in it.
 pub fn remove_tree(root: &Path) -> Result<(), PathError> {

@@ -23,7 +23,9 @@ fn install(project: &Project, words: &str) -> Seen {
 /// Returns every file of a folder with its mode and its bytes.
 fn look(folder: &Path) -> Vec<(String, u32, Vec<u8>)> {
     let entries = walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().filter_map(Result::ok);
-    let files = entries.filter(|entry| !entry.file_type().is_dir());
+    // Whoever is killed while it writes leaves what nobody looks at.
+    let is_temporary = |entry: &walkdir::DirEntry| entry.file_name().to_string_lossy().starts_with(".tmp-");
+    let files = entries.filter(|entry| !entry.file_type().is_dir() && !is_temporary(entry));
     files
         .map(|entry| {
             let mode = entry.path().symlink_metadata().unwrap().permissions().mode();
@@ -208,20 +210,129 @@ fn what_belongs_to_others_is_left_alone_and_they_are_named() {
     }
 }
 
+/// Returns the search path with a folder that has the program as `git-orchestrate`.
+fn path_with_us(repo: &Fixture) -> String {
+    let folder = repo.beside("bin");
+    fs::create_dir_all(&folder).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_git-orchestrate"), folder.join("git-orchestrate"))
+        .unwrap();
+    format!("{}:{}", folder.display(), std::env::var("PATH").unwrap())
+}
+
+const PRE_COMMIT: &str = ".pre-commit-config.yaml";
+
+/// Another tool for hooks.
+struct Tool {
+    name: &'static str,
+    /// The word that makes it answer if it is there.
+    version: &'static str,
+    install: &'static [&'static str],
+    /// Its configuration, to begin with.
+    file: &'static str,
+    text: &'static str,
+}
+
+/// Does what is said about another tool's hooks, with that tool if it is on this machine.
 #[test]
-fn what_husky_is_told_to_call_is_called() {
-    let project = project();
-    let repo = &project.repo;
-    repo.write(".husky/_/h", "");
-    repo.git(&["config", "core.hooksPath", ".husky/_"]);
-    let text = format!(
-        "#!/bin/sh\n# git orchestrate hook pre-push\n{} hook pre-push \"$@\"\n",
-        env!("CARGO_BIN_EXE_git-orchestrate")
-    );
-    write_hook(&repo.path(".husky/_/pre-push"), &text, 0o755);
-    let status = repo.orchestrate("hooks status --format json");
-    assert_eq!(status.code, 0, "{status}");
-    assert!(status.json()["worktrees"][0]["hooks"][0]["through"].is_string(), "{status}");
+fn other_tools_call_us_when_they_are_told_so() {
+    let local = "repos:\n- repo: local\n  hooks:\n  - {id: t, name: t, entry: 'true', language: system, stages: [pre-push]}\n";
+    let tools = [
+        Tool {
+            name: "prek",
+            version: "--version",
+            install: &["install", "-t", "pre-push"],
+            file: PRE_COMMIT,
+            text: local,
+        },
+        Tool {
+            name: "pre-commit",
+            version: "--version",
+            install: &["install", "-t", "pre-push"],
+            file: PRE_COMMIT,
+            text: local,
+        },
+        Tool {
+            name: "lefthook",
+            version: "version",
+            install: &["install"],
+            file: "lefthook.yml",
+            text: "pre-push:\n  commands:\n    x:\n      run: 'true'\n",
+        },
+        Tool {
+            name: "husky",
+            version: "--help",
+            install: &[],
+            file: "package.json",
+            text: "{\"name\": \"x\"}\n",
+        },
+    ];
+    for Tool { name: tool, version, install: words, file, text } in tools {
+        let install_words = [&[tool], words].concat();
+        let project = project();
+        let repo = &project.repo;
+        let path = path_with_us(repo);
+        let run =
+            |words: &[&str]| repo.see(repo.command("env").env("PATH", &path).env("CI", "false").args(words));
+        if run(&[tool, version]).code != 0 {
+            println!("({tool} is not here: left out)");
+            continue;
+        }
+        repo.write(file, text);
+        repo.git(&["add", "--all"]);
+        repo.git(&["commit", "--quiet", "--message", tool]);
+        let seen = run(&install_words);
+        assert_eq!(seen.code, 0, "{tool}: {seen}");
+        let seen = install(&project, "");
+        assert!(seen.code == 3 && seen.stderr.contains(&format!("belongs to {tool}")), "{tool}: {seen}");
+        // What is said after the first line is what to write, or to type.
+        let said = seen.stderr.split_once("hint: ").expect("a hint").1;
+        let (first, rest) = said.split_once('\n').expect("a line");
+        match tool {
+            "husky" => drop(run(&["sh", "-c", first])),
+            "lefthook" => repo.write(file, rest),
+            _ => repo.write(file, &format!("repos:\n{rest}")),
+        }
+        assert_eq!(run(&install_words).code, 0, "{tool}");
+        let status = repo.orchestrate("hooks status");
+        assert!(status.code == 0 && status.stdout.contains(" named  pre-push"), "{tool}: {status}");
+        repo.git(&["add", "--all"]);
+        repo.git(&["commit", "--quiet", "--message", "as we were told"]);
+        let seen = run(&["git", "push", "origin", "main"]);
+        assert!(seen.code == 1 && seen.to_string().contains("never ran on this tree"), "{tool}: {seen}");
+        project.run("HEAD");
+        let seen = run(&["git", "push", "origin", "main"]);
+        assert_eq!(seen.code, 0, "{tool}: {seen}");
+    }
+}
+
+#[test]
+fn whoever_is_killed_leaves_a_hook_that_runs() {
+    let theirs = "#!/bin/sh\necho called >> \"$HOME/called\"\n";
+    for words in ["hooks install", "hooks uninstall"] {
+        for step in 1.. {
+            let project = project();
+            let repo = &project.repo;
+            let hook = repo.path(".git/hooks/pre-push");
+            write_hook(&hook, theirs, 0o750);
+            let before = look(&repo.path(".git/hooks"));
+            if words == "hooks uninstall" {
+                assert_eq!(install(&project, "").code, 0);
+            }
+            let mut command = repo.program();
+            command.env("GIT_ORCHESTRATE_CRASH_AT", step.to_string()).args(words.split(' '));
+            let was_killed = repo.see(&mut command).code != 0;
+            // It is called, whoever's hook it is by now.
+            project.git("push --dry-run origin HEAD:refs/heads/x");
+            assert_eq!(fs::read_to_string(repo.beside("called")).unwrap(), "called\n", "{words} {step}");
+            assert_eq!(install(&project, "").code, 0, "{words} {step}");
+            assert_eq!(repo.orchestrate("hooks uninstall").code, 0, "{words} {step}");
+            assert_eq!(look(&repo.path(".git/hooks")), before, "{words} {step}");
+            if !was_killed {
+                assert!(step > 1, "{words} has steps");
+                break;
+            }
+        }
+    }
 }
 
 #[test]

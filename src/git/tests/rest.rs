@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::thread;
 
 use super::scene::Scene;
-use crate::git::{GitError, is_local_variable};
+use crate::git::{GitError, inputs, is_local_variable};
 
 fn patterns(text: &str) -> Vec<String> {
     text.split(' ').map(str::to_owned).collect()
@@ -123,5 +123,56 @@ fn what_is_no_file_of_a_commit_is_nothing_however_it_is_read() {
         assert_eq!(repo.file_at(&head, "dir/b.txt").expect("an answer"), Some(b"b\n".to_vec()));
         // From here on only git reads it.
         repo.gix = None;
+    }
+}
+
+#[test]
+fn what_a_tree_has_is_selected_in_process_as_git_lists_it() {
+    let scene = Scene::new();
+    for name in [
+        "src/a.rs",
+        "src/deep/b.rs",
+        "src/deep/er/c.txt",
+        "src.rs",
+        "Src/x",
+        "lib/a.rs",
+        "Cargo.toml",
+        "a",
+        "a.b/c",
+    ] {
+        scene.write(name, name);
+    }
+    scene.git("add --all");
+    scene.git("commit --quiet --message files");
+    let tree = scene.git("rev-parse HEAD^{tree}");
+    let repo = scene.repo();
+    let specs = [
+        "src",
+        "src/",
+        "src/*.rs",
+        "*.rs",
+        "Cargo.*",
+        ":(glob)**/*.rs",
+        ":(glob)src/**/c.txt",
+        ":(icase)SRC",
+        "s*",
+        "src/deep/er",
+        "nothing",
+        "a",
+        "a/",
+        ":(literal)src/deep",
+        ":/lib",
+        "sr?/deep",
+        ":(glob)*/a.rs",
+        ".",
+    ];
+    let mut lists: Vec<_> = specs.iter().map(|spec| vec![(*spec).to_owned()]).collect();
+    lists.push(vec!["lib".to_owned(), "src/deep".to_owned()]);
+    for list in lists {
+        let lines = repo.git().args(["ls-tree", "-r", "-z", "--full-tree", &tree]).run().expect("git");
+        let one = std::slice::from_ref(&list);
+        let by_git = inputs::of_lines(&lines, one).expect("pathspecs");
+        let found = repo.inputs_in_process(&tree, one).expect("pathspecs");
+        assert_eq!(found, Some(by_git), "{list:?}");
     }
 }

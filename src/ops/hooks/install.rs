@@ -189,7 +189,9 @@ fn plan(ctx: &Context, folder: &HooksFolder, event: Event) -> Result<Plan> {
             "move it out of the way".to_owned(),
         ));
     }
-    if !ours && found.is_some() && kept {
+    // Whoever was killed half-way has given it its second name already.
+    let half_way = kept && fs::is_same_file(&path, &before);
+    if !ours && found.is_some() && kept && !half_way {
         let message = format!("`{}` is there already, and would be overwritten", before.display());
         let hint = "somebody replaced our hook: move one of the two files out of the way".to_owned();
         return Err(unsafe_(message, hint));
@@ -207,13 +209,22 @@ impl Plan {
         }
         let folder = path.parent().expect("a hook has a folder");
         fs::create_dir_all(folder)?;
-        if *keeps {
-            fs::rename_new(path, before)?;
+        // The hook has both names until ours takes the first: there is never no hook at all.
+        if *keeps && !fs::is_same_file(path, before) {
+            match fs::second_name(path, before) {
+                Ok(()) => {}
+                Err(err) if err.source.kind() == std::io::ErrorKind::AlreadyExists => return Err(err.into()),
+                // Not every file system knows second names.
+                Err(_) => fs::rename_new(path, before)?,
+            }
         }
         let write = |file: &mut std::fs::File| std::io::Write::write_all(file, text.as_bytes());
         if let Err(err) = fs::replace(path, Durability::Power, Some(0o755), write) {
             if *keeps {
-                fs::rename(before, path)?;
+                match fs::is_same_file(path, before) {
+                    true => fs::remove(before)?,
+                    false => fs::rename(before, path)?,
+                }
             }
             return Err(err.into());
         }

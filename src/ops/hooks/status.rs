@@ -84,11 +84,17 @@ pub fn hook(ctx: &Context, worktree: &Path, event: Event) -> Result<OfHook> {
     let of = |fires, place| Ok(OfHook { event, fires, configured, place });
     if !in_git && !is_ours {
         let calls = format!("orchestrate hook {event}");
-        let named = text.as_ref().is_some_and(|text| {
-            memchr::memmem::find(text, calls.as_bytes()).is_some() && room::is_program(&path)
-        });
-        if named {
-            return of(Fires::Through(path.display().to_string()), Some(path.display().to_string()));
+        let is_there = room::is_program(&path);
+        let named = match &owner {
+            Some(owner) => owner.caller(event).map(Path::to_owned),
+            None => text
+                .as_ref()
+                .is_some_and(|text| memchr::memmem::find(text, calls.as_bytes()).is_some())
+                .then(|| path.clone()),
+        };
+        if let Some(named) = named.filter(|_| is_there) {
+            let named = named.display().to_string();
+            return of(Fires::Through(named.clone()), Some(named));
         }
         let why = match (&text, &owner) {
             (_, Some(owner)) => format!("`{}` belongs to {}", folder.path.display(), owner.name),
