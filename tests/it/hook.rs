@@ -356,16 +356,21 @@ fn a_change_cannot_weaken_its_own_gate() {
         assert_eq!(project.there("refs/heads/main").as_ref(), Some(&first));
         // Also on a branch of its own, for which the default branch decides.
         assert_eq!(project.git("push origin HEAD:refs/heads/sly").code, 1);
-        let seen = project.git("push --dry-run --push-option=orchestrate.allow-gate-change origin main");
+        let mut push = repo.command("git");
+        push.args(["push", "--dry-run", "origin", "main"]).env("GIT_ORCHESTRATE_ALLOW_GATE_CHANGE", "1");
+        let seen = repo.see(&mut push);
         assert_eq!(seen.code, 0, "{seen}");
     }
     assert_eq!(project.let_pass(), [] as [Value; 0]);
     repo.git(&["reset", "--quiet", "--hard", &first]);
     repo.write("codex.orchestrator.json", &weaker.to_string());
     repo.git(&["commit", "--quiet", "--all", "--message", "an easier gate"]);
-    let seen = project.repo.orchestrate("push --allow-gate-change origin main");
+    let seen = project.git("push --push-option=orchestrate.allow-gate-change origin main:refs/heads/allowed");
     assert_eq!(seen.code, 0, "{seen}");
     assert_eq!(project.let_pass().len(), 1, "{:?}", project.let_pass());
+    let seen = project.repo.orchestrate("push --allow-gate-change origin main");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(project.let_pass().len(), 2, "{:?}", project.let_pass());
     // What the owner of the base has taken in counts for all who follow.
     repo.git(&["checkout", "--quiet", "-b", "topic", &first]);
     project.commit("on a topic");

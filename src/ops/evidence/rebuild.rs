@@ -201,7 +201,7 @@ fn is_cleared(record: &Record, entries: &[Entry]) -> bool {
         Entry::Cleared { key, at, .. } => {
             record.about(key).any(|stage| stage.completed_at.as_millis() <= at.as_millis())
         }
-        Entry::Run { .. } => false,
+        Entry::Run { .. } | Entry::LetPass(_) => false,
     })
 }
 
