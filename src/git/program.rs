@@ -206,22 +206,28 @@ pub(super) struct Facts {
 
 impl Facts {
     /// Returns the facts. Processes cost more than all else we ask, so the answers are kept in the
-    /// file `cache` for as long as the program stays the same, if we may `remember` them.
+    /// file `cache` for as long as the program stays the same, if we may `remember` them. There may be several: a
+    /// hook finds git in another folder than a terminal does.
     pub fn of_program(cache: &Path, remember: bool) -> Self {
-        let Some(key) = identity() else { return Self::default() };
-        if let Ok(text) = std::fs::read_to_string(cache)
-            && let Some(rest) = text.strip_prefix(&key)
-            && let [version, system_config, ""] = rest.split('\n').collect::<Vec<_>>()[..]
-        {
+        /// So many programs are kept.
+        const KEPT: usize = 4;
+        let Some([path, stamp]) = identity() else { return Self::default() };
+        let text = std::fs::read_to_string(cache).unwrap_or_default();
+        let known = blocks(&text);
+        let same = |block: &&[&str; 4]| block[..2] == [path.as_str(), stamp.as_str()];
+        if let Some([_, _, version, system_config]) = known.iter().find(same) {
             let system_config = Some(system_config).filter(|path| !path.is_empty());
-            let version = Some(version.to_owned());
+            let version = Some((*version).to_owned());
             return Self { version, system_config: system_config.map(PathBuf::from) };
         }
         let facts = Self::ask();
         if let Some(version) = facts.version.as_ref().filter(|_| remember) {
-            let path = facts.system_config.as_ref().and_then(|path| path.to_str()).unwrap_or("");
+            let system = facts.system_config.as_ref().and_then(|path| path.to_str()).unwrap_or("");
+            let others = known.into_iter().filter(|block| block[0] != path);
+            let all = std::iter::once([path.as_str(), stamp.as_str(), version, system]).chain(others);
+            let text: String = all.take(KEPT).flatten().flat_map(|line| [line, "\n"]).collect();
             // Without the file we ask again next time.
-            let _ = keep(cache, &format!("{key}{version}\n{path}\n"));
+            let _ = keep(cache, &text);
         }
         facts
     }
@@ -245,13 +251,20 @@ fn program() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join("git")).find(|path| path.is_file())
 }
 
+/// Returns what is kept of programs, four lines each; nothing if that is damaged.
+fn blocks(text: &str) -> Vec<[&str; 4]> {
+    let lines: Vec<_> = text.lines().collect();
+    let (blocks, rest) = lines.as_chunks::<4>();
+    if rest.is_empty() && text.ends_with('\n') { blocks.to_vec() } else { Vec::new() }
+}
+
 /// What tells one git program from another: where it is, and the stat data of the file.
-fn identity() -> Option<String> {
+fn identity() -> Option<[String; 2]> {
     let path = program()?;
     let found = path.metadata().ok()?;
     let modified = found.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
     let path = path.to_str().filter(|path| !path.contains('\n'))?;
-    Some(format!("{path}\n{} {}\n", found.len(), modified.as_nanos()))
+    Some([path.to_owned(), format!("{} {}", found.len(), modified.as_nanos())])
 }
 
 fn keep(cache: &Path, text: &str) -> std::io::Result<()> {

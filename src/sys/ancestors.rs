@@ -3,17 +3,22 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-/// Returns the command lines of up to `far` processes that this one was started by, the nearest first.
-pub fn command_lines(far: usize) -> Vec<Vec<OsString>> {
-    let mut lines = Vec::new();
+/// Looks at the command lines of up to `far` processes that this one was started by, the nearest first, and returns
+/// what `wanted` makes of the first that it takes.
+pub fn find<T>(far: usize, wanted: impl Fn(&[OsString]) -> Option<T>) -> Option<T> {
     let mut pid = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
-    while let Some(at) = pid.filter(|_| lines.len() < far) {
-        let Ok(words) = std::fs::read(format!("/proc/{at}/cmdline")) else { break };
+    for _ in 0..far {
+        let at = pid.filter(|pid| *pid > 0)?;
+        let words = std::fs::read(format!("/proc/{at}/cmdline")).ok()?;
         let words = words.strip_suffix(b"\0").unwrap_or(&words);
-        lines.push(words.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect());
-        pid = parent_of(at).filter(|parent| *parent > 1);
+        let words: Vec<_> =
+            words.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect();
+        if let Some(found) = wanted(&words) {
+            return Some(found);
+        }
+        pid = parent_of(at);
     }
-    lines
+    None
 }
 
 fn parent_of(pid: i32) -> Option<i32> {
@@ -26,7 +31,8 @@ fn parent_of(pid: i32) -> Option<i32> {
 mod tests {
     #[test]
     fn somebody_started_us() {
-        let lines = super::command_lines(2);
-        assert!(!lines.is_empty() && !lines[0].is_empty(), "{lines:?}");
+        let first = super::find(1, |words| words.first().cloned());
+        assert!(first.is_some_and(|program| !program.is_empty()));
+        assert_eq!(super::find(3, |_| None::<()>), None);
     }
 }

@@ -76,6 +76,24 @@ fn a_ref_that_moved_meanwhile_is_not_pushed() {
 }
 
 #[test]
+fn no_connection_is_open_while_something_runs() {
+    let mut config = config(json!({"require": ["test"]}));
+    config["pipelines"][0]["stages"][1]["command"] = json!("test ! -e \"$HOME/connected\"");
+    let project = Project::with(&config);
+    // The other side notes for how long somebody is there.
+    let receive = project.repo.beside("receive");
+    let text = "#!/bin/sh\necho x >> \"$HOME/connections\"; : > \"$HOME/connected\"\n\
+                git-receive-pack \"$@\"; code=$?; rm \"$HOME/connected\"; exit $code\n";
+    fs::write(&receive, text).unwrap();
+    project.repo.git(&["config", "remote.origin.receivepack", &format!("sh '{}'", receive.display())]);
+    let commit = project.commit("second");
+    let seen = project.repo.orchestrate("push origin main");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(project.there("refs/heads/main"), Some(commit));
+    assert_eq!(fs::read_to_string(project.repo.beside("connections")).unwrap(), "x\nx\n");
+}
+
+#[test]
 fn it_works_without_any_hook() {
     let project = Project::new(json!({"require": ["test"], "inlineSeconds": 0}));
     fs::remove_file(project.repo.path(".git/hooks/pre-push")).unwrap();

@@ -101,7 +101,16 @@ fn the_version_of_git_is_asked_for_once() {
     assert_eq!(said, "/dev/null");
     let lines: Vec<_> = kept.lines().collect();
     assert!(lines[3].ends_with("gitconfig"), "{kept}");
-    // Another program answers for itself, and a damaged file counts for nothing.
+    // Another program answers for itself, beside ours.
+    fs::write(&cache, format!("/elsewhere/git\n1 2\n0.1\n/x\n{kept}")).expect("a file");
+    assert_eq!(scene.repo().program.version, Some(asked.clone()));
+    fs::write(&cache, "/elsewhere/git\n1 2\n0.1\n/x\n").expect("a file");
+    assert_eq!(scene.repo().program.version, Some(asked.clone()));
+    assert_eq!(
+        fs::read_to_string(&cache).expect("it was kept"),
+        format!("{kept}/elsewhere/git\n1 2\n0.1\n/x\n")
+    );
+    // A damaged file counts for nothing.
     for damaged in ["", "/elsewhere/git\n1 2\n0.1\n", "0.1", "\n\n"] {
         fs::write(&cache, damaged).expect("a file");
         assert_eq!(scene.repo().program.version, Some(asked.clone()));

@@ -43,14 +43,13 @@ pub fn said(env: &Env) -> Said {
 fn push_arguments() -> Vec<OsString> {
     /// git, the shell of a hook, and one of another tool.
     const FAR: usize = 4;
-    for words in ancestors::command_lines(FAR) {
+    let of_push = |words: &[OsString]| {
         let program = words.first().map(std::path::Path::new).and_then(|path| path.file_name());
         let is_git = program.is_some_and(|name| name == "git" || name == "git-push");
-        if let Some(at) = words.iter().position(|word| word == "push").filter(|_| is_git) {
-            return words[at + 1..].to_vec();
-        }
-    }
-    Vec::new()
+        let at = words.iter().position(|word| word == "push").filter(|_| is_git)?;
+        Some(words[at + 1..].to_vec())
+    };
+    ancestors::find(FAR, of_push).unwrap_or_default()
 }
 
 fn of_arguments(words: &[OsString]) -> Said {
