@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use super::Format;
 use super::failure::Failure;
 use crate::ops::Context;
+use crate::ops::hook::READY;
 use crate::ops::hooks::install::{HooksOptions, install, uninstall};
 use crate::ops::hooks::status::status;
 use crate::pipeline::hooks::Event;
@@ -47,11 +49,17 @@ struct Which {
     #[arg(long)]
     global: bool,
     /// Names of git's hooks; all that there is an answer to by default
-    #[arg(value_name = "EVENT")]
+    #[arg(value_name = "EVENT", value_parser = event())]
     events: Vec<Event>,
     /// How the answer looks
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+/// Reads the name of an event that there is an answer to.
+fn event() -> impl TypedValueParser<Value = Event> {
+    let names = READY.iter().map(|event| event.as_str());
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Event>())
 }
 
 pub fn run(ctx: &Context, args: HooksArgs) -> Result<ExitCode, Failure> {

@@ -60,8 +60,16 @@ pub struct SendEvidenceArgs {
 
 /// Moves our own flags in front of those of git, which may stand in any order.
 pub fn ordered(args: Vec<OsString>) -> Vec<OsString> {
-    const ALONE: [&str; 4] = ["--allow-gate-change", "--when-green", "--detach", "--keep-going"];
-    const WITH_VALUE: [&str; 3] = ["--override", "--task", "--format"];
+    const ALONE: [&str; 7] = [
+        "--allow-gate-change",
+        "--when-green",
+        "--detach",
+        "--keep-going",
+        "--interactive",
+        "--ui",
+        "--no-interactive",
+    ];
+    const WITH_VALUE: [&str; 4] = ["--override", "--task", "--format", "--jobs"];
     if args.get(1).is_none_or(|request| request != "push") {
         return args;
     }

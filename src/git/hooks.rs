@@ -60,14 +60,16 @@ impl Repo {
         let mut parts = named.split('\0');
         let (scope, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let named = (code == 0).then(|| (value.to_owned(), scope.to_owned()));
-        let tracked = match named.is_some() && path.is_dir() {
-            true => {
+        // Where the folder really is: it may be a link into the work tree.
+        let real = path.canonicalize().ok();
+        let inside = |real: &PathBuf| real.starts_with(worktree) && !real.starts_with(&self.common_dir);
+        let tracked = match real.filter(inside) {
+            Some(real) => {
                 let listed = git().env("GIT_LITERAL_PATHSPECS", "1").args(["ls-files", "-z", "--"]);
-                // A folder outside of the worktree is no matter of this repository.
-                let (code, listed) = listed.args([&path]).run_expecting(&[0, 128])?;
+                let (code, listed) = listed.args([&real]).run_expecting(&[0, 128])?;
                 code == 0 && !listed.is_empty()
             }
-            false => false,
+            None => false,
         };
         Ok(HooksFolder { path, named, tracked })
     }

@@ -64,15 +64,16 @@ impl fmt::Display for Event {
     }
 }
 
-impl FromStr for Event {
-    type Err = String;
+/// A name that git gives to no hook that we know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("git has no such hook, or we do not know it")]
+pub struct UnknownEvent;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let all = Self::ALL.iter().copied();
-        all.clone().find(|event| event.as_str() == text).ok_or_else(|| {
-            let names: Vec<_> = all.map(Self::as_str).collect();
-            format!("no hook of ours; known: {}", names.join(", "))
-        })
+impl FromStr for Event {
+    type Err = UnknownEvent;
+
+    fn from_str(text: &str) -> Result<Self, UnknownEvent> {
+        Self::ALL.into_iter().find(|event| event.as_str() == text).ok_or(UnknownEvent)
     }
 }
 

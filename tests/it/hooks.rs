@@ -334,6 +334,18 @@ fn whoever_is_killed_leaves_a_hook_that_runs() {
 }
 
 #[test]
+fn a_link_to_a_folder_that_git_tracks_is_one() {
+    let project = project();
+    let repo = &project.repo;
+    write_hook(&repo.path("hooks/pre-commit"), "#!/bin/sh\n", 0o755);
+    repo.git(&["add", "hooks"]);
+    std::os::unix::fs::symlink("../hooks", repo.path(".git/hooks")).unwrap();
+    let seen = install(&project, "");
+    assert!(seen.code == 3 && seen.stderr.contains("belongs to git, which tracks it"), "{seen}");
+    assert!(!repo.path("hooks/pre-push").exists());
+}
+
+#[test]
 fn nothing_is_overwritten_by_a_second_install() {
     let project = project();
     let repo = &project.repo;

@@ -287,3 +287,29 @@ fn what_a_run_leaves_fits_the_schemas() {
         "codex.orchestrator",
     );
 }
+
+#[test]
+fn what_hooks_and_pushes_answer_fits_the_schemas() {
+    use crate::hook::Project;
+    let gate =
+        json!({"require": ["build", "test"], "guardrails": ["diff-budget", "spec"], "inlineSeconds": 0});
+    let project = Project::new(gate);
+    let first = project.repo.git(&["rev-parse", "HEAD"]);
+    let commit = project.commit("second");
+    let line = format!(
+        "refs/heads/main {commit} refs/heads/main {first}\n(delete) {} refs/heads/x {first}",
+        "0".repeat(40)
+    );
+    let answer = |words: &str| project.repo.orchestrate(&format!("{words} --format json")).json();
+    fits(&project.asked(&line, "--format json").json(), "hook-pre-push");
+    fits(&answer("hooks status"), "hooks-status");
+    fits(&answer("push origin main"), "push");
+    fits(&project.asked(&line, "--format json").json(), "hook-pre-push");
+    fits(&answer("hooks install"), "hooks");
+    fits(&answer("hooks status"), "hooks-status");
+    fits(&answer("hooks uninstall"), "hooks");
+    let line = format!("refs/heads/x {first} refs/heads/x {}", "0".repeat(40));
+    let document = project.asked(&line, "--format json").json();
+    fits(&document, "hook-pre-push");
+    fits(&answer("evidence show"), "evidence-show");
+}
