@@ -54,7 +54,7 @@ pub use push::{LISTING_VARIABLE, PushCall, WouldPush, push};
 pub use pushed::{Named, Pushed};
 pub use sign::{Checked, Checker, Signing};
 pub use since::{Change, TreeNow};
-pub use slot::Slot;
+pub use slot::{Slot, Upkeep};
 pub use tree::TreeState;
 pub use worktrees::WorktreeInfo;
 

@@ -5,6 +5,9 @@
 //! `prune` are about the user's worktrees only. What a run leaves in it stays until somebody takes
 //! the slot again: a run that goes on may need it, and a person may want to look at it.
 
+mod pool;
+
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -17,7 +20,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 
 use super::error::At;
 use super::tree::Filters;
-use super::{Commit, GitError, HeadState, Repo, open_in_process};
+use super::{Commit, GitError, HeadState, Pushed, Repo, open_in_process};
 use crate::run::git_keys::Head;
 use crate::sys::fs::{Durability, Fingerprint, Lock, PathError, write_atomically};
 
@@ -44,7 +47,20 @@ pub struct Slot {
     folder: PathBuf,
     last: Option<String>,
     at: Option<Position>,
+    upkeep: Upkeep,
     _lock: Lock,
+}
+
+/// What becomes of what is in a slot and in no commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Upkeep {
+    /// All of it goes: each commit begins clean.
+    #[default]
+    Clean,
+    /// What git ignores stays, such as what a build made; the rest goes.
+    Warm,
+    /// The slot is made anew, as if nobody had ever used it.
+    Virgin,
 }
 
 /// What was checked out, and the index as we left it.
@@ -54,10 +70,12 @@ struct Position {
 }
 
 impl Repo {
-    /// Takes the first slot that is free, or makes one.
-    pub fn take_slot(&self) -> Result<Slot, GitError> {
+    /// Takes the first slot that is free, or makes one. Slots that nobody uses, and of which there are more than
+    /// `idle` besides, are thrown away, and those first that were not used for longest.
+    pub fn take_slot(&self, idle: usize) -> Result<Slot, GitError> {
         for number in 1..=MOST {
             if let Some(slot) = self.try_take_slot(number)? {
+                pool::evict(&self.slots(), number, idle)?;
                 return Ok(slot);
             }
         }
@@ -70,6 +88,14 @@ impl Repo {
         fs::create_dir_all(&folder).at(&folder)?;
         let Some(lock) = Lock::try_take(&folder.join("lock"))? else { return Ok(None) };
         Ok(Some(Slot::open(self, folder, number, lock)?))
+    }
+
+    /// Whether a tree is that of its commit, and not of what is staged besides.
+    fn is_tree_of(&self, commit: &Commit) -> Result<bool, GitError> {
+        if commit.id.is_empty() {
+            return Ok(false);
+        }
+        Ok(matches!(self.pushed(&commit.id)?, Pushed::Commit(stored) if stored.tree == commit.tree))
     }
 
     /// Where the slots are.
@@ -93,7 +119,17 @@ impl Slot {
         repo.side = Some(side.clone());
         let last = fs::read_to_string(folder.join("run")).ok().map(|run| run.trim().to_owned());
         let last = last.filter(|run| !run.is_empty());
-        Ok(Self { repo, side, folder, last, at: None, _lock: lock })
+        Ok(Self { repo, side, folder, last, at: None, upkeep: Upkeep::Clean, _lock: lock })
+    }
+
+    /// Says what becomes of what is in it and in no commit.
+    pub fn keep(&mut self, upkeep: Upkeep) {
+        self.upkeep = upkeep;
+    }
+
+    /// Where notes about the slot itself are kept, beside its work tree.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Which slot it is.
@@ -124,11 +160,18 @@ impl Slot {
         self.at = None;
     }
 
-    /// Checks a commit out and removes everything else.
+    /// Checks a commit out and removes everything else, or what is not ignored of it.
+    ///
+    /// The tree may be another one than that of the commit: then it is as if all of it were staged. Without an id no
+    /// commit is there yet.
     pub fn reposition(&mut self, commit: &Commit) -> Result<Repo, GitError> {
         self.last = None;
         crate::sys::fs::remove(&self.folder.join("run"))?;
         lock(&self.side.fresh).take();
+        if self.upkeep == Upkeep::Virgin {
+            self.at = None;
+            self.begin_anew()?;
+        }
         let stepped = match self.at.take() {
             Some(at) if self.is_as_we_left_it(&at) => self.step(&at, commit),
             _ => Err(GitError::unsupported(&self.folder, "nobody knows what is in it")),
@@ -146,12 +189,10 @@ impl Slot {
             done => done?,
         }
         self.at = Some(Position { index: self.settle()?, commit: commit.clone() });
-        *lock(&self.side.fresh) = Some(HeadState {
-            commit: Some(commit.id.clone()),
-            branch: None,
-            head: Head::Detached,
-            tree: Some(commit.tree.clone()),
-        });
+        // What is staged besides makes it dirty, and whoever wants to know has to look.
+        if self.repo.is_tree_of(commit)? {
+            *lock(&self.side.fresh) = Some(head_at(commit));
+        }
         Ok(self.repo.clone())
     }
 
@@ -179,6 +220,12 @@ impl Slot {
                 return Err(GitError::unsupported(&self.folder, "files are to be converted anew"));
             }
             self.read_tree(&["-m", "-u"], commit)?;
+        }
+        if self.upkeep == Upkeep::Warm {
+            // Other rules may have come with the commit.
+            let kept: Vec<_> = leftovers.into_iter().filter(|path| !path.ends_with(b"/")).collect();
+            let shown = self.untracked(&kept, &[])?;
+            self.remove_each(shown.iter())?;
         }
         self.set_head(commit)
     }
@@ -215,7 +262,7 @@ impl Slot {
     /// Whether files that a commit and the index have in common may look different in the work tree: git
     /// converts a file when its content changes, and not when its attributes do.
     fn attributes_differ(&self, commit: &Commit) -> Result<bool, GitError> {
-        let words = ["diff-index", "--cached", "--quiet", "--end-of-options", &commit.id, "--"];
+        let words = ["diff-index", "--cached", "--quiet", "--end-of-options", &commit.tree, "--"];
         let git = self.repo.git().env("GIT_NO_LAZY_FETCH", "0").args(words);
         let git = git.args([":(glob)**/.gitattributes"]);
         Ok(git.run_expecting(&[0, 1])?.0 == 1)
@@ -233,29 +280,32 @@ impl Slot {
         ];
         let git = settings.iter().fold(self.repo.git(), |git, setting| git.args(["-c", setting]));
         // A partial clone may have to fetch what the user asked for.
-        git.env("GIT_NO_LAZY_FETCH", "0").args(["read-tree"]).args(how).args([&commit.id]).run().map(drop)
+        git.env("GIT_NO_LAZY_FETCH", "0").args(["read-tree"]).args(how).args([&commit.tree]).run().map(drop)
     }
 
     fn set_head(&self, commit: &Commit) -> Result<(), GitError> {
         if self.repo.refs_in_files {
-            let line = format!("{}\n", commit.id);
+            let line = match commit.id.as_str() {
+                // A ref of this worktree alone: what a stage commits there moves no branch.
+                "" => "ref: refs/worktree/unborn\n".to_owned(),
+                id => format!("{id}\n"),
+            };
             return Ok(write_atomically(
                 &self.repo.git_dir.join("HEAD"),
                 line.as_bytes(),
                 Durability::Process,
             )?);
         }
+        if commit.id.is_empty() {
+            let git = self.repo.git().args(["symbolic-ref", "HEAD", "refs/heads/orchestrate-unborn"]);
+            return git.run().map(drop);
+        }
         self.repo.git().args(["update-ref", "--no-deref", "HEAD", &commit.id]).run().map(drop)
     }
 
-    /// Removes what is in the work tree and not in the index, ignored or not.
+    /// Removes what is in the work tree and not in the index.
     fn clean(&self, commit: &Commit) -> Result<(), GitError> {
-        let head = HeadState {
-            commit: Some(commit.id.clone()),
-            branch: None,
-            head: Head::Detached,
-            tree: Some(commit.tree.clone()),
-        };
+        let head = head_at(commit);
         lock(&self.side.leftovers).take();
         if self.repo.gix.is_some() {
             // Only the names count here; no filter has to run for them.
@@ -264,7 +314,8 @@ impl Slot {
         if let Some(leftovers) = lock(&self.side.leftovers).take() {
             return self.remove_all(&leftovers);
         }
-        self.repo.git().args(["clean", "-ffdxq"]).run()?;
+        let how = if self.upkeep == Upkeep::Warm { "-ffdq" } else { "-ffdxq" };
+        self.repo.git().args(["clean", how]).run()?;
         let listed = self.repo.git().args(["ls-files", "--stage", "-z"]).run()?;
         let submodules = listed.split(|byte| *byte == 0).filter_map(|line| {
             let (head, path) = line.split_once_str("\t")?;
@@ -273,9 +324,19 @@ impl Slot {
         self.remove_all(&submodules.collect::<Vec<_>>())
     }
 
-    /// Removes paths below the top; of one with a slash at its end only what is in it.
+    /// Removes paths below the top, unless they are ignored and may stay; of one with a slash at its end only what is
+    /// in it.
     fn remove_all(&self, leftovers: &[BString]) -> Result<(), GitError> {
-        for path in leftovers {
+        let ignored = match self.upkeep {
+            // What belongs to a submodule is not ours to ignore.
+            Upkeep::Warm => self.untracked(leftovers, &["--ignored"])?,
+            Upkeep::Clean | Upkeep::Virgin => HashSet::new(),
+        };
+        self.remove_each(leftovers.iter().filter(|path| !ignored.contains(*path)))
+    }
+
+    fn remove_each<'a>(&self, paths: impl Iterator<Item = &'a BString>) -> Result<(), GitError> {
+        for path in paths {
             let full = self.repo.work_tree.join(path.to_path_lossy());
             remove(&full).at(&full)?;
             if path.ends_with(b"/") {
@@ -283,6 +344,21 @@ impl Slot {
             }
         }
         Ok(())
+    }
+
+    /// Returns which of some paths git does not know and does not ignore; with `--ignored`, those that it ignores.
+    fn untracked(&self, paths: &[BString], how: &[&str]) -> Result<HashSet<BString>, GitError> {
+        let mut found = HashSet::new();
+        // So many names fit into one command line.
+        for some in paths.chunks(200) {
+            let words = ["ls-files", "-z", "--others", "--exclude-standard", "--directory"];
+            let git = self.repo.git().env("GIT_LITERAL_PATHSPECS", "1").args(words).args(how).args(["--"]);
+            let listed = git.args(some.iter().map(|path| path.to_os_str_lossy())).run()?;
+            for path in listed.split(|byte| *byte == 0).filter(|path| !path.is_empty()) {
+                found.insert(path.strip_suffix(b"/").unwrap_or(path).into());
+            }
+        }
+        Ok(found)
     }
 
     /// Removes what the last user of the slot left in its git directory: locks, merges under way,
@@ -329,6 +405,16 @@ impl Slot {
         // Making the second name changed nothing that a fingerprint holds.
         Fingerprint::of(&index)
             .ok_or_else(|| GitError::unsupported(&index, "the index went away while we looked at it"))
+    }
+}
+
+/// What `HEAD` names once a commit is checked out.
+fn head_at(commit: &Commit) -> HeadState {
+    HeadState {
+        commit: Some(commit.id.clone()),
+        branch: None,
+        head: Head::Detached,
+        tree: Some(commit.tree.clone()),
     }
 }
 

@@ -4,5 +4,6 @@ mod diffs;
 mod layouts;
 mod rest;
 mod scene;
+mod slots;
 mod states;
 mod steps;

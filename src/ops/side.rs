@@ -8,11 +8,14 @@ use rustix::process::Signal;
 
 use super::host::SharedWatch;
 use super::{Context, Kind, Refusal};
-use crate::git::{Commit, Repo, Slot};
+use crate::git::{Commit, Repo, Slot, Upkeep};
 use crate::id::short;
 use crate::run::manifest::Manifest;
 use crate::runner::interrupt::Interrupts;
 use crate::sys::process;
+
+/// So many side worktrees are kept that nobody uses.
+const IDLE: usize = 8;
 
 /// A side worktree that is ours for now.
 pub struct Side {
@@ -25,8 +28,14 @@ impl Side {
     /// Takes a side worktree that nobody uses.
     pub fn take(ctx: &Context, watch: &SharedWatch) -> Result<Self> {
         let inside = inside(ctx)?;
-        let slot = ctx.repo.take_slot().context("there is no side worktree to run in")?;
+        let slot = ctx.repo.take_slot(IDLE).context("there is no side worktree to run in")?;
         Self::begin(ctx, slot, inside, watch)
+    }
+
+    /// Says what becomes of what earlier commits left in it.
+    pub fn keep(mut self, upkeep: Upkeep) -> Self {
+        self.slot.keep(upkeep);
+        self
     }
 
     /// Takes the side worktree that a run used, as the run left it; nothing if somebody has it, or

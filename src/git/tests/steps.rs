@@ -185,7 +185,7 @@ fn assert_is(slot: &Repo, scene: &Scene, commit: &Commit, what: &str) {
 }
 
 fn slot_at(scene: &Scene, commit: &Commit) -> (Slot, Repo) {
-    let mut slot = scene.repo().take_slot().expect("a slot");
+    let mut slot = scene.repo().take_slot(8).expect("a slot");
     let repo = slot.reposition(commit).expect("a checkout");
     (slot, repo)
 }
