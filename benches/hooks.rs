@@ -1,6 +1,7 @@
 //! Hooks against the cheapest hook there is: `cargo bench --bench hooks [-- SCENARIO…]`.
 //!
-//! Each side is a whole `git push --dry-run` to a bare repository beside; only `core.hooksPath` differs. The
+//! Each side is a whole `git push --dry-run` to a bare repository beside; only `core.hooksPath` differs. `hook pre-commit`
+//! is held against `git write-tree`. The
 //! repositories are made here, or are clones of `small`, `medium` and `large` in `HOOKS_BENCH_REPOS=folder`, or of the one
 //! that `BENCH_REPO` names.
 //!
@@ -27,6 +28,7 @@ fn main() {
         if args.is_empty() || args.iter().any(|arg| arg == name) {
             let repo = Repo::make(name, files);
             repo.pushes(name);
+            repo.commits(name);
         }
     }
 }
@@ -62,7 +64,8 @@ impl Repo {
         }
         let config = r#"{"pipelines": [{"id": "gate", "stages": [
             {"kind": "command", "id": "build", "command": "true"}, {"kind": "command", "id": "test", "command": "true"}]}],
-            "defaultPipeline": "gate", "hooks": {"pre-push": {"require": ["build", "test"]}}}"#;
+            "defaultPipeline": "gate",
+            "hooks": {"pre-push": {"require": ["build", "test"]}, "pre-commit": {"require": ["build", "test"]}}}"#;
         fs::write(repo.root().join("codex.orchestrator.json"), config).expect("a file");
         repo.git(&["add", "--all"]);
         repo.commit("a gate");
@@ -91,6 +94,16 @@ impl Repo {
         pair(60, &gate, &nothing, "at most 2");
     }
 
+    /// What `pre-commit` costs where all is proven, beside what any commit costs.
+    fn commits(&self, name: &str) {
+        let side =
+            |name: &str, command| Push { name: name.to_owned(), command: std::cell::RefCell::new(command) };
+        let hook = self.command(PROGRAM, &["hook", "pre-commit"]);
+        let hook = side(&format!("{name}: hook pre-commit, all proven"), hook);
+        let tree = side("git write-tree", self.command("git", &["write-tree"]));
+        pair(60, &hook, &tree, "at most 1.5");
+    }
+
     /// Makes a folder with a hook: a text, or what `hooks install` puts there.
     fn hooks(&self, name: &str, text: Option<&str>) -> PathBuf {
         let folder = self.dir.path().join(name);
@@ -103,7 +116,7 @@ impl Repo {
             }
             None => {
                 self.git(&["config", "core.hooksPath", folder.to_str().expect("text")]);
-                let installed = self.command(PROGRAM, &["hooks", "install"]).status();
+                let installed = self.command(PROGRAM, &["hooks", "install", "pre-push"]).status();
                 assert!(installed.expect("the program starts").success(), "the hook is not installed");
             }
         }

@@ -1,19 +1,21 @@
 //! `git orchestrate hook`: what git calls, and people may.
 
+mod around;
+
 use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
 use super::failure::Failure;
 use super::{Format, ProgressArgs};
-use crate::git::LISTING_VARIABLE;
+use crate::git::{LISTING_VARIABLE, Upkeep};
 use crate::ops::Context;
 use crate::ops::hook::gate::Remote;
 use crate::ops::hook::pre_push::{Judgement, PrePush, answer};
 use crate::ops::hook::{PROBE, probed, reason, update};
 use crate::ops::push;
-use crate::pipeline::hooks::Event;
 use crate::render::printer;
 use crate::sys::clock::Clock;
 use crate::sys::env::Env;
@@ -30,6 +32,104 @@ pub struct HookArgs {
 #[derive(Debug, Subcommand)]
 enum Which {
     PrePush(PrePushArgs),
+    /// Say whether what would be committed is proven, and run what is missing
+    ///
+    /// It is about the tree of the index that git names, and never about the work tree; nothing of either is touched.
+    /// Exits with 1 if it may not be committed, and with 2 if it cannot be judged; does nothing if no such hook is
+    /// configured.
+    PreCommit(Around),
+    CommitMsg(CommitMsgArgs),
+    /// Run what the configuration asks for after a commit
+    PostCommit(Around),
+    PostMerge(PostMergeArgs),
+    PostCheckout(PostCheckoutArgs),
+    PostRewrite(PostRewriteArgs),
+    PreRebase(PreRebaseArgs),
+}
+
+#[derive(Debug, Args)]
+struct Around {
+    #[command(flatten)]
+    common: AroundArgs,
+}
+
+#[derive(Debug, Args)]
+struct AroundArgs {
+    /// Say nothing where no hook is configured
+    #[arg(long, hide = true)]
+    if_configured: bool,
+    /// Make the side worktree anew that it runs in, instead of keeping what is ignored there
+    #[arg(long)]
+    clean: bool,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// The commit that it is about
+    #[arg(long, hide = true)]
+    at: Option<String>,
+    /// Wait for what is missing, whatever the configuration says
+    #[arg(long, hide = true)]
+    wait: bool,
+}
+
+/// Say whether a commit with this message may be made
+///
+/// Stages find the message in the file that GIT_ORCHESTRATE_MESSAGE_FILE names.
+#[derive(Debug, Args)]
+struct CommitMsgArgs {
+    #[command(flatten)]
+    common: AroundArgs,
+    /// The file with the message
+    message: PathBuf,
+}
+
+/// Run what the configuration asks for after a merge
+#[derive(Debug, Args)]
+struct PostMergeArgs {
+    #[command(flatten)]
+    common: AroundArgs,
+    /// Whether it was a squash, as git says it
+    #[arg(default_value = "0")]
+    squash: String,
+}
+
+/// Run what the configuration asks for after a checkout of another commit
+#[derive(Debug, Args)]
+struct PostCheckoutArgs {
+    #[command(flatten)]
+    common: AroundArgs,
+    /// What `HEAD` was
+    before: Option<String>,
+    /// What it is
+    now: Option<String>,
+    /// Whether it was a checkout of a branch and not of files, as git says it
+    #[arg(default_value = "1")]
+    branch: String,
+}
+
+/// Carry evidence over to commits that were rewritten to the same tree, and run what the configuration asks for
+///
+/// Reads lines from stdin as git writes them: the old commit, a blank, the new one.
+#[derive(Debug, Args)]
+struct PostRewriteArgs {
+    #[command(flatten)]
+    common: AroundArgs,
+    /// The command that rewrote them
+    #[arg(default_value = "rebase")]
+    command: String,
+}
+
+/// Say whether what is to be rebased is proven, and run what is missing
+#[derive(Debug, Args)]
+struct PreRebaseArgs {
+    #[command(flatten)]
+    common: AroundArgs,
+    /// What it is rebased onto
+    #[arg(allow_hyphen_values = true)]
+    upstream: Option<String>,
+    /// The branch, if it is not the one that is checked out
+    #[arg(allow_hyphen_values = true)]
+    branch: Option<String>,
 }
 
 /// Say whether what is pushed is proven, as `hooks.pre-push` of the configuration requires
@@ -48,6 +148,9 @@ struct PrePushArgs {
     /// Say nothing where no hook is configured
     #[arg(long, hide = true)]
     if_configured: bool,
+    /// Make the side worktree anew that it runs in, instead of keeping what is ignored there
+    #[arg(long)]
+    clean: bool,
     /// How the answer looks
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -62,9 +165,8 @@ struct PrePushArgs {
 impl HookArgs {
     /// Returns the answer to a question that is no real one: whether the hook is called at all.
     pub fn only_asked(&self, env: &Env) -> Option<ExitCode> {
-        let Which::PrePush(_) = &self.event;
         if env.path(PROBE).is_some() {
-            eprintln!("{}", probed(Event::PrePush));
+            eprintln!("{}", probed(self.event.name()));
             return Some(ExitCode::SUCCESS);
         }
         env.path(LISTING_VARIABLE).is_some().then_some(ExitCode::SUCCESS)
@@ -78,11 +180,12 @@ pub fn run(env: Env, args: HookArgs) -> Result<ExitCode, Failure> {
     let ctx = Context::open_in_hook(env, Clock::System)?;
     match args.event {
         Which::PrePush(args) => pre_push(&ctx, args),
+        other => around::run(&ctx, other),
     }
 }
 
 fn pre_push(ctx: &Context, args: PrePushArgs) -> Result<ExitCode, Failure> {
-    let PrePushArgs { allow_gate_change, if_configured, format, remote, url } = args;
+    let PrePushArgs { allow_gate_change, if_configured, clean, format, remote, url } = args;
     let said = reason::said(&ctx.env);
     let asked = |remote: Remote, updates| PrePush {
         remote,
@@ -91,6 +194,7 @@ fn pre_push(ctx: &Context, args: PrePushArgs) -> Result<ExitCode, Failure> {
         reason: said.reason.clone(),
         if_configured,
         only_tried: said.only_tried,
+        upkeep: if clean { Upkeep::Virgin } else { Upkeep::Warm },
     };
     let all = if std::io::stdin().is_terminal() {
         let words: Vec<_> = remote.into_iter().map(std::ffi::OsString::from).collect();

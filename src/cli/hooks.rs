@@ -48,7 +48,7 @@ struct Which {
     /// For all of your repositories
     #[arg(long)]
     global: bool,
-    /// Names of git's hooks; all that there is an answer to by default
+    /// Names of git's hooks; by default `pre-push` and what the configuration asks for, or all that are there
     #[arg(value_name = "EVENT", value_parser = event())]
     events: Vec<Event>,
     /// How the answer looks

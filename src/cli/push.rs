@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use super::failure::Failure;
 use super::start::interrupted;
 use super::{Format, PaceArgs, ProgressArgs, detach, plain_watch};
+use crate::git::Upkeep;
 use crate::id::TaskId;
 use crate::ops::detach::supervise;
 use crate::ops::evidence::remote;
@@ -36,6 +37,9 @@ pub struct PushArgs {
     /// Answer as soon as what is missing has begun; it goes on, and pushes, without this terminal
     #[arg(long, requires = "when_green")]
     pub detach: bool,
+    /// Make the side worktree anew that it runs in, instead of keeping what is ignored there
+    #[arg(long)]
+    clean: bool,
     /// Task that the runs belong to
     #[arg(long, env = "MCP_RUNNER_TASK_ID", default_value = "0101", value_name = "ID")]
     task: TaskId,
@@ -60,7 +64,7 @@ pub struct SendEvidenceArgs {
 
 /// Moves our own flags in front of those of git, which may stand in any order.
 pub fn ordered(args: Vec<OsString>) -> Vec<OsString> {
-    const ALONE: [&str; 7] = [
+    const ALONE: [&str; 8] = [
         "--allow-gate-change",
         "--when-green",
         "--detach",
@@ -68,6 +72,7 @@ pub fn ordered(args: Vec<OsString>) -> Vec<OsString> {
         "--interactive",
         "--ui",
         "--no-interactive",
+        "--clean",
     ];
     const WITH_VALUE: [&str; 4] = ["--override", "--task", "--format", "--jobs"];
     if args.get(1).is_none_or(|request| request != "push") {
@@ -125,6 +130,7 @@ fn carry_out(ctx: &Context, args: PushArgs, watch: SharedWatch) -> Result<PushOu
         pace: args.pace.into(),
         allow_gate_change: args.allow_gate_change || said.allow_gate_change,
         reason: args.reason.or(said.reason.map(|reason| reason.reason)),
+        upkeep: if args.clean { Upkeep::Virgin } else { Upkeep::Warm },
         free_stdout: args.format == Format::Json,
     };
     if options.reason.as_ref().is_some_and(|reason| reason.trim().is_empty()) {

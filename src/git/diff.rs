@@ -24,7 +24,7 @@ pub enum Target<'a> {
     WorkTree,
     /// What the next commit would hold.
     Staged,
-    /// A commit, in hex.
+    /// A commit or a tree, in hex.
     Commit(&'a str),
 }
 
@@ -165,8 +165,9 @@ impl Repo {
     ) -> Result<Vec<File>, Fail> {
         let tree_of = |commit: &str| -> Result<ObjectId, Fail> {
             let id = ObjectId::from_hex(commit.as_bytes()).map_err(|_| Fail::NeedsGit)?;
-            let commit = repo.find_commit(id).map_err(|_| Fail::NeedsGit)?;
-            Ok(commit.tree_id().map_err(|_| Fail::NeedsGit)?.detach())
+            let object = repo.find_object(id).map_err(|_| Fail::NeedsGit)?;
+            // What is about to be committed is a tree.
+            Ok(object.peel_to_tree().map_err(|_| Fail::NeedsGit)?.id)
         };
         let old = base.map(tree_of).transpose()?;
         let index = match target {

@@ -120,7 +120,12 @@ impl Repo {
         };
         let git = Git::about_hooks(worktree).in_environment(PATH, &keeps).env(variable, "1");
         let git = settings.iter().fold(git, |git, setting| git.args(["-c", setting]));
-        git.args(["hook", "run", "--ignore-missing", event, "--", "origin", "."]).said()
+        let arguments: &[&str] = match event {
+            "pre-push" => &["origin", "."],
+            "commit-msg" => &["message"],
+            _ => &[],
+        };
+        git.args(["hook", "run", "--ignore-missing", event, "--"]).args(arguments).said()
     }
 }
 

@@ -25,6 +25,7 @@ mod since;
 mod sign;
 mod sshsig;
 mod slot;
+mod staged;
 mod tree;
 mod view;
 mod worktrees;

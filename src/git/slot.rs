@@ -5,7 +5,7 @@
 //! `prune` are about the user's worktrees only. What a run leaves in it stays until somebody takes
 //! the slot again: a run that goes on may need it, and a person may want to look at it.
 
-mod pool;
+pub(super) mod pool;
 
 use std::collections::HashSet;
 use std::fs;

@@ -15,9 +15,11 @@ mod stat;
 mod step;
 pub(super) mod walk;
 
+use std::path::Path;
+
 use gix::index::State;
 
-pub(super) use build::stored;
+pub(super) use build::{of_index, stored};
 
 pub(super) use kept::Keeping;
 pub(super) use step::step;
@@ -153,7 +155,11 @@ impl Repo {
 
     /// Reads this work tree's own index, whatever the environment names.
     pub(super) fn index(&self, repo: &gix::Repository) -> Result<State, Fail> {
-        let path = self.git_dir.join("index");
+        self.index_at(repo, &self.git_dir.join("index"))
+    }
+
+    /// Reads an index.
+    pub(super) fn index_at(&self, repo: &gix::Repository, path: &Path) -> Result<State, Fail> {
         let options = gix::index::decode::Options {
             // A thread costs more than to read a short extension.
             min_extension_block_in_bytes_for_threading: 1 << 20,

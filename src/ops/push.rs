@@ -13,7 +13,7 @@ use super::hook::update::{self, Update};
 use super::host::SharedWatch;
 use super::start::Pace;
 use super::{Context, Kind, Refusal};
-use crate::git::{self, NOTES, PushCall, WouldPush};
+use crate::git::{self, NOTES, PushCall, Upkeep, WouldPush};
 use crate::guardrail::Override;
 use crate::id::{TaskId, short};
 use crate::run::manifest::Manifest;
@@ -31,6 +31,8 @@ pub struct PushOptions {
     pub allow_gate_change: bool,
     /// Why something may pass that would be refused.
     pub reason: Option<String>,
+    /// What becomes of what earlier runs left in the side worktree.
+    pub upkeep: Upkeep,
     /// Whether stdout is kept free for an answer.
     pub free_stdout: bool,
 }
@@ -113,7 +115,13 @@ pub fn push(ctx: &Context, options: &PushOptions, watch: &SharedWatch) -> Result
                 .hint("push from one of its worktrees; `git worktree add` makes one")
                 .into());
         }
-        let how = RunOptions { task: options.task.clone(), pace: options.pace, join: true };
+        let how = RunOptions {
+            task: options.task.clone(),
+            pace: options.pace,
+            join: true,
+            upkeep: options.upkeep,
+            variables: Vec::new(),
+        };
         let ran = run::run(ctx, &todos, &how, watch)?;
         let is_good = ran.is_good();
         outcome.ran = ran.manifests;
@@ -158,6 +166,7 @@ fn asked(options: &PushOptions, (remote, updates): (Remote, Vec<Update>), only_t
         reason: reason.map(|reason| Override { variable: "--override".to_owned(), reason }),
         if_configured: false,
         only_tried,
+        upkeep: options.upkeep,
     }
 }
 

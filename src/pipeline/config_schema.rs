@@ -218,7 +218,7 @@ struct Hook {
     require: Option<Vec<String>>,
     /// Guardrails that judge what is new: `diff-budget`, `spec`.
     guardrails: Option<Vec<HookGuardrail>>,
-    /// What is missing is run at once if it usually takes no longer than this in all; 20 if left out.
+    /// For `pre-push`: what is missing is run at once if it usually takes no longer than this in all; 20 if left out.
     inline_seconds: Option<u64>,
     /// For `pre-push`: the refs that it is about, as the remote calls them, with `*` for anything;
     /// `refs/heads/*` if left out.

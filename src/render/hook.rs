@@ -53,7 +53,7 @@ struct Ref {
 }
 
 #[derive(Serialize, JsonSchema)]
-struct Stage {
+pub(super) struct Stage {
     pipeline: String,
     id: String,
     proven: bool,
@@ -87,7 +87,7 @@ fn exempt(why: Exempt) -> &'static str {
     }
 }
 
-fn why(why: &Why) -> String {
+pub(super) fn why(why: &Why) -> String {
     match why {
         Why::NeverRan => "never ran on this tree".to_owned(),
         Why::Unproven { reason, run_id } => super::explain::reason(reason, run_id),
@@ -98,7 +98,7 @@ fn why(why: &Why) -> String {
     }
 }
 
-fn stage(state: &StageState) -> Stage {
+pub(super) fn stage(state: &StageState) -> Stage {
     let (proof, missing) = match &state.state {
         State::Proven(proof) => (Some(proof), None),
         State::Missing(missing) => (None, Some(missing)),
@@ -232,7 +232,7 @@ impl Judgement {
     }
 
     /// Writes which runs prove what, on the same line.
-    fn proven(&self, out: &mut dyn Write, judged: &Judged) -> io::Result<()> {
+    pub(super) fn proven(&self, out: &mut dyn Write, judged: &Judged) -> io::Result<()> {
         let mut runs: Vec<(&Proof, Vec<&str>)> = Vec::new();
         for state in &judged.stages {
             let State::Proven(proof) = &state.state else { continue };
@@ -312,10 +312,10 @@ impl Judgement {
     }
 }
 
-fn variable() -> &'static str {
+pub(super) fn variable() -> &'static str {
     crate::ops::hook::reason::VARIABLE
 }
 
-fn line(out: &mut dyn Write, text: &str) -> io::Result<()> {
+pub(super) fn line(out: &mut dyn Write, text: &str) -> io::Result<()> {
     writeln!(out, "          {}", untrusted(text))
 }

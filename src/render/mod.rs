@@ -1,6 +1,7 @@
 //! The look of each answer, as text and as JSON, and of the narration while something runs.
 
 pub mod approve;
+pub mod around;
 pub mod audit;
 pub mod bisect;
 pub mod docs;

@@ -33,6 +33,7 @@ mod guard_docs;
 mod guard_runs;
 mod guard_spec;
 mod hook;
+mod hook_commit;
 mod hooks;
 mod layouts;
 mod gc;

@@ -38,6 +38,11 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("plan", "The answer of plan --format json", of::<render::plan::Document>()),
         ("status", "The answer of status --format json", of::<render::status::Document<'static>>()),
         ("guard", "The answer of guard --format json", of::<render::guard::Document<'static>>()),
+        (
+            "hook",
+            "The answer of hook pre-commit and the like --format json",
+            of::<render::around::Document>(),
+        ),
         ("hook-pre-push", "The answer of hook pre-push --format json", of::<render::hook::Document>()),
         (
             "hooks",

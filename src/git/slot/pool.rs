@@ -17,7 +17,7 @@ struct Idle {
 
 /// Throws slots away that nobody uses, the oldest first, until there are at most `idle` of them besides the one that
 /// was just taken. The lock of a slot stays, so that whoever waits for it waits for the right one.
-pub(super) fn evict(slots: &Path, taken: u32, idle: usize) -> Result<(), GitError> {
+pub(in crate::git) fn evict(slots: &Path, taken: u32, idle: usize) -> Result<(), GitError> {
     let mut others = Vec::new();
     for entry in fs::read_dir(slots).at(slots)? {
         let entry = entry.at(slots)?;

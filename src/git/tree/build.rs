@@ -19,6 +19,11 @@ pub(super) fn tree(index: &State, changes: &[Known]) -> Result<ObjectId, gix::Er
     Ok(id.unwrap_or_else(|| ObjectId::empty_tree(index.object_hash())))
 }
 
+/// Returns the tree that a commit of the index has.
+pub(in crate::git) fn of_index(index: &State) -> Result<ObjectId, gix::Error> {
+    tree(index, &[])
+}
+
 struct Builder<'a> {
     index: &'a State,
 }

@@ -88,13 +88,17 @@ pub(in crate::git) fn compare(repo: &Repo, tree: &str, specs: &[String]) -> Resu
 
 /// Copies the index into a folder that goes away with the first of what is returned.
 pub(in crate::git) fn copy_of_index(repo: &Repo) -> Result<(tempfile::TempDir, PathBuf), GitError> {
+    copy_of(&repo.git_dir.join("index"))
+}
+
+/// Copies an index into a folder that goes away with the first of what is returned.
+pub(in crate::git) fn copy_of(own: &Path) -> Result<(tempfile::TempDir, PathBuf), GitError> {
     let temp = tempfile::tempdir().at(&std::env::temp_dir())?;
     let index = temp.path().join("index");
-    let own = repo.git_dir.join("index");
-    match fs::copy(&own, &index) {
-        Ok(_) => keep_age(&own, &index)?,
+    match fs::copy(own, &index) {
+        Ok(_) => keep_age(own, &index)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).at(&own),
+        Err(error) => return Err(error).at(own),
     }
     Ok((temp, index))
 }

@@ -26,7 +26,7 @@ pub struct OfCommit {
     /// Oldest first.
     pub records: Vec<Known>,
     pub refused: Vec<Refused>,
-    /// What a push let pass of it, oldest first.
+    /// What a push or the commit itself let pass of it, oldest first.
     pub let_pass: Vec<LetPass>,
 }
 
@@ -90,7 +90,8 @@ pub fn show(ctx: &Context, revision: &str, signers: Option<Signers>) -> Result<S
         for entry in ledger.about(&[&Subject::tree(&commit.tree, None)]).context("cannot read the ledger")? {
             let record = match entry {
                 Entry::Run { record, origin: Origin::Here } => record,
-                Entry::LetPass(passed) if passed.commit == commit.id => {
+                // What was let pass before there was a commit is about the tree.
+                Entry::LetPass(passed) if passed.commit == commit.id || passed.remote.is_empty() => {
                     let_pass.push(*passed);
                     continue;
                 }

@@ -48,13 +48,52 @@ pub fn judge(ctx: &Context, options: &BudgetOptions) -> Result<Vec<Verdict>> {
         Scope::Range(range) => self::range(ctx, options, range),
     };
     let mut verdicts = or_no(ctx, NAME, judged)?;
-    let reason = ctx.env.path(OVERRIDE).map(|reason| reason.to_string_lossy().trim().to_owned());
-    let reason = reason.filter(|reason| !reason.is_empty());
+    let reason = reason(ctx);
     for verdict in &mut verdicts {
-        let reason = reason.clone().map(|reason| Override { variable: OVERRIDE.to_owned(), reason });
-        verdict.decide(reason, options.common.dry_run);
+        verdict.decide(reason.clone(), options.common.dry_run);
     }
     Ok(verdicts)
+}
+
+/// Judges the size of a tree that is about to be committed on top of `parents`. A merge changes what is like none
+/// of them.
+pub fn judge_tree(ctx: &Context, parents: &[String], tree: &str, judged: Judged) -> Result<Verdict> {
+    let options = BudgetOptions::default();
+    let verdict = || -> Result<Vec<Verdict>> {
+        let first = parents.first().map(String::as_str);
+        let judge = Judge::new(ctx, &options, first)?;
+        let mut files = ctx.repo.diff(first, Target::Commit(tree), &judge.rule)?;
+        for parent in parents.iter().skip(1) {
+            retain_other(ctx, parent, tree, &judge.rule, &mut files)?;
+        }
+        Ok(vec![judge.verdict(judged.clone(), files)])
+    };
+    let mut verdicts = or_no(ctx, NAME, verdict())?;
+    let mut verdict = verdicts.swap_remove(0);
+    verdict.decide(reason(ctx), false);
+    Ok(verdict)
+}
+
+/// Leaves only files that another parent has otherwise too.
+fn retain_other(
+    ctx: &Context,
+    parent: &str,
+    commit: &str,
+    rule: &DiffRule,
+    files: &mut Vec<File>,
+) -> Result<()> {
+    let names = DiffRule { lines: false, renames: false, ..rule.clone() };
+    let other = ctx.repo.diff(Some(parent), Target::Commit(commit), &names)?;
+    let other: HashSet<_> = other.into_iter().map(|file| file.path).collect();
+    files.retain(|file| other.contains(&file.path));
+    Ok(())
+}
+
+/// Returns the reason that somebody gave.
+fn reason(ctx: &Context) -> Option<Override> {
+    let reason = ctx.env.path(OVERRIDE).map(|reason| reason.to_string_lossy().trim().to_owned());
+    let reason = reason.filter(|reason| !reason.is_empty())?;
+    Some(Override { variable: OVERRIDE.to_owned(), reason })
 }
 
 fn work_tree(ctx: &Context, options: &BudgetOptions) -> Result<Verdict> {
@@ -153,10 +192,7 @@ fn of_commit(ctx: &Context, commit: &CommitInfo, rule: &DiffRule) -> Result<Vec<
     let first = parents.next().map(String::as_str);
     let mut files = ctx.repo.diff(first, Target::Commit(&commit.id), rule)?;
     for parent in parents {
-        let names = DiffRule { lines: false, renames: false, ..rule.clone() };
-        let other = ctx.repo.diff(Some(parent), Target::Commit(&commit.id), &names)?;
-        let other: HashSet<_> = other.into_iter().map(|file| file.path).collect();
-        files.retain(|file| other.contains(&file.path));
+        retain_other(ctx, parent, &commit.id, rule, &mut files)?;
     }
     Ok(files)
 }

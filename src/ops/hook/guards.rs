@@ -66,3 +66,47 @@ pub fn judge(
     }
     Ok(verdicts)
 }
+
+/// What is about to be committed.
+#[derive(Clone, Debug)]
+pub struct Staged<'a> {
+    /// Its tree in hex.
+    pub tree: &'a str,
+    /// The commits that it will follow, in hex: none if it is the first one, several for a merge.
+    pub parents: &'a [String],
+}
+
+/// Judges what is about to be committed. A reason that somebody gave decides where something was found.
+pub fn judge_staged(
+    ctx: &Context,
+    asked: &[Guardrail],
+    staged: &Staged<'_>,
+    reason: Option<&Override>,
+) -> Result<Vec<Verdict>> {
+    let start = staged.parents.first();
+    let judged = || Judged {
+        what: "staged".to_owned(),
+        label: "staged".to_owned(),
+        base: start.cloned(),
+        base_from: start.map(|_| "the next commit".to_owned()),
+        base_commit: start.cloned(),
+        commit: None,
+    };
+    let mut verdicts = Vec::new();
+    for guardrail in asked {
+        match (guardrail, start) {
+            (Guardrail::DiffBudget, _) => {
+                verdicts.push(diff_budget::judge_tree(ctx, staged.parents, staged.tree, judged())?);
+            }
+            (Guardrail::Spec, Some(start)) => {
+                verdicts.push(spec::judge_commit(ctx, start, staged.tree, judged(), ConfigFrom::Base)?);
+            }
+            // What the first commit brings has no spec that it could leave behind.
+            (Guardrail::Spec, None) => {}
+        }
+    }
+    for verdict in verdicts.iter_mut().filter(|verdict| verdict.stops()) {
+        verdict.decide(reason.cloned(), false);
+    }
+    Ok(verdicts)
+}

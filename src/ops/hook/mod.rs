@@ -1,5 +1,6 @@
 //! `hook`: what git asks when it calls a hook. A file per event, and what events have in common.
 
+pub mod commit;
 pub mod gate;
 pub mod guards;
 pub mod let_pass;
@@ -13,7 +14,7 @@ pub mod update;
 use crate::pipeline::hooks::Event;
 
 /// The events that there is an answer to.
-pub const READY: &[Event] = &[Event::PrePush];
+pub const READY: &[Event] = &Event::ALL;
 
 /// The variable that makes a hook say that it was called, and do nothing else.
 pub const PROBE: &str = "GIT_ORCHESTRATE_PROBE";

@@ -12,7 +12,7 @@ use super::required::{Wanted, required};
 use super::run::{self, Ran, RunOptions, Todo, TodoPipeline};
 use super::update::Update;
 use super::{guards, reason};
-use crate::git::{Commit, NOTES, Pushed};
+use crate::git::{Commit, NOTES, Pushed, Upkeep};
 use crate::guardrail::{Override, Verdict};
 use crate::pipeline::config::FILE_NAME;
 use crate::pipeline::hooks::{Gate, OnMissing};
@@ -31,6 +31,8 @@ pub struct PrePush {
     pub if_configured: bool,
     /// Whether nothing will be pushed in the end.
     pub only_tried: bool,
+    /// What becomes of what earlier runs left in the side worktree.
+    pub upkeep: Upkeep,
 }
 
 /// What is said about a push.
@@ -115,7 +117,7 @@ impl Judged {
         self.gate.on_missing == OnMissing::Refuse && self.missing().next().is_some()
     }
 
-    fn would_be_refused(&self) -> bool {
+    pub(super) fn would_be_refused(&self) -> bool {
         self.changes_gate() || self.is_stopped() || self.lacks_proof()
     }
 
@@ -131,7 +133,7 @@ impl Judged {
             && self.stages.iter().all(runnable)
     }
 
-    fn todo(&self) -> Option<Todo> {
+    pub(super) fn todo(&self) -> Option<Todo> {
         let pipelines = self.wanted.iter().filter_map(|wanted| TodoPipeline::of(wanted, &self.stages));
         let pipelines: Vec<_> = pipelines.collect();
         (!pipelines.is_empty()).then(|| Todo { commit: self.commit.clone(), pipelines })
@@ -289,7 +291,13 @@ pub fn answer(ctx: &Context, asked: &PrePush, watch: &SharedWatch) -> Result<Jud
             }
         }
         if usual.is_some_and(|usual| usual <= limit) {
-            let options = RunOptions { task: run::task(ctx)?, pace: Default::default(), join: false };
+            let options = RunOptions {
+                task: run::task(ctx)?,
+                pace: Default::default(),
+                join: false,
+                upkeep: asked.upkeep,
+                variables: Vec::new(),
+            };
             let Ran { manifests, interrupt } = run::run(ctx, &todos, &options, watch)?;
             if let Some(interrupt) = interrupt {
                 let message = format!("cancelled by {}; nothing was pushed", interrupt.name());

@@ -32,11 +32,17 @@ pub fn said(env: &Env) -> Said {
     for number in 0..env.get("GIT_PUSH_OPTION_COUNT").and_then(|count| count.parse().ok()).unwrap_or(0_u16) {
         said.hear(env.get(&format!("GIT_PUSH_OPTION_{number}")).unwrap_or_default());
     }
-    if let Some(reason) = env.get(VARIABLE).map(str::trim).filter(|reason| !reason.is_empty()) {
-        said.reason = Some(Override { variable: VARIABLE.to_owned(), reason: reason.to_owned() });
+    if let Some(reason) = of_variable(env) {
+        said.reason = Some(reason);
     }
     said.allow_gate_change |= env.get(ALLOW_VARIABLE).is_some_and(is_true);
     said
+}
+
+/// Returns the reason that the environment holds.
+pub fn of_variable(env: &Env) -> Option<Override> {
+    let reason = env.get(VARIABLE).map(str::trim).filter(|reason| !reason.is_empty())?;
+    Some(Override { variable: VARIABLE.to_owned(), reason: reason.to_owned() })
 }
 
 /// Returns what follows `git … push` on the command line of the process that called us.

@@ -10,7 +10,7 @@ use super::super::start::{Asked, Pace, StartOptions, with_interrupts};
 use super::super::{Context, Kind, Refusal};
 use super::proof::{StageState, State};
 use super::required::Wanted;
-use crate::git::Commit;
+use crate::git::{Commit, Upkeep};
 use crate::id::{PipelineId, TaskId};
 use crate::run::manifest::Manifest;
 use crate::run::status::RunStatus;
@@ -72,6 +72,10 @@ pub struct RunOptions {
     pub pace: Pace,
     /// Whether to wait for a run that runs the same right now.
     pub join: bool,
+    /// What becomes of what is in the side worktree and in no commit.
+    pub upkeep: Upkeep,
+    /// Variables on which a verdict depends besides those that the configuration names.
+    pub variables: Vec<String>,
 }
 
 /// What was run.
@@ -104,7 +108,7 @@ pub fn usual_seconds(ctx: &Context, todos: &[Todo]) -> Result<Option<f64>> {
 pub fn run(ctx: &Context, todos: &[Todo], options: &RunOptions, watch: &SharedWatch) -> Result<Ran> {
     ctx.layout.check(&options.task)?;
     with_interrupts(async |interrupts| {
-        let mut side = Side::take(ctx, watch)?;
+        let mut side = Side::take(ctx, watch)?.keep(options.upkeep);
         let mut ran = Ran::default();
         for todo in todos {
             interrupts.catch_up().await;
@@ -123,7 +127,8 @@ pub fn run(ctx: &Context, todos: &[Todo], options: &RunOptions, watch: &SharedWa
                     target: start.target.clone(),
                     target_of_environment: false,
                 };
-                let plan = plan(&there, &planned)?;
+                let mut plan = plan(&there, &planned)?;
+                plan.evidence.variables.extend(options.variables.iter().cloned());
                 let asked = Asked { plan, options: &start, series: None };
                 let execution = asked.execute(&there, watch.clone(), interrupts, |run| side.used_by(run));
                 let manifest = execution.await?.manifest;

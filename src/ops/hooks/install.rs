@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::super::hook::READY;
-use super::super::{Context, Kind, Refusal};
+use super::super::{Context, Kind, Refusal, plan as project};
 use super::{Place, Placed, foreign, shim};
 use crate::git::{HooksFolder, Scope};
 use crate::pipeline::hooks::Event;
@@ -15,7 +15,7 @@ use crate::sys::fs::{self, Durability};
 /// Which hooks, and for whom.
 #[derive(Clone, Debug, Default)]
 pub struct HooksOptions {
-    /// All that there is an answer to, if none is named.
+    /// If none is named: to install, those that are asked for; to uninstall, all.
     pub events: Vec<Event>,
     /// For all repositories of the user.
     pub global: bool,
@@ -29,16 +29,17 @@ pub struct HooksChanged {
 }
 
 impl HooksOptions {
-    fn events(&self) -> Result<Vec<Event>> {
-        if self.events.is_empty() {
-            return Ok(READY.to_vec());
+    /// Those that are meant: if none is named, `pre-push` and what the configuration asks for.
+    fn to_install(&self, ctx: &Context) -> Vec<Event> {
+        if !self.events.is_empty() {
+            return self.events.clone();
         }
-        if let Some(event) = self.events.iter().find(|event| !READY.contains(event)) {
-            let known: Vec<_> = READY.iter().map(|event| event.as_str()).collect();
-            let message = format!("this version has no answer for the hook `{event}`");
-            return Err(Refusal::usage(message).hint(format!("it has for: {}", known.join(", "))).into());
-        }
-        Ok(self.events.clone())
+        let asked = project::load(ctx).map(|config| config.hooks).unwrap_or_default();
+        READY.iter().copied().filter(|event| *event == Event::PrePush || asked.contains_key(event)).collect()
+    }
+
+    fn to_uninstall(&self) -> Vec<Event> {
+        if self.events.is_empty() { READY.to_vec() } else { self.events.clone() }
     }
 
     fn scope(&self) -> Scope {
@@ -49,7 +50,7 @@ impl HooksOptions {
 /// Installs hooks. `program` is what they call.
 pub fn install(ctx: &Context, options: &HooksOptions, program: &Path) -> Result<HooksChanged> {
     let mut changed = HooksChanged::default();
-    let events = options.events()?;
+    let events = options.to_install(ctx);
     if ctx.repo.reads_configured_hooks() {
         for event in events {
             changed.placed.push(configure(ctx, options, event, program)?);
@@ -73,7 +74,7 @@ pub fn install(ctx: &Context, options: &HooksOptions, program: &Path) -> Result<
 /// Takes hooks away that are ours, and puts back what was there before.
 pub fn uninstall(ctx: &Context, options: &HooksOptions) -> Result<HooksChanged> {
     let mut changed = HooksChanged::default();
-    for event in options.events()? {
+    for event in options.to_uninstall() {
         let global = options.global;
         if configured(ctx, event, options.scope())? {
             ctx.repo.remove_section(options.scope(), &shim::section(event))?;

@@ -61,7 +61,10 @@ impl HooksStatus {
 pub fn status(ctx: &Context) -> Result<HooksStatus> {
     let mut worktrees = Vec::new();
     for worktree in ctx.repo.worktrees()?.into_iter().filter(|worktree| worktree.present) {
-        let hooks = READY.iter().map(|event| hook(ctx, &worktree.path, *event)).collect::<Result<_>>()?;
+        let mut hooks: Vec<OfHook> =
+            READY.iter().map(|event| hook(ctx, &worktree.path, *event)).collect::<Result<_>>()?;
+        // Nobody misses what nobody asked for.
+        hooks.retain(|hook| hook.event == Event::PrePush || hook.configured || hook.place.is_some());
         worktrees.push(OfWorktree { path: worktree.path, hooks });
     }
     Ok(HooksStatus { worktrees, git: ctx.repo.git_version().to_owned() })

@@ -9,7 +9,7 @@ use crate::pipeline::{listing, nearest};
 pub(in crate::pipeline) const HOOK_KEYS: &[&str] =
     &["require", "guardrails", "inlineSeconds", "refs", "onMissing", "background"];
 
-const BEFORE: &[&str] = &["require", "guardrails", "inlineSeconds", "onMissing"];
+const BEFORE: &[&str] = &["require", "guardrails", "onMissing"];
 const BEFORE_PUSH: &[&str] = &["require", "guardrails", "inlineSeconds", "onMissing", "refs"];
 const AFTER: &[&str] = &["require", "background"];
 
@@ -45,6 +45,9 @@ impl Reader<'_> {
             "refs" => Some("`refs` belongs to `pre-push`".to_owned()),
             "background" => {
                 Some("only what comes after, such as `post-commit`, can be left alone".to_owned())
+            }
+            "inlineSeconds" if !event.is_after() => {
+                Some("`inlineSeconds` belongs to `pre-push`: here what is missing always runs".to_owned())
             }
             "guardrails" | "inlineSeconds" | "onMissing" => {
                 Some(format!("`{key}` belongs to hooks that can still refuse, such as `pre-push`"))
@@ -166,6 +169,7 @@ mod tests {
             (r#"{"pre-push": {"onMissing": "ask"}}"#, "`onMissing` cannot be `ask`"),
             (r#"{"pre-push": {"background": true}}"#, "unknown key `background`"),
             (r#"{"pre-commit": {"refs": []}}"#, "unknown key `refs`"),
+            (r#"{"pre-commit": {"inlineSeconds": 1}}"#, "unknown key `inlineSeconds`"),
             (r#"{"post-commit": {"onMissing": "warn"}}"#, "unknown key `onMissing`"),
         ] {
             let error = read(text).expect_err(text);

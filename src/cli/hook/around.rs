@@ -1,0 +1,128 @@
+//! The hooks around a commit and a branch.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::super::failure::Failure;
+use super::super::{Format, ProgressArgs};
+use super::{Around, AroundArgs, CommitMsgArgs, PostCheckoutArgs, PostMergeArgs, PostRewriteArgs};
+use super::{PreRebaseArgs, Which};
+use crate::git::Upkeep;
+use crate::ops::evidence::rewrite;
+use crate::ops::hook::commit::{AroundCommit, answer};
+use crate::ops::hook::reason;
+use crate::ops::host::SharedWatch;
+use crate::ops::{Context, plan};
+use crate::pipeline::hooks::Event;
+use crate::render::printer;
+use crate::sys::ancestors;
+
+impl Which {
+    pub(super) fn name(&self) -> Event {
+        match self {
+            Self::PrePush(_) => Event::PrePush,
+            Self::PreCommit(_) => Event::PreCommit,
+            Self::CommitMsg(_) => Event::CommitMsg,
+            Self::PostCommit(_) => Event::PostCommit,
+            Self::PostMerge(_) => Event::PostMerge,
+            Self::PostCheckout(_) => Event::PostCheckout,
+            Self::PostRewrite(_) => Event::PostRewrite,
+            Self::PreRebase(_) => Event::PreRebase,
+        }
+    }
+}
+
+pub(super) fn run(ctx: &Context, which: Which) -> Result<ExitCode, Failure> {
+    let event = which.name();
+    let mut message = None;
+    let mut pairs = false;
+    let mut revision = "HEAD".to_owned();
+    let args = match which {
+        Which::PrePush(_) => unreachable!("it has an answer of its own"),
+        Which::PreCommit(Around { common }) | Which::PostCommit(Around { common }) => common,
+        Which::CommitMsg(CommitMsgArgs { common, message: path }) => {
+            message = Some(path);
+            common
+        }
+        // A squash made no commit, and a checkout of files leads nowhere.
+        Which::PostMerge(PostMergeArgs { squash, .. }) if squash == "1" => return Ok(ExitCode::SUCCESS),
+        Which::PostCheckout(PostCheckoutArgs { branch, .. }) if branch == "0" => {
+            return Ok(ExitCode::SUCCESS);
+        }
+        Which::PostMerge(PostMergeArgs { common, .. })
+        | Which::PostCheckout(PostCheckoutArgs { common, .. }) => common,
+        Which::PostRewrite(PostRewriteArgs { common, .. }) => {
+            pairs = true;
+            common
+        }
+        Which::PreRebase(PreRebaseArgs { common, branch, .. }) => {
+            revision = branch.unwrap_or(revision);
+            common
+        }
+    };
+    // Where nothing is configured nothing is said anyway.
+    let AroundArgs { clean, format, at, wait, if_configured: _ } = args;
+    let watch = ProgressArgs { interactive: false, no_interactive: false }.watch(&ctx.env, format);
+    if pairs && at.is_none() {
+        rewritten(ctx, &watch)?;
+    }
+    let asked = AroundCommit {
+        event,
+        index: index(ctx),
+        message,
+        revision: at.unwrap_or(revision),
+        amends: event == Event::PreCommit && is_amended(),
+        reason: reason::of_variable(&ctx.env),
+        wait,
+        upkeep: if clean { Upkeep::Virgin } else { Upkeep::Warm },
+    };
+    let said = answer(ctx, &asked, &watch)?;
+    match format {
+        Format::Json => printer::answer(&said, printer::Format::Json)?,
+        Format::Text => printer::narrate(&said)?,
+    }
+    Ok(ExitCode::from(match (said.is_refused(), said.judgement.is_broken()) {
+        (false, _) => 0,
+        (true, false) => 1,
+        (true, true) => 2,
+    }))
+}
+
+/// Returns the index that is about to be committed: git names another one than usual for `-a` and for paths.
+fn index(ctx: &Context) -> PathBuf {
+    let Some(named) = ctx.env.path("GIT_INDEX_FILE") else { return ctx.repo.index_file() };
+    // A hook begins at the top.
+    let here = ctx.env.cwd().join(&named);
+    if here.exists() { here } else { ctx.repo.work_tree().join(named) }
+}
+
+/// Whether the `git commit` that this is a hook of takes the place of the last commit: git tells no hook.
+fn is_amended() -> bool {
+    /// git, the shell of a hook, and one of another tool.
+    const FAR: usize = 4;
+    let amends = |words: &[OsString]| {
+        let program = words.first().map(Path::new).and_then(Path::file_name);
+        let is_git = program.is_some_and(|name| name == "git" || name == "git-commit");
+        let at = words.iter().position(|word| word == "commit").filter(|_| is_git)?;
+        let mut options = words[at + 1..].iter().take_while(|word| *word != "--");
+        Some(options.any(|word| word == "--amend"))
+    };
+    ancestors::find(FAR, amends).unwrap_or(false)
+}
+
+/// Carries evidence over to what git says was rewritten. Nobody's rebase fails for that.
+fn rewritten(ctx: &Context, watch: &SharedWatch) -> Result<(), Failure> {
+    if std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let mut given = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut given).map_err(anyhow::Error::from)?;
+    let pairs = rewrite::pairs(&String::from_utf8_lossy(&given))?;
+    let sign = plan::load(ctx).ok().and_then(|config| config.evidence.sign);
+    if let Err(err) = rewrite::rewrite(&ctx.repo, &pairs, sign, ctx.clock.now()) {
+        watch.borrow_mut().warn(&format!("the evidence was not carried over: {err:#}"));
+    }
+    Ok(())
+}
