@@ -119,13 +119,18 @@ pub enum Reason {
     Untrusted {
         writer: String,
     },
+    /// Somebody looked into what was recorded, so that it counts no more, and it has not run since.
+    Cleared {
+        by: String,
+        why: Option<String>,
+    },
 }
 
 /// Returns what `entries` prove about a key, in the order in which they were written.
 pub fn standing<'a>(entries: &'a [Entry], key: &'a Key, rules: &Rules) -> Standing<'a> {
     let cleared =
         entries.iter().rposition(|entry| matches!(entry, Entry::Cleared { key: of, .. } if of == key));
-    let entries = &entries[cleared.map_or(0, |at| at + 1)..];
+    let (before, entries) = entries.split_at(cleared.map_or(0, |at| at + 1));
     let mut passed = None::<(&Record, &StageRecord, &Origin)>;
     let mut failed = None::<(&Record, &StageRecord)>;
     let mut weak = None::<(Reason, &Record, &StageRecord)>;
@@ -186,8 +191,19 @@ pub fn standing<'a>(entries: &'a [Entry], key: &'a Key, rules: &Rules) -> Standi
             Standing::Unproven { reason, record, stage }
         }
         (None, None, Some((reason, record, stage))) => Standing::Unproven { reason, record, stage },
-        (None, None, None) => Standing::Unknown,
+        (None, None, None) => of_cleared(before, key).unwrap_or(Standing::Unknown),
     }
+}
+
+/// Says of a key of which there is no record since somebody cleared it who that was.
+fn of_cleared<'a>(before: &'a [Entry], key: &'a Key) -> Option<Standing<'a>> {
+    let Some(Entry::Cleared { by, reason, .. }) = before.last() else { return None };
+    let (record, stage) = before.iter().rev().find_map(|entry| match entry {
+        Entry::Run { record, .. } => record.about(key).next().map(|stage| (&**record, stage)),
+        Entry::Cleared { .. } | Entry::LetPass(_) => None,
+    })?;
+    let reason = Reason::Cleared { by: by.clone(), why: reason.clone() };
+    Some(Standing::Unproven { reason, record, stage })
 }
 
 fn trusted(origin: &Origin, rules: &Rules) -> bool {
@@ -286,7 +302,7 @@ mod tests {
             (&[ran(1, "passed"), ran(2, "failed")], "contradicted"),
             (&[ran(1, "failed"), ran(2, "passed"), ran(3, "passed")], "contradicted"),
             (&[ran(1, "failed"), cleared(), ran(2, "passed")], "proven run-2"),
-            (&[ran(1, "failed"), ran(2, "passed"), cleared()], "unknown"),
+            (&[ran(1, "failed"), ran(2, "passed"), cleared()], "cleared"),
         ];
         for (entries, expected) in cases {
             assert_eq!(said(entries, &rules()), expected, "{entries:#?}");

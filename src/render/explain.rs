@@ -157,6 +157,10 @@ pub(super) fn reason(reason: &Reason, run: &str) -> String {
         Reason::Untrusted { writer } => {
             format!("only {writer} says so, and no signer who is believed has signed it")
         }
+        Reason::Cleared { by, why } => {
+            let why = why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+            format!("{by} cleared what runs up to {run} had found{why}, and it has not run since")
+        }
     }
 }
 

@@ -20,6 +20,9 @@ use crate::sys::fs::{self, Appender, At, Lock, PathError};
 /// How long to wait for somebody else who writes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long to wait for somebody else who only looks what runs: at worst the same runs twice.
+const AT_THE_DOOR: Duration = Duration::from_secs(2);
+
 /// The ledger of one repository.
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -44,8 +47,11 @@ pub struct Announcement {
 }
 
 impl Announcement {
-    /// Adds a stage.
+    /// Adds a stage, unless it is said already.
     pub fn add(&mut self, key: &Key) -> Result<(), PathError> {
+        if self.keys.lines().any(|known| known == key.as_str()) {
+            return Ok(());
+        }
         self.keys.push_str(key.as_str());
         self.keys.push('\n');
         self.lock.describe(self.keys.as_bytes()).at(&self.path)
@@ -148,6 +154,13 @@ impl Ledger {
         let mut announcement = Announcement { lock, path, keys: String::new() };
         announcement.add(key)?;
         Ok(announcement)
+    }
+
+    /// Lets one run at a time look whether another runs the same, and say that it does. It lasts until the result is
+    /// dropped; nothing if others are at it for too long.
+    pub fn door(&self) -> Result<Option<Lock>, PathError> {
+        fs::create_dir_all(&self.folder)?;
+        Lock::take(&self.folder.join("door"), AT_THE_DOOR)
     }
 
     /// Returns a run that is running a stage of that key now.

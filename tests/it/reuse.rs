@@ -178,6 +178,39 @@ fn a_second_caller_waits_for_the_first_and_has_its_verdict() {
 }
 
 #[test]
+fn of_starts_at_the_same_moment_one_runs_and_all_have_its_verdict() {
+    for fails in [false, true] {
+        let stage = |id: &str| json!({"kind": "command", "id": id, "command": MARKS});
+        let always = json!({"kind": "command", "id": "always", "command": "true", "reuse": false});
+        let repo = Fixture::with_config(&json!({
+            "pipelines": [{"id": "p", "stages": [always, stage("build"), stage("test")]}], "defaultPipeline": "p",
+        }));
+        if fails {
+            fs::File::create(repo.beside("fails")).unwrap();
+        }
+        let tasks = ["one", "two", "three", "four"];
+        let begin = |task: &&str| {
+            repo.program().args(["start", "--reuse", "--task", task]).spawn().expect("it starts")
+        };
+        let running: Vec<_> = tasks.iter().map(begin).collect();
+        for mut child in running {
+            assert_eq!(child.wait().unwrap().code(), Some(i32::from(fails)));
+        }
+        if !fails {
+            assert_eq!(ran(&repo), 2, "one of them ran both stages");
+        }
+        let manifests: Vec<_> = tasks.iter().map(|task| repo.only_manifest(task)).collect();
+        let own: Vec<_> =
+            manifests.iter().filter(|manifest| manifest["commands"][1].get("reused").is_none()).collect();
+        for manifest in &manifests {
+            assert_eq!(manifest["status"], if fails { "failed" } else { "succeeded" });
+        }
+        // What failed does not count for one that comes later; so there may be more than one then.
+        assert!(fails || own.len() == 1, "{own:#?}");
+    }
+}
+
+#[test]
 fn a_run_that_was_killed_is_not_waited_for() {
     let repo = project(
         json!({"command": format!("{MARKS}; test -e \"$HOME/died\" || {{ : > \"$HOME/died\"; kill -9 $PPID; }}")}),
@@ -210,6 +243,11 @@ fn a_flake_is_listed_and_counts_again_once_it_is_cleared() {
     assert_eq!(cleared.code, 0, "{cleared}");
     assert_eq!(repo.orchestrate("flakes --format json").json()["flakes"], json!([]));
     // What was recorded before proves nothing, and what follows does.
+    let explained = repo.orchestrate("explain test");
+    assert!(explained.stdout.contains("(the disk was full), and it has not run since"), "{explained}");
+    let verified = repo.orchestrate("evidence verify HEAD --require test");
+    assert_eq!(verified.code, 1, "{verified}");
+    assert!(verified.stdout.contains("not complete: `test` has not run since"), "{verified}");
     start(&repo, "--reuse");
     assert_eq!(ran(&repo), 3);
     start(&repo, "--reuse");

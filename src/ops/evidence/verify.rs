@@ -335,6 +335,9 @@ fn ruling(id: &str, reason: Reason, run: &str) -> Ruling {
         Reason::Reused { run_id } => {
             Ruling::Missing(format!("`{id}` was taken over from run {run_id}, which is not here"))
         }
+        Reason::Cleared { by, .. } => {
+            Ruling::Missing(format!("`{id}` has not run since {by} cleared what run {run} had found"))
+        }
         Reason::Untrusted { .. } => Ruling::Missing(format!("`{id}` has no record of an allowed signer")),
     }
 }

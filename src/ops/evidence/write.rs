@@ -265,6 +265,11 @@ impl Pending {
         Ok(())
     }
 
+    /// Whether anything waits for a commit with that tree.
+    pub fn is_for(&self, tree: &str) -> bool {
+        self.folder.join(tree).is_dir()
+    }
+
     /// Returns the records about a tree, oldest first.
     pub fn about(&self, tree: &str) -> Vec<Record> {
         let Ok(entries) = std::fs::read_dir(self.folder.join(tree)) else { return Vec::new() };
@@ -279,10 +284,10 @@ impl Pending {
 }
 
 /// Writes the note of a run that ended, or keeps its record until there is a commit with its tree. What waited
-/// for the commit that is checked out now is written too.
+/// for the commit that is checked out now is written too; a run in which nothing ran has no record, and writes that alone.
 pub fn write_finished(
     repo: &Repo,
-    record: &Record,
+    record: Option<&Record>,
     manner: Manner<'_>,
     now: Stamp,
 ) -> Result<Option<Written>> {
@@ -290,10 +295,11 @@ pub fn write_finished(
     let head = repo.head_commit()?;
     let mut wanted = Vec::new();
     if let Some((commit, tree)) = &head {
-        let waited = pending.about(tree).into_iter().filter(|waited| waited.run_id != record.run_id);
+        let is_other = |waited: &Record| record.is_none_or(|record| waited.run_id != record.run_id);
+        let waited = pending.about(tree).into_iter().filter(is_other);
         wanted.extend(waited.map(|record| Wanted { commits: commits_of(&record, commit), record }));
     }
-    if is_worth_a_note(record) {
+    if let Some(record) = record.filter(|record| is_worth_a_note(record)) {
         match (commit_of(record), &head) {
             (Some(commit), _) => {
                 wanted.push(Wanted { record: record.clone(), commits: vec![commit.to_owned()] })

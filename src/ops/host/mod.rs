@@ -286,13 +286,16 @@ impl RunHost {
             }
         };
         let recorded = self.record_in_task(Some(&summary), maybe_recorded, at);
-        let to_note = if later::is_waiting() { None } else { self.record_proof() };
+        let nothing_ran = later::is_waiting();
+        let to_note = if nothing_ran { None } else { self.record_proof() };
         let event = Happened::Recorded { run_summary_path: summary_path, metrics_recorded: recorded };
         self.tell(event, 0)?;
         self.recorder.beat(at)?;
         self.recorder.save(Durability::Power)?;
-        if let Some(record) = to_note {
-            self.leave_full_note(&record);
+        match to_note {
+            Some(record) => self.leave_full_note(&record),
+            None if nothing_ran => self.leave_notes_of_others(),
+            None => {}
         }
         Ok(self.recorder.manifest().clone())
     }

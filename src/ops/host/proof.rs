@@ -7,7 +7,7 @@ use std::path::Path;
 use super::{RunHost, Shared};
 use crate::git::Repo;
 use crate::ops::evidence::manifests::OnDisk;
-use crate::ops::evidence::write::{Manner, write_finished};
+use crate::ops::evidence::write::{Manner, Pending, write_finished};
 use crate::pipeline::evidence::Notes;
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::proof::standing::{Entry, Origin};
@@ -138,7 +138,7 @@ impl RunHost {
         match self.notes() {
             Notes::Nothing => None,
             Notes::Records => {
-                self.leave_note(&record, None);
+                self.leave_note(Some(&record), None);
                 None
             }
             // Should we die before it is, `evidence write` finds the record in the ledger.
@@ -148,11 +148,27 @@ impl RunHost {
 
     /// Writes the run into git notes together with its manifest, which does not change any more.
     pub(super) fn leave_full_note(&self, record: &Record) {
+        self.leave_note(Some(record), Some(&self.on_disk()));
+    }
+
+    /// Writes what waited for the commit that is checked out, by a run in which nothing ran.
+    pub(super) fn leave_notes_of_others(&self) {
+        let is_waiting = |tree: &String| Pending::of(&self.shared.repo).is_for(tree);
+        let tree = self.manifest().git.as_ref().filter(|git| !git.dirty).and_then(|git| git.tree.as_ref());
+        match self.notes() {
+            Notes::Nothing => {}
+            _ if !tree.is_some_and(is_waiting) => {}
+            Notes::Records => self.leave_note(None, None),
+            Notes::Full => self.leave_note(None, Some(&self.on_disk())),
+        }
+    }
+
+    fn on_disk(&self) -> OnDisk {
         let shared = &self.shared;
         let mut layouts = vec![shared.layout.clone()];
         let worktrees = shared.repo.worktrees().unwrap_or_default();
         layouts.extend(worktrees.iter().map(|worktree| shared.layout.of_worktree(&worktree.path)));
-        self.leave_note(record, Some(&OnDisk { layouts }));
+        OnDisk { layouts }
     }
 
     /// What the run leaves in git notes.
@@ -165,7 +181,7 @@ impl RunHost {
         }
     }
 
-    fn leave_note(&self, record: &Record, manifests: Option<&OnDisk>) {
+    fn leave_note(&self, record: Option<&Record>, manifests: Option<&OnDisk>) {
         let now = self.shared.clock.now();
         let manner = Manner { sign: self.plan.evidence.sign, manifests };
         let written = match write_finished(&self.shared.repo, record, manner, now) {

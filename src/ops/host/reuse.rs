@@ -76,15 +76,37 @@ impl Lookup {
 }
 
 impl RunHost {
-    /// Returns what is known of a stage before it runs, if it may be taken over at all.
+    /// Returns what is known of a stage before it runs, if it may be taken over at all. If it has to run, others who
+    /// want the same know it from then on.
     pub(super) fn look_up(&mut self, planned: &PlannedStage) -> Result<Known> {
+        let known = self.look(planned)?;
+        let may_join = self.takes_over(planned).1 && matches!(planned.stage.action, Action::Command(_));
+        if !may_join || !matches!(known, Known::Nothing) {
+            return Ok(known);
+        }
+        // Of two that begin at once one looks again when the other has said that it runs.
+        let _door = self.lookup.ledger.door().ok().flatten();
+        self.lookup.entries.clear();
+        let known = self.look(planned)?;
+        if matches!(known, Known::Nothing) {
+            self.announce(planned);
+        }
+        Ok(known)
+    }
+
+    /// Returns whether a stage may be taken over from a run that is over, and from one that is running it.
+    fn takes_over(&self, planned: &PlannedStage) -> (bool, bool) {
         let ReuseOptions { reuse, join } = self.lookup.options;
         // A stage that says it is never taken over has a reason.
-        let reuse = match planned.stage.reuse {
-            Some(false) => false,
-            own => reuse.or(own).or(self.plan.reuse).unwrap_or(false),
-        };
-        let join = join.unwrap_or(reuse) && planned.stage.reuse != Some(false);
+        if planned.stage.reuse == Some(false) {
+            return (false, false);
+        }
+        let reuse = reuse.or(planned.stage.reuse).or(self.plan.reuse).unwrap_or(false);
+        (reuse, join.unwrap_or(reuse))
+    }
+
+    fn look(&mut self, planned: &PlannedStage) -> Result<Known> {
+        let (reuse, join) = self.takes_over(planned);
         // What somebody has to decide is decided anew for each run, and a called pipeline is looked up stage by
         // stage: one of them may have to run each time.
         let in_parts = matches!(planned.stage.action, Action::Subpipeline { .. });
@@ -144,6 +166,10 @@ impl RunHost {
     pub(super) fn announce(&mut self, planned: &PlannedStage) {
         let key = self.keyed(planned).map(|keyed| keyed.key.clone());
         let (Some(key), Action::Command(_)) = (key, &planned.stage.action) else { return };
+        // For what is never taken over nobody waits.
+        if planned.stage.reuse == Some(false) {
+            return;
+        }
         let run = self.run_id().to_owned();
         let announced = match &mut self.lookup.running {
             Some(running) => running.add(&key),
