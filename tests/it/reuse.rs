@@ -148,10 +148,17 @@ fn what_the_configuration_says_is_done_and_a_flag_goes_before_it() {
 
 #[test]
 fn a_second_caller_waits_for_the_first_and_has_its_verdict() {
-    for fails in [false, true] {
+    for (fails, in_two) in [(false, false), (true, false), (false, true), (true, true)] {
         let command =
             format!("{MARKS} && echo > \"$HOME/up\" && read _ < \"$HOME/gate\"; exit {}", i32::from(fails));
-        let repo = project(json!({"command": command}));
+        // What the first runs after that counts for the second too.
+        let first = json!({"kind": "command", "id": "first", "command": format!("{MARKS} && echo > \"$HOME/up\" && read _ < \"$HOME/gate\"")});
+        let second = json!({"kind": "command", "id": "second", "command": format!("{MARKS}; exit {}", i32::from(fails))});
+        let alone = json!({"kind": "command", "id": "test", "command": command});
+        let stages = if in_two { json!([first, second]) } else { json!([alone]) };
+        let repo = Fixture::with_config(&json!({
+            "pipelines": [{"id": "p", "stages": stages}], "defaultPipeline": "p",
+        }));
         for pipe in ["up", "gate"] {
             assert!(std::process::Command::new("mkfifo").arg(repo.beside(pipe)).status().unwrap().success());
         }
@@ -170,10 +177,12 @@ fn a_second_caller_waits_for_the_first_and_has_its_verdict() {
         fs::OpenOptions::new().write(true).open(repo.beside("gate")).unwrap().write_all(b"go\n").unwrap();
         let (first, second) = (first.wait().unwrap(), second.wait().unwrap());
         assert_eq!((first.code(), second.code()), (Some(i32::from(fails)), Some(i32::from(fails))));
-        assert_eq!(ran(&repo), 1);
+        assert_eq!(ran(&repo), 1 + usize::from(in_two));
         let joined = repo.only_manifest("two");
-        assert_eq!(joined["commands"][0]["reused"]["run_id"], repo.only_manifest("one")["run_id"]);
-        assert_eq!(joined["commands"][0]["reused"]["joined"], true);
+        for stage in joined["commands"].as_array().unwrap() {
+            assert_eq!(stage["reused"]["run_id"], repo.only_manifest("one")["run_id"]);
+            assert_eq!(stage["reused"]["joined"], true);
+        }
     }
 }
 

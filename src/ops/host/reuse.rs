@@ -36,8 +36,8 @@ pub(super) struct Lookup {
     entries: HashMap<Subject, Rc<Vec<Entry>>>,
     /// That we run stages, for others who want the same.
     running: Option<Announcement>,
-    /// The run that we waited for, for a stage.
-    waited: Option<(usize, String)>,
+    /// The runs that we waited for: what they found out meanwhile is what we would have found out.
+    waited: Vec<String>,
 }
 
 /// Returns what counts by the configuration, at that moment.
@@ -58,7 +58,7 @@ pub(super) fn is_wanted(plan: &Plan, options: ReuseOptions) -> bool {
 
 impl Lookup {
     pub(super) fn new(options: ReuseOptions, ledger: Ledger) -> Self {
-        Self { options, ledger, entries: HashMap::new(), running: None, waited: None }
+        Self { options, ledger, entries: HashMap::new(), running: None, waited: Vec::new() }
     }
 
     pub(super) fn options(&self) -> ReuseOptions {
@@ -124,16 +124,17 @@ impl RunHost {
         if may_wait && let Some(run) = self.lookup.ledger.running(&keyed.key)? {
             let is_ours = run == self.run_id() || self.lineage.contains(&run);
             if !is_ours {
-                self.lookup.waited = Some((planned.index, run.clone()));
+                if !self.lookup.waited.contains(&run) {
+                    self.lookup.waited.push(run.clone());
+                }
                 self.lookup.entries.clear();
                 return Ok(Known::Running { run });
             }
         }
         let now = self.shared.clock.now();
         let entries = self.lookup.about(&keyed.subject)?;
-        let waited = self.lookup.waited.take_if(|(index, _)| *index == planned.index).map(|(_, run)| run);
-        if let Some(run) = &waited
-            && let Some((record, stage)) = newest_of(&entries, run, &keyed)
+        let waited = &self.lookup.waited;
+        if let Some((record, stage)) = newest_of(&entries, waited, &keyed)
             && stage.result.is_failure()
             && record.void.is_none()
         {
@@ -147,10 +148,8 @@ impl RunHost {
         let rules = rules(&self.plan.evidence, now);
         Ok(match standing(&entries, &keyed.key, &rules) {
             Standing::Proven { record, stage, .. } if record.was_judged(stage) => Known::Nothing,
-            Standing::Proven { record, stage, origin }
-                if reuse || waited.as_ref() == Some(&record.run_id) =>
-            {
-                let joined = waited.as_ref() == Some(&record.run_id);
+            Standing::Proven { record, stage, origin } if reuse || waited.contains(&record.run_id) => {
+                let joined = waited.contains(&record.run_id);
                 let reused = reused(record, stage, origin, joined);
                 Known::Ended { status: StageStatus::Succeeded, reused: Box::new(reused) }
             }
@@ -184,9 +183,14 @@ impl RunHost {
     }
 }
 
-fn newest_of<'a>(entries: &'a [Entry], run: &str, keyed: &'a Keyed) -> Option<(&'a Record, &'a StageRecord)> {
+/// Returns what the newest of some runs that ran a stage says of it.
+fn newest_of<'a>(
+    entries: &'a [Entry],
+    runs: &[String],
+    keyed: &'a Keyed,
+) -> Option<(&'a Record, &'a StageRecord)> {
     entries.iter().rev().find_map(|entry| match entry {
-        Entry::Run { record, .. } if record.run_id == run => {
+        Entry::Run { record, .. } if runs.contains(&record.run_id) => {
             record.about(&keyed.key).next().map(|stage| (&**record, stage))
         }
         _ => None,
