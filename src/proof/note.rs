@@ -65,14 +65,12 @@ pub fn union(ours: &[u8], theirs: &[u8]) -> Vec<u8> {
     let (head, own) = split(ours);
     let (other_head, other) = split(theirs);
     let mut whole = head.trim_ascii_end().to_vec();
-    let known: Vec<_> = head.split(|byte| *byte == b'\n').collect();
-    for line in other_head.split(|byte| *byte == b'\n') {
-        if !line.trim_ascii().is_empty() && !known.contains(&line) {
-            if !whole.is_empty() {
-                whole.push(b'\n');
-            }
-            whole.extend_from_slice(line);
+    let known = texts(head);
+    for text in texts(other_head).into_iter().filter(|text| !known.contains(text)) {
+        if !whole.is_empty() {
+            whole.push(b'\n');
         }
+        whole.extend_from_slice(text);
     }
     if !whole.is_empty() {
         whole.extend_from_slice(b"\n\n");
@@ -86,6 +84,21 @@ pub fn union(ours: &[u8], theirs: &[u8]) -> Vec<u8> {
         }
     }
     whole
+}
+
+/// Returns the texts for people: each is a line, and the indented ones below it, which mean nothing without it.
+fn texts(head: &[u8]) -> Vec<&[u8]> {
+    let mut begins = Vec::new();
+    let mut at = 0;
+    for line in head.split_inclusive(|byte| *byte == b'\n') {
+        if begins.is_empty() || !(line.starts_with(b" ") || line.trim_ascii().is_empty()) {
+            begins.push(at);
+        }
+        at += line.len();
+    }
+    let ends = begins.iter().skip(1).copied().chain([head.len()]);
+    let texts = begins.iter().zip(ends).map(|(begin, end)| head[*begin..end].trim_ascii_end());
+    texts.filter(|text| !text.is_empty()).collect()
 }
 
 /// Takes a note apart: the text, and what follows from the first line on that can be an envelope.
@@ -173,6 +186,30 @@ mod tests {
         let (ours, theirs) = (add(&base, Some("two"), "{2}"), add(&base, Some("three"), "{3}"));
         assert_eq!(shown(&union(&ours, &theirs)), "one\ntwo\nthree\n\n{1}\n{2}\n{3}\n");
         assert_eq!(union(&ours, &ours), ours);
+    }
+
+    #[test]
+    fn a_union_leaves_the_lines_of_a_text_together() {
+        let base = add(b"", Some("run 1\n  stages: test passed\n  unsigned"), "{1}");
+        let ours = add(&base, Some("run 2\n  stages: test failed\n  unsigned"), "{2}");
+        let theirs =
+            add(&add_text(&base, "a remark"), Some("run 3\n  stages: test passed\n  unsigned"), "{3}");
+        insta::assert_snapshot!(shown(&union(&ours, &theirs)), @r"
+        run 1
+          stages: test passed
+          unsigned
+        run 2
+          stages: test failed
+          unsigned
+        a remark
+        run 3
+          stages: test passed
+          unsigned
+
+        {1}
+        {2}
+        {3}
+        ");
     }
 
     #[test]
