@@ -747,6 +747,38 @@ fn signers_of_the_change_that_is_judged_are_not_asked() {
     assert_eq!(show(&repo, "")["commits"][0]["records"][0]["note"]["principal"], "mallory");
     let seen = repo.orchestrate("evidence show --signers .signers --format json");
     assert_eq!(seen.json()["commits"][0]["records"][0]["note"]["principal"], "mallory", "{seen}");
+    let seen = repo.orchestrate("evidence show --signers no-such-file");
+    assert_eq!((seen.code, seen.stdout.as_str()), (2, ""), "{seen}");
+}
+
+#[test]
+fn signers_behind_a_link_are_those_of_the_place_where_it_leads() {
+    let repo = project();
+    repo.git(&["branch", "--quiet", "base"]);
+    let key = with_key(&repo, "key");
+    repo.git(&["switch", "--quiet", "--create", "feature"]);
+    repo.git(&["branch", "--quiet", "--set-upstream-to=base"]);
+    repo.write(".signers", &format!("mallory {key}\n"));
+    repo.git(&["add", "--all"]);
+    repo.git(&["commit", "--quiet", "--message", "let me in"]);
+    start(&repo, "");
+    let signature = || show(&repo, "")["commits"][0]["records"][0]["note"]["signature"].clone();
+    let link = repo.beside("link");
+    repo.git(&["config", "gpg.ssh.allowedSignersFile", link.to_str().unwrap()]);
+    // From elsewhere into the change that is judged: that one is not asked.
+    std::os::unix::fs::symlink(repo.path(".signers"), &link).unwrap();
+    assert_eq!(signature(), "stranger");
+    // As people keep their settings.
+    let own = repo.beside("own");
+    fs::write(&own, format!("ada {key}\n")).unwrap();
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&own, &link).unwrap();
+    assert_eq!(signature(), "allowed");
+    // And out of the change that is judged.
+    fs::remove_file(repo.path(".signers")).unwrap();
+    std::os::unix::fs::symlink(&own, repo.path(".signers")).unwrap();
+    repo.git(&["config", "gpg.ssh.allowedSignersFile", ".signers"]);
+    assert_eq!(signature(), "stranger");
 }
 
 #[test]

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::id::short;
-use crate::ops::Context;
+use crate::ops::{Context, Refusal};
 use crate::pipeline::config::{FILE_NAME, parse};
 use crate::sys::fs;
 
@@ -33,7 +33,11 @@ impl Signers {
 /// Returns the signers of a file that somebody named.
 pub fn of_file(path: &Path) -> Result<Signers> {
     let mut signers = Signers::default();
-    let text = fs::read_regular(path, LARGEST).context("the file of allowed signers cannot be read")?;
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let text = fs::read_regular(&real, LARGEST).map_err(|err| {
+        Refusal::usage(format!("the file of allowed signers cannot be read: {err}"))
+            .hint("name a file whose lines are as `ssh-keygen` reads them")
+    })?;
     signers.add(&text, path.display().to_string());
     Ok(signers)
 }
@@ -70,11 +74,17 @@ pub fn of_base(ctx: &Context, base: Option<&str>) -> Result<Signers> {
         in_base(&path, &mut signers)?;
     }
     if let Some(path) = ctx.repo.allowed_signers()? {
-        match path.strip_prefix(ctx.repo.work_tree()).ok().and_then(Path::to_str) {
+        // People keep such files behind links. None of them leads into the work tree, or out of it, unseen.
+        let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+        let work_tree = ctx.repo.work_tree();
+        let roots = [work_tree.to_owned(), work_tree.canonicalize().unwrap_or_else(|_| work_tree.to_owned())];
+        let places = roots.iter().flat_map(|root| [path.strip_prefix(root), real.strip_prefix(root)]);
+        let inside = |place: &&Path| !place.starts_with(".git");
+        match places.flatten().find(inside) {
             // A file of the work tree belongs to the change that is judged.
-            Some(inside) if !inside.starts_with(".git/") => in_base(inside, &mut signers)?,
-            _ => {
-                if let Ok(text) = fs::read_regular(&path, LARGEST) {
+            Some(place) => place.to_str().map_or(Ok(()), |place| in_base(place, &mut signers))?,
+            None => {
+                if let Ok(text) = fs::read_regular(&real, LARGEST) {
                     signers.add(&text, path.display().to_string());
                 }
             }
