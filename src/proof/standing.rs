@@ -111,6 +111,10 @@ pub enum Reason {
     Expired {
         completed_at: Stamp,
     },
+    /// It passed at a time that is yet to come: some clock was wrong.
+    Ahead {
+        completed_at: Stamp,
+    },
     /// It was taken over from a run of which there is no record any more.
     Reused {
         run_id: String,
@@ -179,6 +183,10 @@ pub fn standing<'a>(entries: &'a [Entry], key: &'a Key, rules: &Rules) -> Standi
         (Some(_), None, Some((Reason::Flaky, record, stage))) => {
             Standing::Unproven { reason: Reason::Flaky, record, stage }
         }
+        // A record from the future is no fresher than one of now; it is wrong.
+        (Some((record, stage, _)), None, _) if stage.completed_at > rules.now.later_by(SKEW) => {
+            Standing::Unproven { reason: Reason::Ahead { completed_at: stage.completed_at }, record, stage }
+        }
         (Some((record, stage, _)), None, _) if is_expired(stage.completed_at, rules) => {
             Standing::Unproven { reason: Reason::Expired { completed_at: stage.completed_at }, record, stage }
         }
@@ -215,8 +223,7 @@ fn trusted(origin: &Origin, rules: &Rules) -> bool {
 
 fn is_expired(completed_at: Stamp, rules: &Rules) -> bool {
     let oldest = rules.max_age.and_then(|age| rules.now.earlier_by(age));
-    // A record from the future is no fresher than one of now; it is wrong.
-    oldest.is_some_and(|oldest| completed_at < oldest) || completed_at > rules.now.later_by(SKEW)
+    oldest.is_some_and(|oldest| completed_at < oldest)
 }
 
 /// How far clocks of machines may differ.
@@ -337,6 +344,6 @@ mod tests {
             now: record(0, "passed").started_at.earlier_by(SignedDuration::from_mins(6)).unwrap(),
             ..rules()
         };
-        assert_eq!(said(&[ran(1, "passed")], &early), "expired");
+        assert_eq!(said(&[ran(1, "passed")], &early), "ahead");
     }
 }

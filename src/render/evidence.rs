@@ -541,6 +541,9 @@ impl Answer for Verified {
                 refused_text(out, "    ", refused)?;
             }
         }
+        if self.commits.is_empty() {
+            writeln!(out, "There is no commit in that range.")?;
+        }
         writeln!(out, "By: {}", untrusted(&self.policy.said()))
     }
 }

@@ -151,6 +151,9 @@ pub(super) fn reason(reason: &Reason, run: &str) -> String {
         Reason::Expired { completed_at } => {
             format!("run {run} passed it at {completed_at}, which is too long ago")
         }
+        Reason::Ahead { completed_at } => {
+            format!("run {run} passed it at {completed_at}, which is yet to come: some clock was wrong")
+        }
         Reason::Reused { run_id } => {
             format!("run {run} took it over from run {run_id}, of which there is no record")
         }
@@ -170,17 +173,22 @@ fn why(verdict: &Verdict) -> Option<String> {
         Verdict::Proven { .. } => return None,
         Verdict::Unproven { reason, by } => self::reason(reason, &by.run_id),
         Verdict::Differs { by, differences, .. } => {
-            let parts = [
-                ("something else", differences.iter().any(|it| matches!(it, Difference::Definition { .. }))),
-                ("on other files", differences.iter().any(|it| matches!(it, Difference::Files { .. }))),
-                (
-                    "with other tools",
-                    differences
-                        .iter()
-                        .any(|it| !matches!(it, Difference::Definition { .. } | Difference::Files { .. })),
-                ),
+            let said = |difference: &Difference| match difference {
+                Difference::Definition { .. } => "something else",
+                Difference::Files { .. } => "on other files",
+                Difference::Tool { .. } => "with other tools",
+                Difference::Variable { .. } => "with other variables",
+                Difference::Machine { .. } => "on another system",
+            };
+            let in_order = [
+                "something else",
+                "on other files",
+                "with other tools",
+                "with other variables",
+                "on another system",
             ];
-            let parts: Vec<_> = parts.iter().filter(|(_, differs)| *differs).map(|(what, _)| *what).collect();
+            let differs = |what: &&str| differences.iter().any(|it| said(it) == *what);
+            let parts: Vec<_> = in_order.into_iter().filter(differs).collect();
             let it = if parts.first() == Some(&"something else") { "" } else { "it " };
             format!("run {} ran {it}{}", by.run_id, parts.join(" and "))
         }

@@ -94,6 +94,8 @@ fn tools_and_variables_are_named_too() {
             {"part": "variable", "name": "FLAVOUR", "now": "set", "then": "unset"},
         ])
     );
+    let why = stage["why"].as_str().unwrap();
+    assert!(why.ends_with(" ran it with other tools and with other variables"), "{why}");
     let text = repo.orchestrate("explain docs").stdout;
     assert!(text.contains("not proven  docs") && text.contains("`echo 2` now   2"), "{text}");
 }

@@ -325,6 +325,9 @@ fn ruling(id: &str, reason: Reason, run: &str) -> Ruling {
         Reason::Expired { completed_at } => {
             Ruling::Old(format!("`{id}` ran at {completed_at}, in run {run}"))
         }
+        Reason::Ahead { completed_at } => {
+            Ruling::Old(format!("`{id}` ran at {completed_at}, which is yet to come, in run {run}"))
+        }
         Reason::Failed => Ruling::Missing(format!("`{id}` failed in run {run}")),
         Reason::AllowedFailure => {
             Ruling::Missing(format!("`{id}` failed in run {run}, which went on without it"))

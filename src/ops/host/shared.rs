@@ -161,7 +161,15 @@ impl Shared {
     }
 
     pub(super) fn warn(&self, what: &str, err: impl Into<anyhow::Error>) {
-        self.watch.borrow_mut().warn(&format!("{what}: {:#}", err.into()));
+        let mut text = what.to_owned();
+        for cause in err.into().chain().map(ToString::to_string) {
+            // Most errors say themselves what caused them.
+            if !text.ends_with(&cause) {
+                text.push_str(": ");
+                text.push_str(&cause);
+            }
+        }
+        self.watch.borrow_mut().warn(&text);
     }
 
     /// Returns the digest of everything that decides what runs.
