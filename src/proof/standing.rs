@@ -137,6 +137,7 @@ pub fn standing<'a>(entries: &'a [Entry], key: &'a Key, rules: &Rules) -> Standi
     let (before, entries) = entries.split_at(cleared.map_or(0, |at| at + 1));
     let mut passed = None::<(&Record, &StageRecord, &Origin)>;
     let mut failed = None::<(&Record, &StageRecord)>;
+    let mut flaky = None::<(&Record, &StageRecord)>;
     let mut weak = None::<(Reason, &Record, &StageRecord)>;
     for entry in entries {
         let Entry::Run { record, origin } = entry else { continue };
@@ -147,6 +148,10 @@ pub fn standing<'a>(entries: &'a [Entry], key: &'a Key, rules: &Rules) -> Standi
                 _ if !trusted(origin, rules) => {
                     let Origin::Note { writer, .. } = origin else { unreachable!("ours is trusted") };
                     Reason::Untrusted { writer: writer.clone() }
+                }
+                // It is no fresher than one of now; it is wrong, and the next one may be right.
+                (None, Result::Passed) if stage.completed_at > rules.now.later_by(SKEW) => {
+                    Reason::Ahead { completed_at: stage.completed_at }
                 }
                 (None, Result::Passed) => {
                     if passed.is_none_or(|(newest, ..)| newest.completed_at <= record.completed_at) {
@@ -161,7 +166,10 @@ pub fn standing<'a>(entries: &'a [Entry], key: &'a Key, rules: &Rules) -> Standi
                     continue;
                 }
                 (None, Result::Overridden) => Reason::Overridden,
-                (None, Result::Flaky) => Reason::Flaky,
+                (None, Result::Flaky) => {
+                    flaky = Some((record, stage));
+                    Reason::Flaky
+                }
                 (None, Result::Reused) => {
                     Reason::Reused { run_id: stage.reused_from.clone().unwrap_or_default() }
                 }
@@ -173,19 +181,15 @@ pub fn standing<'a>(entries: &'a [Entry], key: &'a Key, rules: &Rules) -> Standi
             }
         }
     }
+    if let (Some(_), None, Some((record, stage))) = (passed, failed, flaky) {
+        // It failed once and passed once, in one run.
+        return Standing::Unproven { reason: Reason::Flaky, record, stage };
+    }
     match (passed, failed, weak) {
         (Some((passed, ..)), Some((record, stage)), _) => {
             let reason =
                 Reason::Contradicted { passed: passed.run_id.clone(), failed: record.run_id.clone() };
             Standing::Unproven { reason, record, stage }
-        }
-        // It failed once and passed once, in one run.
-        (Some(_), None, Some((Reason::Flaky, record, stage))) => {
-            Standing::Unproven { reason: Reason::Flaky, record, stage }
-        }
-        // A record from the future is no fresher than one of now; it is wrong.
-        (Some((record, stage, _)), None, _) if stage.completed_at > rules.now.later_by(SKEW) => {
-            Standing::Unproven { reason: Reason::Ahead { completed_at: stage.completed_at }, record, stage }
         }
         (Some((record, stage, _)), None, _) if is_expired(stage.completed_at, rules) => {
             Standing::Unproven { reason: Reason::Expired { completed_at: stage.completed_at }, record, stage }
@@ -293,7 +297,7 @@ mod tests {
 
     #[test]
     fn what_records_of_one_key_prove_together() {
-        let cases: [(&[Entry], &str); 16] = [
+        let cases: [(&[Entry], &str); 18] = [
             (&[], "unknown"),
             (&[ran(1, "passed")], "proven run-1"),
             (&[ran(1, "passed"), ran(2, "passed")], "proven run-2"),
@@ -303,6 +307,8 @@ mod tests {
             (&[ran(1, "overridden")], "overridden"),
             (&[ran(1, "flaky")], "flaky"),
             (&[ran(1, "passed"), ran(2, "flaky")], "flaky"),
+            (&[ran(1, "flaky"), ran(2, "overridden"), ran(3, "passed")], "flaky"),
+            (&[ran(1, "flaky"), fetched(2, "overridden", false), ran(3, "passed")], "flaky"),
             (&[ran(1, "reused")], "reused"),
             (&[ran(1, "passed"), ran(2, "reused")], "proven run-1"),
             (&[ran(1, "flaky"), ran(2, "reused")], "flaky"),
@@ -345,5 +351,12 @@ mod tests {
             ..rules()
         };
         assert_eq!(said(&[ran(1, "passed")], &early), "ahead");
+        // Once the clock is right again, what runs then is proven.
+        let late = Rules { now: record(9, "passed").started_at, ..early };
+        let mut wrong = record(8, "passed");
+        wrong.stages[0].completed_at = late.now.later_by(SignedDuration::from_mins(6));
+        wrong.completed_at = wrong.stages[0].completed_at;
+        let wrong = Entry::Run { record: Box::new(wrong), origin: Origin::Here };
+        assert_eq!(said(&[wrong, ran(9, "passed")], &late), "proven run-9");
     }
 }
