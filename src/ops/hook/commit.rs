@@ -78,8 +78,10 @@ pub fn answer(ctx: &Context, asked: &AroundCommit, watch: &SharedWatch) -> Resul
     let Some(todo) = said.todo() else { return finish(ctx, asked, said) };
     if asked.event.is_after() && said.is_left_alone() && !asked.wait {
         let log = ctx.repo.common_dir().join("orchestrate").join(format!("{}.log", asked.event));
+        let clean = (asked.upkeep == Upkeep::Virgin).then_some("--clean");
         let words = ["hook", asked.event.as_str(), "--wait", "--at", &todo.commit.id];
-        daemon::leave_behind(words.map(OsString::from), &log).context("cannot start it in the background")?;
+        let words = words.into_iter().chain(clean).map(OsString::from);
+        daemon::leave_behind(words, &log).context("cannot start it in the background")?;
         said.left_to = Some(log);
         return Ok(said);
     }
