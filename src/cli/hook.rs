@@ -15,8 +15,9 @@ use crate::ops::Context;
 use crate::ops::hook::gate::Remote;
 use crate::ops::hook::pre_push::{Judgement, PrePush, answer};
 use crate::ops::hook::{PROBE, probed, reason, update};
+use crate::ops::host::SharedWatch;
 use crate::ops::push;
-use crate::render::printer;
+use crate::render::printer::{self, Answer};
 use crate::sys::clock::Clock;
 use crate::sys::env::Env;
 
@@ -37,10 +38,10 @@ enum Which {
     /// It is about the tree of the index that git names, and never about the work tree; nothing of either is touched.
     /// Exits with 1 if it may not be committed, and with 2 if it cannot be judged; does nothing if no such hook is
     /// configured.
-    PreCommit(Around),
+    PreCommit(AroundArgs),
     CommitMsg(CommitMsgArgs),
     /// Run what the configuration asks for after a commit
-    PostCommit(Around),
+    PostCommit(AroundArgs),
     PostMerge(PostMergeArgs),
     PostCheckout(PostCheckoutArgs),
     PostRewrite(PostRewriteArgs),
@@ -48,13 +49,7 @@ enum Which {
 }
 
 #[derive(Debug, Args)]
-struct Around {
-    #[command(flatten)]
-    common: AroundArgs,
-}
-
-#[derive(Debug, Args)]
-struct AroundArgs {
+struct GateArgs {
     /// Say nothing where no hook is configured
     #[arg(long, hide = true)]
     if_configured: bool,
@@ -64,6 +59,42 @@ struct AroundArgs {
     /// How the answer looks
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+impl GateArgs {
+    fn upkeep(&self) -> Upkeep {
+        if self.clean { Upkeep::Virgin } else { Upkeep::Warm }
+    }
+
+    fn watch(&self, env: &Env) -> SharedWatch {
+        ProgressArgs { interactive: false, no_interactive: false }.watch(env, self.format)
+    }
+
+    /// Gives the answer, and returns the code that goes with it.
+    fn answer(&self, said: &impl Answer, refused: bool, broken: bool) -> Result<ExitCode, Failure> {
+        match self.format {
+            Format::Json => printer::answer(said, printer::Format::Json)?,
+            Format::Text => printer::narrate(said)?,
+        }
+        Ok(ExitCode::from(match (refused, broken) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => 2,
+        }))
+    }
+}
+
+/// Returns what git says to the hook.
+fn given() -> Result<String, Failure> {
+    let mut given = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut given).map_err(anyhow::Error::from)?;
+    Ok(String::from_utf8_lossy(&given).into_owned())
+}
+
+#[derive(Debug, Args)]
+struct AroundArgs {
+    #[command(flatten)]
+    gate: GateArgs,
     /// The commit that it is about
     #[arg(long, hide = true)]
     at: Option<String>,
@@ -145,15 +176,8 @@ struct PrePushArgs {
     /// Let the push change the gate that judges it
     #[arg(long)]
     allow_gate_change: bool,
-    /// Say nothing where no hook is configured
-    #[arg(long, hide = true)]
-    if_configured: bool,
-    /// Make the side worktree anew that it runs in, instead of keeping what is ignored there
-    #[arg(long)]
-    clean: bool,
-    /// How the answer looks
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    #[command(flatten)]
+    gate: GateArgs,
     /// The remote, or its URL if it has no name
     #[arg(allow_hyphen_values = true)]
     remote: Option<String>,
@@ -185,16 +209,16 @@ pub fn run(env: Env, args: HookArgs) -> Result<ExitCode, Failure> {
 }
 
 fn pre_push(ctx: &Context, args: PrePushArgs) -> Result<ExitCode, Failure> {
-    let PrePushArgs { allow_gate_change, if_configured, clean, format, remote, url } = args;
+    let PrePushArgs { allow_gate_change, gate, remote, url } = args;
     let said = reason::said(&ctx.env);
     let asked = |remote: Remote, updates| PrePush {
         remote,
         updates,
         allow_gate_change: allow_gate_change || said.allow_gate_change,
         reason: said.reason.clone(),
-        if_configured,
+        if_configured: gate.if_configured,
         only_tried: said.only_tried,
-        upkeep: if clean { Upkeep::Virgin } else { Upkeep::Warm },
+        upkeep: gate.upkeep(),
     };
     let all = if std::io::stdin().is_terminal() {
         let words: Vec<_> = remote.into_iter().map(std::ffi::OsString::from).collect();
@@ -204,9 +228,7 @@ fn pre_push(ctx: &Context, args: PrePushArgs) -> Result<ExitCode, Failure> {
             .map(|(remote, updates)| PrePush { only_tried: true, ..asked(remote, updates) })
             .collect()
     } else {
-        let mut given = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut given).map_err(anyhow::Error::from)?;
-        let mut updates = update::parse(&String::from_utf8_lossy(&given))?;
+        let mut updates = update::parse(&given()?)?;
         if updates.is_empty() {
             updates = update::of_pre_commit(&ctx.env);
         }
@@ -215,7 +237,7 @@ fn pre_push(ctx: &Context, args: PrePushArgs) -> Result<ExitCode, Failure> {
         let url = url.unwrap_or_else(|| name.clone());
         vec![asked(Remote { name, url }, updates)]
     };
-    let watch = ProgressArgs { interactive: false, no_interactive: false }.watch(&ctx.env, format);
+    let watch = gate.watch(&ctx.env);
     let mut whole = None::<Judgement>;
     for asked in &all {
         let judgement = answer(ctx, asked, &watch)?;
@@ -225,14 +247,5 @@ fn pre_push(ctx: &Context, args: PrePushArgs) -> Result<ExitCode, Failure> {
         }
     }
     let Some(judgement) = whole else { return Ok(ExitCode::SUCCESS) };
-    match format {
-        Format::Json => printer::answer(&judgement, printer::Format::Json)?,
-        Format::Text => printer::narrate(&judgement)?,
-    }
-    let code = match (judgement.is_refused(), judgement.is_broken()) {
-        (false, _) => 0,
-        (true, false) => 1,
-        (true, true) => 2,
-    };
-    Ok(ExitCode::from(code))
+    gate.answer(&judgement, judgement.is_refused(), judgement.is_broken())
 }

@@ -11,6 +11,7 @@ use git_orchestrate::sys::digest::sha256_hex;
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, Seen};
+use crate::signatures::{stop_agents, with_openpgp_key};
 
 const NOTES: &str = "refs/notes/orchestrate";
 
@@ -233,32 +234,12 @@ fn keys_of_an_agent_and_of_a_command_are_used_as_git_uses_them() {
 #[test]
 fn an_openpgp_key_signs_too() {
     let repo = project();
-    let home = repo.beside("gnupg");
-    fs::create_dir(&home).unwrap();
-    std::os::unix::fs::chown(&home, None, None).unwrap();
-    fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let made = repo
-        .command("gpg")
-        .env("GNUPGHOME", &home)
-        .args([
-            "--batch",
-            "--quiet",
-            "--passphrase",
-            "",
-            "--quick-gen-key",
-            "ada <ada@example.com>",
-            "ed25519",
-        ])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    repo.git(&["config", "user.signingkey", "ada@example.com"]);
+    let home = with_openpgp_key(&repo);
     let seen = repo.see(repo.program().arg("start").env("GNUPGHOME", &home));
     assert_eq!(seen.code, 0, "{seen}");
     let seen = repo.see(repo.program().args(["evidence", "show"]).env("GNUPGHOME", &home));
     assert!(seen.stdout.contains("signed by ada <ada@example.com> with "), "{seen}");
-    let stop = repo.command("gpgconf").env("GNUPGHOME", &home).args(["--kill", "all"]).status();
-    assert!(stop.unwrap().success());
+    stop_agents(&repo, &home);
 }
 
 #[test]
@@ -371,6 +352,11 @@ impl Two {
         ours.git(&["remote", "add", "origin", &path(&bare)]);
         ours.git(&["clone", "--quiet", &path(&bare), &path(&clone)]);
         Self { ours, bare, clone }
+    }
+
+    /// Lets partial clones be made of the bare repository.
+    pub fn allow_filters(&self) {
+        self.git_there(&self.bare, &["config", "uploadpack.allowFilter", "true"]);
     }
 
     pub fn there(&self, words: &str) -> Seen {
@@ -527,13 +513,7 @@ fn what_the_ledger_could_not_take_is_fetched_again() {
 fn shallow_and_partial_clones_have_the_notes() {
     let two = Two::new(project());
     start(&two.ours, "");
-    two.ours.git(&[
-        "config",
-        "--file",
-        two.bare.join("config").to_str().unwrap(),
-        "uploadpack.allowFilter",
-        "true",
-    ]);
+    two.allow_filters();
     assert_eq!(two.ours.orchestrate("evidence push").code, 0);
     let url = format!("file://{}", two.bare.display());
     for (name, flag) in [("shallow", "--depth=1"), ("partial", "--filter=blob:none")] {

@@ -96,13 +96,7 @@ fn a_reviewer_who_only_fetched_gets_the_manifest_that_was_signed() {
     assert_eq!(two.ours.orchestrate("evidence fetch").code, 0);
     assert_eq!(manifests(&two.ours).len(), 3);
     // A shallow and a partial clone have them too.
-    two.ours.git(&[
-        "config",
-        "--file",
-        two.bare.join("config").to_str().unwrap(),
-        "uploadpack.allowFilter",
-        "true",
-    ]);
+    two.allow_filters();
     for flag in ["--depth=1", "--filter=blob:none"] {
         let there = two.ours.beside(&flag[2..7]);
         let url = format!("file://{}", two.bare.display());

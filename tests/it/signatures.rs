@@ -33,7 +33,23 @@ fn with(repo: &Fixture, home: &Path, words: &str) -> Seen {
     repo.see(repo.program().args(words.split_whitespace()).env("GNUPGHOME", home))
 }
 
-fn stop_agents(repo: &Fixture, home: &Path) {
+/// Lets commits, and so records, be signed with an OpenPGP key of a keyring of its own, which is returned.
+pub fn with_openpgp_key(repo: &Fixture) -> PathBuf {
+    let home = keyring(repo);
+    let words = ["--batch", "--quiet", "--passphrase", "", "--quick-gen-key"];
+    let made = repo
+        .command("gpg")
+        .env("GNUPGHOME", &home)
+        .args(words)
+        .args(["ada <ada@example.com>", "ed25519"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    repo.git(&["config", "user.signingkey", "ada@example.com"]);
+    home
+}
+
+pub fn stop_agents(repo: &Fixture, home: &Path) {
     let stop = repo.command("gpgconf").env("GNUPGHOME", home).args(["--kill", "all"]).status();
     assert!(stop.unwrap().success());
 }
@@ -55,22 +71,7 @@ const VERIFY: &str = "evidence verify --require test --signed --format json";
 #[test]
 fn an_openpgp_signature_is_checked_by_the_keyring_of_whoever_asks() {
     let repo = project();
-    let home = keyring(&repo);
-    let made = repo
-        .command("gpg")
-        .env("GNUPGHOME", &home)
-        .args([
-            "--batch",
-            "--quiet",
-            "--passphrase",
-            "",
-            "--quick-gen-key",
-            "ada <ada@example.com>",
-            "ed25519",
-        ])
-        .output();
-    assert!(made.unwrap().status.success());
-    repo.git(&["config", "user.signingkey", "ada@example.com"]);
+    let home = with_openpgp_key(&repo);
     assert_eq!(with(&repo, &home, "start").code, 0);
     let seen = with(&repo, &home, VERIFY);
     assert_eq!(seen.code, 0, "{seen}");

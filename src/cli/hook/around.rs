@@ -1,22 +1,19 @@
 //! The hooks around a commit and a branch.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::super::failure::Failure;
-use super::super::{Format, ProgressArgs};
-use super::{Around, AroundArgs, CommitMsgArgs, PostCheckoutArgs, PostMergeArgs, PostRewriteArgs};
-use super::{PreRebaseArgs, Which};
-use crate::git::Upkeep;
+use super::{AroundArgs, CommitMsgArgs, PostCheckoutArgs, PostMergeArgs, PostRewriteArgs};
+use super::{PreRebaseArgs, Which, given};
 use crate::ops::evidence::rewrite;
 use crate::ops::hook::commit::{AroundCommit, answer};
 use crate::ops::hook::reason;
 use crate::ops::host::SharedWatch;
 use crate::ops::{Context, plan};
 use crate::pipeline::hooks::Event;
-use crate::render::printer;
 use crate::sys::ancestors;
 
 impl Which {
@@ -41,7 +38,7 @@ pub(super) fn run(ctx: &Context, which: Which) -> Result<ExitCode, Failure> {
     let mut revision = "HEAD".to_owned();
     let args = match which {
         Which::PrePush(_) => unreachable!("it has an answer of its own"),
-        Which::PreCommit(Around { common }) | Which::PostCommit(Around { common }) => common,
+        Which::PreCommit(common) | Which::PostCommit(common) => common,
         Which::CommitMsg(CommitMsgArgs { common, message: path }) => {
             message = Some(path);
             common
@@ -63,8 +60,8 @@ pub(super) fn run(ctx: &Context, which: Which) -> Result<ExitCode, Failure> {
         }
     };
     // Where nothing is configured nothing is said anyway.
-    let AroundArgs { clean, format, at, wait, if_configured: _ } = args;
-    let watch = ProgressArgs { interactive: false, no_interactive: false }.watch(&ctx.env, format);
+    let AroundArgs { gate, at, wait } = args;
+    let watch = gate.watch(&ctx.env);
     if pairs && at.is_none() {
         rewritten(ctx, &watch)?;
     }
@@ -76,18 +73,10 @@ pub(super) fn run(ctx: &Context, which: Which) -> Result<ExitCode, Failure> {
         amends: event == Event::PreCommit && is_amended(),
         reason: reason::of_variable(&ctx.env),
         wait,
-        upkeep: if clean { Upkeep::Virgin } else { Upkeep::Warm },
+        upkeep: gate.upkeep(),
     };
     let said = answer(ctx, &asked, &watch)?;
-    match format {
-        Format::Json => printer::answer(&said, printer::Format::Json)?,
-        Format::Text => printer::narrate(&said)?,
-    }
-    Ok(ExitCode::from(match (said.is_refused(), said.judgement.is_broken()) {
-        (false, _) => 0,
-        (true, false) => 1,
-        (true, true) => 2,
-    }))
+    gate.answer(&said, said.is_refused(), said.judgement.is_broken())
 }
 
 /// Returns the index that is about to be committed: git names another one than usual for `-a` and for paths.
@@ -117,9 +106,7 @@ fn rewritten(ctx: &Context, watch: &SharedWatch) -> Result<(), Failure> {
     if std::io::stdin().is_terminal() {
         return Ok(());
     }
-    let mut given = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut given).map_err(anyhow::Error::from)?;
-    let pairs = rewrite::pairs(&String::from_utf8_lossy(&given))?;
+    let pairs = rewrite::pairs(&given()?)?;
     let sign = plan::load(ctx).ok().and_then(|config| config.evidence.sign);
     if let Err(err) = rewrite::rewrite(&ctx.repo, &pairs, sign, ctx.clock.now()) {
         watch.borrow_mut().warn(&format!("the evidence was not carried over: {err:#}"));

@@ -431,6 +431,19 @@ fn folders_are_read_once() {
     assert_eq!(folders_not_read(&scene.repo()), 0, "what is this small is read");
 }
 
+#[test]
+fn what_stands_where_folders_are_kept_and_is_no_file_is_left_alone() {
+    let scene = Scene::new();
+    fs::create_dir_all(scene.path(".git/orchestrate")).expect("a folder");
+    let path = scene.path(".git/orchestrate/folders");
+    // Nobody writes to the pipe, so whoever reads from it waits for ever.
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
+    assert_eq!(scene.state().tree, scene.oracle());
+    fs::remove_file(&path).expect("it is ours");
+    scene.link("/dev/zero", ".git/orchestrate/folders");
+    assert_eq!(scene.state().tree, scene.oracle());
+}
+
 #[derive(Clone, Debug)]
 enum Edit {
     Write(usize, u8),

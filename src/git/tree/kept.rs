@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gix::bstr::ByteSlice;
 use rustix::fs::{FileType, Stat};
@@ -17,10 +17,15 @@ use serde_bytes::{ByteBuf, Bytes};
 use super::super::Repo;
 use super::walk::{Listing, Name};
 use crate::run::stamp::Stamp;
+use crate::sys::beneath::Beneath;
 use crate::sys::fs::{self, Durability};
 
 /// What the file says first: another version of it tells us nothing.
 const FORMAT: &[u8] = b"git-orchestrate folders 1\n";
+/// Where it is, below the git directory of the work tree.
+const FILE: &str = "orchestrate/folders";
+/// No work tree that git is used for needs more than this.
+const LARGEST: u64 = 256 << 20;
 /// One folder in so many that has to be read again does no harm.
 const TOLERATED: usize = 8;
 /// When it is worth it, and safe, to keep a folder.
@@ -91,7 +96,13 @@ impl Page<'_> {
                 b'l' => FileType::Symlink,
                 _ => return None,
             };
-            names.push(Name::new(start + 1..start + length, kind, &self.names));
+            let range = start + 1..start + length;
+            if matches!(&self.names[range.clone()], b"" | b"." | b"..")
+                || self.names[range.clone()].contains(&b'/')
+            {
+                return None;
+            }
+            names.push(Name::new(range, kind, &self.names));
             start += length + 1;
         }
         Some(Listing { bytes: Cow::Borrowed(self.names.as_ref()), names })
@@ -177,12 +188,13 @@ fn owned(bytes: Vec<u8>) -> Cow<'static, Bytes> {
 
 /// Where the folders of a work tree are kept.
 fn file(ours: &Repo) -> PathBuf {
-    ours.git_dir.join("orchestrate/folders")
+    ours.git_dir.join(FILE)
 }
 
-/// Reads what was kept; nothing if nothing was.
+/// Reads what was kept; nothing if nothing was, or something else stands there.
 pub(super) fn read(ours: &Repo) -> Vec<u8> {
-    std::fs::read(file(ours)).unwrap_or_default()
+    let found = Beneath::open(&ours.git_dir).ok().and_then(|dir| dir.read(Path::new(FILE), LARGEST).ok());
+    found.flatten().map(|content| content.bytes).unwrap_or_default()
 }
 
 /// Returns what comes after the head and the checksum, if those are right.

@@ -78,11 +78,11 @@ pub(in crate::git) fn walk(
     let top = top.map_err(Into::into).at(&ours.work_tree)?;
     // A side worktree is held against what was checked out there, and it is ours to be careful with.
     let may_keep = ours.side.is_none() && config.boolean("core.untrackedCache") != Some(false);
-    let bytes = if may_keep { kept::read(ours) } else { Vec::new() };
+    let bytes = may_keep.then(|| kept::read(ours));
     let walk = Walk {
         ours,
         repo: repo.clone().into_sync(),
-        kept: if may_keep { Kept::new(&bytes, &top, ours.keeping, Clock::System.now()) } else { None },
+        kept: bytes.as_ref().and_then(|bytes| Kept::new(bytes, &top, ours.keeping, Clock::System.now())),
         top,
         index,
         stat: StatRule::new(repo, index, capabilities)?,
@@ -276,16 +276,17 @@ impl Walk<'_> {
         let known = self.kept.as_ref().and_then(|kept| kept.page(&folder.path));
         let flags = if known.is_some() { OFlags::PATH } else { OFlags::RDONLY };
         let opened = open_at(&self.top, &folder.path, OFlags::DIRECTORY | flags).and_then(|dir| {
-            let Some(kept) = &self.kept else { return Ok((dir, None)) };
-            let identity = Identity::from(&rustix::fs::fstat(&dir)?);
-            let Some((at, page)) = known else { return Ok((dir, Some((kept, identity, None)))) };
-            match page.listing(&identity) {
-                Some(listing) => Ok((dir, Some((kept, identity, Some((at, listing)))))),
+            // Before the names are read: what changes them meanwhile changes the times too.
+            let identity = self.kept.as_ref().map(|_| rustix::fs::fstat(&dir)).transpose()?;
+            let identity = identity.as_ref().map(Identity::from);
+            let Some((at, page)) = known else { return Ok((dir, identity, None)) };
+            match identity.and_then(|identity| page.listing(&identity)) {
+                Some(listing) => Ok((dir, identity, Some((at, listing)))),
                 // To be read, it has to be opened again: the same folder, whatever its path leads to by now.
-                None => Ok((open_at(&dir, b"", OFlags::DIRECTORY)?, Some((kept, identity, None)))),
+                None => Ok((open_at(&dir, b"", OFlags::DIRECTORY)?, identity, None)),
             }
         });
-        let (dir, keeping) = match opened {
+        let (dir, identity, known) = match opened {
             Ok(opened) => opened,
             Err(Errno::ACCESS | Errno::PERM) => {
                 // What is tracked in it keeps the content of the index, as git has it.
@@ -299,17 +300,18 @@ impl Walk<'_> {
             }
             Err(errno) => return Err(errno.into()).at(&disk()).map_err(Fail::Error),
         };
-        let listing = match keeping {
-            Some((_, _, Some((at, listing)))) => {
+        let listing = match known {
+            Some((at, listing)) => {
                 seen.used.push(at);
                 listing
             }
-            Some((kept, identity, None)) => {
+            None => {
                 let listing = read(&dir, &mut seen.room).map_err(Into::into).at(&disk())?;
-                seen.pages.extend(kept.new_page(&folder.path, identity, &listing));
+                if let Some((kept, identity)) = self.kept.as_ref().zip(identity) {
+                    seen.pages.extend(kept.new_page(&folder.path, identity, &listing));
+                }
                 listing
             }
-            None => read(&dir, &mut seen.room).map_err(Into::into).at(&disk())?,
         };
         seen.attributes |= listing.find(b".gitattributes").is_some();
         self.compare(&folder, Some(&dir), listing, seen, below)
