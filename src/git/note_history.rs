@@ -32,7 +32,7 @@ impl Repo {
 
     /// Returns what is in use in any worktree; nothing where the history is cut off, so that nobody can tell.
     pub fn in_use(&self) -> Result<Option<InUse>, GitError> {
-        if self.common_dir().join("shallow").exists() {
+        if self.is_shallow() {
             return Ok(None);
         }
         let words = ["rev-list", "--all", "--reflog", "--no-commit-header", "--format=%H %T"];

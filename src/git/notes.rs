@@ -14,6 +14,8 @@ use super::program::Git;
 use super::{GitError, Repo};
 use crate::sys::fs::foreign_step;
 
+/// So many files are open at a time to be synced: a process may not have many more.
+const SYNCS_AT_ONCE: usize = 64;
 /// Where the notes of all writers are.
 pub const NOTES: &str = "refs/notes/orchestrate/";
 
@@ -538,20 +540,22 @@ impl<'a> Store<'a> {
                 objects.join(&hex[..2]).join(&hex[2..])
             })
             .collect();
-        // All at once: the file system then writes its journal once for several.
-        std::thread::scope(|scope| {
-            let syncs: Vec<_> = paths
-                .iter()
-                .map(|path| {
-                    scope.spawn(move || match File::open(path) {
-                        Ok(file) => file.sync_all().at(path),
-                        // It was there before, in a pack.
-                        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(()),
-                        Err(err) => Err(err).at(path),
+        // Many at once: the file system then writes its journal once for several.
+        paths.chunks(SYNCS_AT_ONCE).try_for_each(|paths| {
+            std::thread::scope(|scope| {
+                let syncs: Vec<_> = paths
+                    .iter()
+                    .map(|path| {
+                        scope.spawn(move || match File::open(path) {
+                            Ok(file) => file.sync_all().at(path),
+                            // It was there before, in a pack.
+                            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                            Err(err) => Err(err).at(path),
+                        })
                     })
-                })
-                .collect();
-            syncs.into_iter().try_for_each(|sync| sync.join().expect("syncing does not panic"))
+                    .collect();
+                syncs.into_iter().try_for_each(|sync| sync.join().expect("syncing does not panic"))
+            })
         })
     }
 }

@@ -53,10 +53,14 @@ pub(super) fn of_caller(dir: &Path) -> Command {
 pub(super) fn tool(program: &OsStr, dir: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(dir).stdin(Stdio::null());
+    forget_repository(&mut command);
+    command
+}
+
+fn forget_repository(command: &mut Command) {
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_local_variable(name)) {
         command.env_remove(name);
     }
-    command
 }
 
 /// One call of the git program that reads, asks nobody, and runs no hook and no monitor.
@@ -71,12 +75,8 @@ pub(super) struct Git {
 impl Git {
     /// Prepares a call in `dir`.
     pub fn new(dir: &Path) -> Self {
-        let mut git = Self::with_configuration_of_caller(dir);
-        for (name, _) in std::env::vars_os() {
-            if is_local_variable(&name) {
-                git.command.env_remove(name);
-            }
-        }
+        let mut git = Self::about_hooks(dir);
+        git.command.args(["-c", "core.hooksPath=/dev/null"]);
         git
     }
 
@@ -96,9 +96,7 @@ impl Git {
     /// Prepares a call in `dir` that is about hooks, so that what the configuration says of them counts.
     pub fn about_hooks(dir: &Path) -> Self {
         let mut git = Self::prepared(dir);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| is_local_variable(name)) {
-            git.command.env_remove(name);
-        }
+        forget_repository(&mut git.command);
         git
     }
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use super::hook::gate::Remote;
 use super::hook::let_pass;
 use super::hook::pre_push::{self, Judgement, PrePush};
-use super::hook::reason::{ALLOW_VARIABLE, VARIABLE};
+use super::hook::reason::{self, ALLOW_VARIABLE, VARIABLE};
 use super::hook::run::{self, RunOptions};
 use super::hook::update::{self, Update};
 use super::host::SharedWatch;
@@ -80,7 +80,7 @@ fn tried(ctx: &Context, args: &[OsString]) -> Result<Tried> {
     Ok(Tried::Would(places.into_iter().map(place).collect::<Result<_>>()?))
 }
 
-/// Runs what is missing and pushes. `judged` is shown what stands before something runs, and at the end.
+/// Runs what is missing and pushes.
 pub fn push(ctx: &Context, options: &PushOptions, watch: &SharedWatch) -> Result<PushOutcome> {
     let mut outcome = PushOutcome {
         judgements: Vec::new(),
@@ -98,7 +98,7 @@ pub fn push(ctx: &Context, options: &PushOptions, watch: &SharedWatch) -> Result
             return Ok(outcome);
         }
     };
-    let only_tried = is_only_tried(&options.args);
+    let only_tried = reason::of_arguments(&options.args).only_tried;
     let asked: Vec<_> = places.into_iter().map(|place| asked(options, place, only_tried)).collect();
     outcome.judgements = judge(ctx, &asked)?;
     let mut todos = Vec::new();
@@ -175,10 +175,6 @@ fn variables(options: &PushOptions) -> Vec<(&'static str, OsString)> {
     let allow = options.allow_gate_change.then(|| (ALLOW_VARIABLE, OsString::from("1")));
     let reason = options.reason.as_ref().map(|reason| (VARIABLE, OsString::from(reason)));
     allow.into_iter().chain(reason).collect()
-}
-
-fn is_only_tried(args: &[OsString]) -> bool {
-    args.iter().take_while(|word| *word != "--").any(|word| word == "-n" || word == "--dry-run")
 }
 
 /// What was judged must be what is pushed.

@@ -531,6 +531,24 @@ fn a_ledger_that_is_rebuilt_is_the_one_that_was_there() {
 }
 
 #[test]
+fn a_note_that_nobody_can_read_keeps_no_other_from_being_entered() {
+    let two = Two::new(project());
+    start(&two.ours, "");
+    assert_eq!(two.ours.orchestrate("evidence push").code, 0);
+    assert_eq!(two.there("evidence fetch").code, 0);
+    let gigantic = two.ours.beside("gigantic");
+    fs::write(&gigantic, vec![b'x'; (64 << 20) + 1]).unwrap();
+    let blob = two.git_there(&two.clone, &["hash-object", "-w", gigantic.to_str().unwrap()]);
+    let words = ["notes", "--ref", "refs/notes/orchestrate/0123456789abcdef", "add", "-C", &blob];
+    two.git_there(&two.clone, &words);
+    let tree = two.git_there(&two.clone, &["rev-parse", "HEAD^{tree}"]);
+    two.git_there(&two.clone, &[&words[..], &[&tree]].concat());
+    fs::remove_dir_all(two.clone.join(".git/orchestrate/ledger")).unwrap();
+    let seen = two.there("evidence rebuild --format json");
+    assert_eq!((seen.code, &seen.json()["from_notes"]), (6, &json!(1)), "{seen}");
+}
+
+#[test]
 fn a_run_that_ended_twice_is_entered_twice() {
     let repo = many_kinds();
     fs::write(repo.beside("fails"), "").unwrap();

@@ -351,6 +351,27 @@ fn the_size_of_what_is_staged_is_judged() {
 }
 
 #[test]
+fn the_size_of_what_is_amended_is_judged_with_its_message_too() {
+    let mut config = config(&json!({"commit-msg": {"guardrails": ["diff-budget"]}}));
+    config["guardrails"] = json!({"diffBudget": {"maxFiles": 1}});
+    let repo = Fixture::with_config(&config);
+    hook(&repo.path(".git/hooks"), "commit-msg");
+    for name in ["a", "b"] {
+        repo.write(name, "new\n");
+    }
+    repo.git(&["add", "a"]);
+    assert_eq!(git(&repo, "commit --quiet --message one").code, 0);
+    repo.git(&["add", "b"]);
+    let seen = git(&repo, "commit --quiet --amend --message two");
+    assert_eq!(seen.code, 1, "{seen}");
+    let mut command = repo.command("git");
+    command.args(["commit", "--quiet", "--amend", "--message", "two"]).env("GIT_ORCHESTRATE_OVERRIDE", "why");
+    let seen = repo.see(&mut command);
+    assert_eq!(seen.code, 0, "{seen}");
+    assert!(!seen.stderr.contains("proven"), "it passed for a reason: {seen}");
+}
+
+#[test]
 fn a_message_is_judged_with_its_commit() {
     let repo = project(&json!({"commit-msg": {"require": ["message"]}}));
     let seen = git(&repo, "commit --quiet --allow-empty --message bad");

@@ -390,6 +390,20 @@ fn a_live_run_whose_lease_was_removed_is_still_alive() {
 }
 
 #[test]
+fn a_run_without_pointers_has_them_once_it_goes_on() {
+    let (repo, run) = failed();
+    let id = run.file_name().unwrap().to_str().unwrap();
+    let pointers = [".runs/t/mcp", ".runs/local-mcp"].map(|folder| repo.path(folder).join(id));
+    for pointer in &pointers {
+        fs::remove_dir_all(pointer).unwrap();
+    }
+    assert_eq!(resume(&repo, "").code, 0);
+    for pointer in &pointers {
+        assert!(pointer.join("manifest.json").exists(), "{}", pointer.display());
+    }
+}
+
+#[test]
 fn a_resume_is_about_what_the_run_was_about() {
     let (repo, run) = failed();
     let seen = repo.see(repo.program().args(["resume", "--task", "t", "--target", "two"]).env("FAIL", "0"));

@@ -70,7 +70,7 @@ pub(super) fn run(ctx: &Context, which: Which) -> Result<ExitCode, Failure> {
         index: index(ctx),
         message,
         revision: at.unwrap_or(revision),
-        amends: event == Event::PreCommit && is_amended(),
+        amends: matches!(event, Event::PreCommit | Event::CommitMsg) && is_amended(),
         reason: reason::of_variable(&ctx.env),
         wait,
         upkeep: gate.upkeep(),

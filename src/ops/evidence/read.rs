@@ -56,6 +56,11 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// A note that cannot be read, or is larger than any of ours.
+    pub fn unreadable(writer: &str, object: &str, err: &GitError) -> Self {
+        Self { writer: writer.to_owned(), object: object.to_owned(), why: err.to_string(), copied: false }
+    }
+
     fn new(Line { writer, object, .. }: Line, why: String) -> Self {
         Self { writer, object, why, copied: false }
     }

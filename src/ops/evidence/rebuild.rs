@@ -169,7 +169,14 @@ impl Work {
                 if matches!(ctx.repo.object(&note.object)?, Object::Commit { .. }) {
                     continue;
                 }
-                let text = ctx.repo.note_text(&note, note::LARGEST).context("cannot read a note")?;
+                let text = match ctx.repo.note_text(&note, note::LARGEST) {
+                    Ok(text) => text,
+                    Err(err) => {
+                        let refused = Refused::unreadable(&read::writer_of(&of), &note.object, &err);
+                        self.rebuilt.refused.push(refused);
+                        continue;
+                    }
+                };
                 lines.extend(note::lines(&text).map(|bytes| Line {
                     writer: read::writer_of(&of),
                     object: note.object.clone(),
@@ -178,7 +185,7 @@ impl Work {
             }
         }
         let unknown = remote::unknown(ctx, lines)?;
-        self.rebuilt.refused = unknown.refused;
+        self.rebuilt.refused.extend(unknown.refused);
         for (record, origin) in unknown.records {
             let subjects = record.subjects();
             let entries = self.ledger.about(&subjects).context("cannot read the ledger")?;

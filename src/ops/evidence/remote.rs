@@ -217,12 +217,7 @@ fn take_in(ctx: &Context, remote: &str, limit: Duration) -> Result<Fetched> {
                     object: note.object.clone(),
                     bytes: bytes.to_owned(),
                 })),
-                Err(err) => fetched.refused.push(Refused {
-                    writer: writer.clone(),
-                    object: note.object.clone(),
-                    why: err.to_string(),
-                    copied: false,
-                }),
+                Err(err) => fetched.refused.push(Refused::unreadable(&writer, &note.object, &err)),
             }
         }
         if lines.len() > before {
@@ -283,13 +278,18 @@ fn enter(ctx: &Context, lines: Vec<Line>, fetched: &mut Fetched) -> Result<()> {
     let unknown = unknown(ctx, lines)?;
     fetched.refused.extend(unknown.refused);
     let ledger = Ledger::of(ctx.repo.common_dir());
+    let mut entries = Vec::new();
     for (record, origin) in unknown.records {
         fetched.records += 1;
         fetched.signed += usize::from(matches!(origin, Origin::Note { signer: Some(_), .. }));
-        let entry = Entry::Run { record: Box::new(record.clone()), origin };
-        ledger.add(&entry, &record.subjects()).context("the ledger was not written")?;
+        entries.push((Entry::Run { record: Box::new(record.clone()), origin }, record));
     }
-    Ok(())
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let subjects: Vec<_> = entries.iter().map(|(_, record)| record.subjects()).collect();
+    let all = entries.iter().zip(&subjects).map(|((entry, _), subjects)| (entry, subjects.as_slice()));
+    ledger.add_all(&all.collect::<Vec<_>>()).context("the ledger was not written")
 }
 
 /// What notes say that the ledger does not.

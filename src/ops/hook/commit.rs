@@ -234,9 +234,7 @@ fn standing(ctx: &Context, asked: &AroundCommit, seen: &mut Option<Commit>) -> R
         reason: None,
         usual_seconds: None,
     };
-    if judged.would_be_refused() {
-        judged.reason = asked.reason.clone();
-    }
+    judged.hear(asked.reason.as_ref());
     Ok(RefStanding::Judged(Box::new(judged)))
 }
 

@@ -121,6 +121,13 @@ impl Judged {
         self.changes_gate() || self.is_stopped() || self.lacks_proof()
     }
 
+    /// Takes a reason into account where something would be refused, or already passed for it.
+    pub(super) fn hear(&mut self, reason: Option<&Override>) {
+        if self.would_be_refused() || self.verdicts.iter().any(|it| it.overridden.is_some()) {
+            self.reason = reason.cloned();
+        }
+    }
+
     /// Whether all that is wrong is that something has to be run.
     pub fn needs_only_a_run(&self) -> bool {
         let runnable = |stage: &StageState| match &stage.state {
@@ -254,9 +261,7 @@ fn of_ref(ctx: &Context, asked: &PrePush, update: &Update) -> Result<RefStanding
     let verdicts = guards::judge(ctx, &gate.guardrails, base.as_ref(), &commit, asked.reason.as_ref())?;
     let mut judged =
         Judged { commit, base, gate, ruling, verdicts, stages, wanted, reason: None, usual_seconds: None };
-    if judged.would_be_refused() || judged.verdicts.iter().any(|it| it.overridden.is_some()) {
-        judged.reason = asked.reason.clone();
-    }
+    judged.hear(asked.reason.as_ref());
     Ok(RefStanding::Judged(Box::new(judged)))
 }
 

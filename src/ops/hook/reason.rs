@@ -58,17 +58,30 @@ fn push_arguments() -> Vec<OsString> {
     ancestors::find(FAR, of_push).unwrap_or_default()
 }
 
-fn of_arguments(words: &[OsString]) -> Said {
+/// Returns what the words behind `git push` say about hooks.
+pub(in crate::ops) fn of_arguments(words: &[OsString]) -> Said {
     let mut said = Said::default();
     let mut words = words.iter().map(|word| word.to_string_lossy());
     while let Some(word) = words.next() {
         match word.as_ref() {
             "--" => break,
-            "-n" | "--dry-run" => said.only_tried = true,
-            "-o" | "--push-option" => said.hear(words.next().as_deref().unwrap_or_default()),
+            "--dry-run" => said.only_tried = true,
+            "--push-option" => said.hear(words.next().as_deref().unwrap_or_default()),
+            // Short flags may stand together; only that of an option of the push takes a value.
+            word if word.starts_with('-') && !word.starts_with("--") => {
+                let (flags, option) = match word.split_once('o') {
+                    Some((flags, option)) => (flags, Some(option)),
+                    None => (word, None),
+                };
+                said.only_tried |= flags.contains('n');
+                match option {
+                    Some("") => said.hear(words.next().as_deref().unwrap_or_default()),
+                    Some(option) => said.hear(option),
+                    None => {}
+                }
+            }
             word => {
-                let option = word.strip_prefix("--push-option=").or_else(|| word.strip_prefix("-o"));
-                if let Some(option) = option {
+                if let Some(option) = word.strip_prefix("--push-option=") {
                     said.hear(option);
                 }
             }
@@ -110,6 +123,15 @@ mod tests {
             assert_eq!(said.reason.map(|reason| reason.reason).as_deref(), Some("because"), "{line}");
         }
         assert!(of("-o orchestrate.allow-gate-change origin main").allow_gate_change);
+        let said = of("-fqoorchestrate.override=because origin");
+        assert_eq!(said.reason.map(|reason| reason.reason).as_deref(), Some("because"));
+        for tried in ["-n", "--dry-run origin", "-qn origin", "-nfu origin main", "-no topic origin"] {
+            assert!(of(tried).only_tried, "{tried}");
+        }
+        for real in ["-qf origin", "-o -n origin", "-on origin", "--no-verify origin", "-- -n", "origin main"]
+        {
+            assert!(!of(real).only_tried, "{real}");
+        }
         assert!(of("-n origin").only_tried && of("--dry-run").only_tried);
         assert_eq!(of("origin -- -o orchestrate.override=because"), Said::default());
         assert_eq!(of("-o orchestrate.override= -o ci.skip"), Said::default());

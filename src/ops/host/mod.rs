@@ -214,6 +214,10 @@ impl RunHost {
         let Shared { watch, layout, .. } = &*self.shared;
         if !watch.borrow().is_detached() {
             watch.borrow_mut().owned(self.recorder.manifest(), self.recorder.paths());
+            if self.manifest().attempt() > 1 {
+                // The owner of a detached run may have died before it had any.
+                self.recorder.point(layout, self.now())?;
+            }
             return Ok(());
         }
         // Whoever asked for the run is told that it exists, which is what its journal says.
