@@ -121,6 +121,26 @@ impl Fixture {
         self.command(env!("CARGO_BIN_EXE_git-orchestrate"))
     }
 
+    /// Returns the program as somebody whom the modes of files keep out; nothing if whoever runs the tests is not, and
+    /// cannot become one.
+    pub fn unprivileged(&self) -> Option<Command> {
+        if !rustix::process::geteuid().is_root() {
+            return Some(self.program());
+        }
+        let without = |command: &mut Command| {
+            command.args(["--bounding-set=-all", "--inh-caps=-all"]);
+        };
+        let mut probe = self.command("setpriv");
+        without(&mut probe);
+        if !probe.arg("true").output().is_ok_and(|output| output.status.success()) {
+            return None;
+        }
+        let mut command = self.command("setpriv");
+        without(&mut command);
+        command.arg(env!("CARGO_BIN_EXE_git-orchestrate"));
+        Some(command)
+    }
+
     /// Runs git and returns what it printed, without the last newline.
     pub fn git(&self, args: &[&str]) -> String {
         let output = self.command("git").args(args).output().expect("git");

@@ -412,6 +412,112 @@ fn a_repository_that_lacks_objects_is_an_error_and_no_zero() {
 }
 
 #[test]
+fn the_ten_largest_files_are_named_and_the_document_has_all() {
+    let repo = with_origin();
+    // The order of the names is another than that of the sizes.
+    for lines in 1..=12 {
+        repo.write(&format!("{}-{lines}", (lines * 7) % 12), &"line\n".repeat(lines));
+    }
+    let text = budget(&repo, "").stdout;
+    let (_, listed) = text.split_once("Largest changes (10 of 12 files):\n").expect("a headline");
+    let listed: Vec<_> = listed.lines().take_while(|line| line.starts_with(" - ")).collect();
+    let expected: Vec<_> = (3..=12)
+        .rev()
+        .map(|lines| format!(" - {}-{lines}: {lines} (+{lines}/-0, untracked)", (lines * 7) % 12))
+        .collect();
+    assert_eq!(listed, expected);
+    let files = verdict(&budget(&repo, "--format json"))["files"].clone();
+    let added: Vec<_> =
+        files.as_array().unwrap().iter().map(|file| file["added"].as_u64().unwrap()).collect();
+    assert_eq!(added, (1..=12).rev().collect::<Vec<u64>>());
+    // With no more than ten nothing is cut.
+    for name in ["7-1", "2-2"] {
+        std::fs::remove_file(repo.path(name)).unwrap();
+    }
+    let text = budget(&repo, "").stdout;
+    assert!(text.contains("Largest changes (10 files):\n") && text.contains(" - 9-3: 3 "), "{text}");
+}
+
+#[test]
+fn what_cannot_be_read_is_named_and_no_zero() {
+    let repo = with_origin();
+    let Some(mut program) = repo.unprivileged() else {
+        eprintln!("skipped: root reads everything here, and there is no `setpriv` to take that away");
+        return;
+    };
+    repo.write("tracked", "1\n2\n");
+    commit(&repo, "tracked", 2);
+    repo.git(&["push", "--quiet", "origin", "main"]);
+    repo.write("tracked", "1\n2\n3\n");
+    repo.write("new", "1\n");
+    repo.write("closed/file", "1\n");
+    let mode = |name: &str, mode: u32| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(repo.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let closed = ["tracked", "new", "closed"];
+    closed.iter().for_each(|name| mode(name, 0));
+    let text = repo.see(program.args(["guard", "diff-budget"]));
+    let mut program = repo.unprivileged().expect("it was there just now");
+    let document = repo.see(program.args(["guard", "diff-budget", "--format", "json"]));
+    closed.iter().for_each(|name| mode(name, 0o755));
+    assert_eq!((text.code, document.code), (1, 1), "{text}");
+    for line in [
+        " - tracked: unreadable: Permission denied (os error 13)",
+        " - new: unreadable: Permission denied (os error 13)",
+        " - closed/: a folder that cannot be read",
+    ] {
+        assert!(text.stdout.lines().any(|it| it == line), "{line}: {text}");
+    }
+    let files = verdict(&document)["files"].clone();
+    let unmeasured = files.as_array().unwrap().iter().filter(|file| file["unmeasured"].is_string());
+    assert_eq!(unmeasured.count(), 3, "{files}");
+}
+
+#[test]
+fn a_folder_that_becomes_a_link_while_it_is_read_leads_nowhere() {
+    let repo = with_origin();
+    let outside = repo.beside("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("secret"), "1\n2\n3\n4\n5\n").unwrap();
+    std::fs::write(outside.join("known"), "1\n2\n3\n4\n5\n").unwrap();
+    repo.write(".gitattributes", "a filter=swap\n");
+    repo.write("a", "1\n");
+    commit(&repo, "dir/known", 1);
+    repo.git(&["push", "--quiet", "origin", "main"]);
+    // The names are all read before the first file is; the filter that git runs for it swaps the folder.
+    let swap = repo.beside("swap");
+    let script = "#!/bin/sh\nmv dir \"$HOME/moved\" && ln -s \"$HOME/outside\" dir\nexec cat\n";
+    std::fs::write(&swap, script).unwrap();
+    repo.git(&["config", "filter.swap.clean", &format!("sh '{}'", swap.display())]);
+    repo.write("a", "1\n2\n");
+    repo.write("dir/known", "line\nline\n");
+    repo.write("dir/secret", "1\n");
+    let seen = budget(&repo, "--format json");
+    assert!(repo.beside("moved").is_dir(), "it was swapped: {seen}");
+    assert_eq!(seen.code, 1, "{seen}");
+    let files = verdict(&seen)["files"].clone();
+    for file in files.as_array().unwrap() {
+        let told = match file["path"].as_str().unwrap() {
+            "a" => file["added"] == 1 && file["unmeasured"].is_null(),
+            "dir/known" | "dir/secret" => {
+                file["unmeasured"] == "it changed into something else while it was read"
+            }
+            _ => false,
+        };
+        assert!(told, "{file}");
+    }
+    assert_eq!(files.as_array().unwrap().len(), 3, "{files}");
+    // Now it is a link, and counts as one.
+    let seen = budget(&repo, "--format json");
+    let files = verdict(&seen)["files"].clone();
+    let named = |path: &str| files.as_array().unwrap().iter().find(|file| file["path"] == path).cloned();
+    assert_eq!(named("dir").map(|file| file["added"].clone()), Some(json!(1)), "{seen}");
+    assert_eq!(named("dir/known").map(|file| file["deleted"].clone()), Some(json!(1)), "{seen}");
+    assert_eq!(named("dir/secret"), None, "{seen}");
+}
+
+#[test]
 fn sarif_has_the_findings() {
     let repo = with_origin();
     repo.write("new", "1\n");

@@ -143,3 +143,31 @@ fn a_go_project_has_code_everywhere() {
     repo.write("cmd/main.go", "package main\n");
     assert_eq!(rules(&guard(&repo, "--format json")), ["spec-not-updated"]);
 }
+
+#[test]
+fn a_cargo_project_has_code_in_its_crates_too() {
+    let repo = Fixture::new("passing");
+    repo.write("crates/core/src/lib.rs", "\n");
+    assert_eq!(rules(&guard(&repo, "--format json")), [""; 0], "that is no code where nothing says so");
+    repo.write("Cargo.toml", "[workspace]\nmembers = [\"crates/*\"]\n");
+    let seen = guard(&repo, "--format json");
+    assert_eq!(rules(&seen), ["spec-not-updated"]);
+    let named = seen.json()["guardrails"][0]["findings"][0]["message"].to_string();
+    assert!(named.contains("`crates/core/src/lib.rs`") && !named.contains("Cargo.toml"), "{named}");
+    commit(&repo);
+    // A commit is judged by what it has itself.
+    assert_eq!(rules(&guard(&repo, "--base HEAD~1 --format json")), ["spec-not-updated"]);
+    // What `init` writes for such a project leaves that as it is.
+    std::fs::remove_file(repo.path("codex.orchestrator.json")).unwrap();
+    assert_eq!(repo.orchestrate("init").code, 0);
+    commit(&repo);
+    repo.write("crates/core/src/lib.rs", "// more\n");
+    assert_eq!(rules(&guard(&repo, "--base HEAD --format json")), ["spec-not-updated"]);
+    // Whoever says where code is has said it all.
+    let spec = json!({"code": ["lib/"]});
+    let config = json!({"pipelines": [], "guardrails": {"spec": spec}}).to_string();
+    repo.write("codex.orchestrator.json", &config);
+    commit(&repo);
+    repo.write("crates/core/src/lib.rs", "// still more\n");
+    assert_eq!(rules(&guard(&repo, "--base HEAD --format json")), [""; 0]);
+}

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use gix::bstr::{BString, ByteSlice};
 
 use super::super::program::Git;
-use super::super::tree::by_git::copy_of_index;
+use super::super::tree::by_git::{EXPANDED, copy_of_index};
 use super::super::{GitError, Repo, name_status};
 use super::exclude::Pathspecs;
 use super::{DiffRule, Target, renames, shown};
@@ -126,7 +126,8 @@ fn untracked(ours: &Repo) -> Result<Vec<Row>, GitError> {
         return Ok(Vec::new());
     }
     let (_temp, index) = copy_of_index(ours)?;
-    let git = || ours.git().env("GIT_INDEX_FILE", &index).args(["-c", "core.splitIndex=false"]);
+    let git =
+        || ours.git().env("GIT_INDEX_FILE", &index).args(["-c", "core.splitIndex=false"]).args(EXPANDED);
     let quiet = ["-c", "advice.addEmbeddedRepo=false"];
     let add = git().args(quiet).args(["add", "--intent-to-add", "--ignore-errors", "--sparse", "--", ":/"]);
     add.run_expecting(&[0, 1, 128])?;

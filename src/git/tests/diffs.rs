@@ -338,6 +338,112 @@ fn attributes_of_the_change_itself_hide_nothing() {
     }
 }
 
+/// What git compares with the last commit.
+fn words_of(target: Target<'_>) -> &'static str {
+    match target {
+        Target::Staged => "-M --cached HEAD",
+        _ => "-M HEAD",
+    }
+}
+
+/// Ways to check out a part of the tree.
+const SPARSE: [&str; 3] = ["set dir", "set --no-cone /a /dir/", "set --sparse-index dir"];
+
+#[test]
+fn what_a_sparse_checkout_leaves_out_counts_as_git_counts_it() {
+    for words in SPARSE {
+        let scene = Scene::new();
+        scene.git(&format!("sparse-checkout {words}"));
+        assert!(!scene.path("other").exists(), "{words}");
+        let agree = |target: Target<'_>, expected: &[(&str, u64, u64)]| {
+            let files = ours(&scene, target, true);
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(path, added, deleted)| ((*path).to_owned(), *added, *deleted))
+                .collect();
+            assert_eq!(tracked(&files), expected, "{words}");
+            assert_eq!(expected, numstat(&scene, words_of(target)), "{words}");
+            assert_eq!(untracked(&files), [], "{words}");
+        };
+        // What is not there was never asked for, so nothing of it is deleted.
+        agree(Target::WorkTree, &[]);
+        agree(Target::Staged, &[]);
+        scene.write("dir/b.txt", "b\nmore\n");
+        agree(Target::WorkTree, &[("dir/b.txt", 1, 0)]);
+        // One that is there all the same counts by what is on disk.
+        scene.write("other/e.txt", "e\nhere\n");
+        agree(Target::WorkTree, &[("dir/b.txt", 1, 0), ("other/e.txt", 1, 0)]);
+        // One that is not there counts by what is staged.
+        scene.git("add --sparse dir/b.txt other/e.txt");
+        scene.git("sparse-checkout reapply");
+        scene.git("update-index --skip-worktree other/e.txt");
+        let _ = fs::remove_dir_all(scene.path("other"));
+        agree(Target::WorkTree, &[("dir/b.txt", 1, 0), ("other/e.txt", 1, 0)]);
+        agree(Target::Staged, &[("dir/b.txt", 1, 0), ("other/e.txt", 1, 0)]);
+        // One that is staged as deleted is deleted.
+        scene.git("rm --quiet --cached --sparse other/f.log");
+        let three = [("dir/b.txt", 1, 0), ("other/e.txt", 1, 0), ("other/f.log", 0, 1)];
+        agree(Target::WorkTree, &three);
+        agree(Target::Staged, &three);
+        scene.git("commit --quiet -m two");
+        agree(Target::WorkTree, &[]);
+        let (head, base) = (scene.git("rev-parse HEAD"), scene.git("rev-parse HEAD~1"));
+        let files = scene.repo().diff(Some(&base), Target::Commit(&head), &rule(true)).unwrap();
+        assert_eq!(tracked(&files), three.map(|(path, added, deleted)| (path.to_owned(), added, deleted)));
+    }
+}
+
+#[test]
+fn a_folder_that_a_sparse_checkout_leaves_out_may_hold_something_else() {
+    for words in SPARSE {
+        let scene = Scene::new();
+        scene.git(&format!("sparse-checkout {words}"));
+        scene.write("other/new", "1\n2\n");
+        let files = ours(&scene, Target::WorkTree, true);
+        assert_eq!(tracked(&files), [], "{words}");
+        assert_eq!(untracked(&files), [("other/new".to_owned(), 2)], "{words}");
+        scene.remove("other");
+        scene.write("other", "a file now\n");
+        let files = ours(&scene, Target::WorkTree, true);
+        assert_eq!(tracked(&files), numstat(&scene, "-M HEAD"), "{words}");
+        let listed = scene.git("ls-files --others --exclude-standard");
+        let names: Vec<_> = untracked(&files).into_iter().map(|file| file.0).collect();
+        assert_eq!(names, listed.lines().collect::<Vec<_>>(), "{words}");
+    }
+}
+
+#[test]
+fn a_file_outside_the_patterns_is_not_looked_at_where_git_was_told_so() {
+    let scene = Scene::new();
+    scene.git("sparse-checkout set dir");
+    scene.git("config sparse.expectFilesOutsideOfPatterns true");
+    scene.write("other/e.txt", "e\nhere\n");
+    let files = ours(&scene, Target::WorkTree, true);
+    assert_eq!((tracked(&files), numstat(&scene, "-M HEAD")), (vec![], vec![]));
+}
+
+#[test]
+fn a_file_that_git_was_told_not_to_look_at_counts_by_what_is_staged() {
+    for mark in ["--skip-worktree", "--assume-unchanged"] {
+        let scene = Scene::new();
+        scene.write("dir/deep/d.txt", "d\nstaged\n");
+        scene.git("add dir/deep/d.txt");
+        scene.git(&format!("update-index {mark} a dir/b.txt dir/deep/d.txt dir/deep/er/c.txt other/e.txt"));
+        // Gone, changed, changed further than what is staged, in a folder that went, and a link now.
+        scene.remove("a");
+        scene.write("dir/b.txt", "x\ny\nz\n");
+        scene.write("dir/deep/d.txt", "1\n2\n3\n4\n");
+        scene.remove("dir/deep/er");
+        scene.remove("other/e.txt");
+        scene.link("nowhere", "other/e.txt");
+        let files = ours(&scene, Target::WorkTree, true);
+        assert_eq!(tracked(&files), [("dir/deep/d.txt".to_owned(), 1, 0)], "{mark}");
+        assert_eq!(tracked(&files), numstat(&scene, "-M HEAD"), "{mark}");
+        assert_eq!(untracked(&files), [], "{mark}");
+        assert_eq!(tracked(&ours(&scene, Target::Staged, true)), numstat(&scene, "-M --cached HEAD"));
+    }
+}
+
 const PATHS: [&str; 8] =
     ["a", "dir/b.txt", "dir/deep/d.txt", "new", "dir/new", "other/e.txt", "p/q/r", "x.log"];
 

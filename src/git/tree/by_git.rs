@@ -45,6 +45,10 @@ pub(super) fn tree(repo: &Repo, inputs: &[Vec<String>]) -> Result<Found, GitErro
     Ok(found)
 }
 
+/// Lets git read a sparse index as a whole one: there are versions of git that crash when they have to expand it while
+/// they add a file in a folder that it names by its tree.
+pub(in crate::git) const EXPANDED: [&str; 2] = ["-c", "index.sparse=false"];
+
 /// A copy of the index, and a place for new objects, which go away with it.
 struct Scratch {
     _temp: tempfile::TempDir,
@@ -68,6 +72,7 @@ impl Scratch {
             .env("GIT_OBJECT_DIRECTORY", &self.objects)
             .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&repo.common_dir.join("objects")))
             .args(["-c", "core.splitIndex=false", "-c", "advice.addEmbeddedRepo=false"])
+            .args(EXPANDED)
     }
 
     /// Adds what is in the work tree. Returns git's exit code: 1 if it could not take all of it.
