@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::fixture::Fixture;
-use crate::witness::{audit, audit_finished, events, history, is_complete};
+use crate::fixture::{Fixture, id};
+use crate::witness::{audit, audit_finished, events, files, history, is_complete};
 
 /// More steps than any run here takes.
 const MANY: usize = 400;
@@ -159,6 +159,60 @@ fn a_start_that_is_killed_at_any_step_is_resumed() {
         }
         !killed
     });
+}
+
+/// Returns the records of a run in the ledger. Every line of it is whole, but for one that is being written.
+fn in_ledger(repo: &Fixture, run: &Path) -> Vec<Value> {
+    let files = files(&repo.path(".git/orchestrate/ledger"));
+    let files = files.into_iter().filter(|path| path.extension().is_some_and(|it| it == "ndjson"));
+    let mut records = Vec::new();
+    for path in files {
+        let text = fs::read_to_string(&path).expect("a file of the ledger");
+        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+            let entry: Value =
+                serde_json::from_str(line).unwrap_or_else(|err| panic!("{}: {err}: {line}", path.display()));
+            if entry["record"]["run_id"] == id(run) {
+                records.push(entry["record"].clone());
+            }
+        }
+    }
+    records
+}
+
+#[test]
+fn the_ledger_is_whole_and_true_after_a_crash_at_any_step() {
+    let repo = two_stages();
+    // Killed after the verdict, and before or after the ledger had it.
+    let (before, after) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    until_it_survives(|step| {
+        let task = format!("t{step}");
+        let killed = crash(&repo, &format!("start --task {task}"), step);
+        let Some(run) = asked_for(&repo, &task) else { return !killed };
+        let is_over = !events(&run, "run:finished").is_empty();
+        let known = in_ledger(&repo, &run);
+        assert!(is_over || known.is_empty(), "{task}: a run is recorded that was not over");
+        if killed && is_over && !is_complete(&run) {
+            let side = if known.is_empty() { &before } else { &after };
+            side.fetch_add(1, Ordering::Relaxed);
+        }
+        if killed {
+            resume_and_check(&repo, &task, &["s1", "s2"]);
+        }
+        // Whatever was killed, the run is recorded now, and no two records of it say two things.
+        let records = in_ledger(&repo, &run);
+        assert!(!records.is_empty(), "{task}: the ledger has not heard of it");
+        for record in &records {
+            assert_eq!((record, &record["void"]), (&records[0], &Value::Null), "{task}");
+            let results = record["stages"].as_array().expect("stages").iter().map(|it| it["result"].clone());
+            assert_eq!(results.collect::<Vec<_>>(), ["passed", "passed"], "{task}");
+        }
+        // Nobody who is dead holds anything: the next one reads and writes.
+        let seen = repo.orchestrate("explain s1 --format json");
+        assert_eq!(seen.json()["stages"][0]["standing"], "proven", "{task}: {seen}");
+        !killed
+    });
+    let sides = (before.into_inner(), after.into_inner());
+    assert!(sides.0 > 0 && sides.1 > 0, "no kill fell on both sides of the ledger: {sides:?}");
 }
 
 #[test]

@@ -114,6 +114,66 @@ fn a_run_is_found_with_plain_git_on_its_commit_and_on_its_tree() {
 }
 
 #[test]
+fn a_note_says_what_guardrails_said_and_why_one_was_let_pass() {
+    let program = env!("CARGO_BIN_EXE_git-orchestrate");
+    let stage = |id: &str, command: String| json!({"kind": "command", "id": id, "command": command});
+    let repo = Fixture::with_config(&json!({
+        "pipelines": [{"id": "gate", "stages": [
+            stage("test", "echo tested".to_owned()),
+            stage("specs", format!("'{program}' guard spec --base HEAD~1 --dry-run")),
+            stage("size", format!("'{program}' guard diff-budget --max-files 1 --base HEAD~1")),
+        ]}],
+        "defaultPipeline": "gate", "evidence": {"notes": true},
+        "fingerprint": ["echo tool 7"], "fingerprintEnv": ["FLAVOUR"],
+    }));
+    for name in ["a", "b"] {
+        repo.write(name, name);
+    }
+    repo.git(&["add", "--all"]);
+    repo.git(&["commit", "--quiet", "--message", "two files"]);
+    let mut start = repo.program();
+    start.arg("start").env("FLAVOUR", "sweet").env("DIFF_BUDGET_OVERRIDE_REASON", "it is a\nmove");
+    let seen = repo.see(&mut start);
+    assert_eq!(seen.code, 0, "{seen}");
+    let on_commit = note(&repo, "HEAD");
+    let (text, line) = on_commit.split_once("\n\n").expect("a text, an empty line, and a record");
+    let text: Vec<_> = text.lines().skip(1).collect();
+    assert_eq!(
+        text,
+        [
+            "  stages: test passed, specs passed, size overridden",
+            "  guardrail: Guardrail spec-guard (base=HEAD~1): passed",
+            "  guardrail: Guardrail diff-budget (base=HEAD~1): overridden: it is a move",
+            "  overridden: it is a move",
+            "  unsigned",
+        ]
+    );
+    // The same for machines, and what it all ran with.
+    let record = payload(line)["predicate"]["git-orchestrate"]["record"].clone();
+    assert_eq!(record["tool"], concat!("git-orchestrate ", env!("CARGO_PKG_VERSION")));
+    let flavour = sha256_hex(b"sweet");
+    assert_eq!(
+        record["fingerprint"],
+        json!({
+            "os": std::env::consts::OS, "arch": std::env::consts::ARCH,
+            "tools": {"echo tool 7": "tool 7"}, "env": {"FLAVOUR": flavour},
+        })
+    );
+    let run = &repo.runs("0101")[0];
+    let manifest = crate::fixture::manifest(run);
+    for (stage, entry) in
+        record["stages"].as_array().unwrap().iter().zip(manifest["commands"].as_array().unwrap())
+    {
+        let log = fs::read(repo.path(entry["log_path"].as_str().unwrap())).unwrap();
+        assert_eq!(stage["log_sha256"], sha256_hex(&log), "{stage}");
+    }
+    assert_eq!(record["pipeline_digest"], manifest["plan"]["digest"]);
+    assert_eq!(record["guardrails"][1]["outcome"], "overridden");
+    assert_eq!(record["guardrails"][1]["reason"], "it is a\nmove");
+    assert_eq!(record["stages"][2]["overrides"], json!(["it is a\nmove"]));
+}
+
+#[test]
 fn nothing_is_written_unless_somebody_wants_it() {
     let repo = project_with(json!({}));
     start(&repo, "");

@@ -80,6 +80,68 @@ fn the_one_thing_that_differs_is_named() {
 }
 
 #[test]
+fn each_line_of_what_a_stage_does_is_named_alone_and_makes_it_run_again() {
+    let stage = |change: &Value| {
+        let mut stage = json!({
+            "kind": "command", "id": "test", "command": "echo ran >> \"$HOME/ran\"", "cwd": "docs",
+            "env": {"MODE": "fast"}, "inputs": ["docs/"],
+        });
+        stage.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        stage.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        json!({"pipelines": [{"id": "p", "stages": [stage]}], "defaultPipeline": "p"})
+    };
+    let definition = |field: &str, now: Value, then: Value| json!([{"part": "definition", "field": field, "now": now, "then": then}]);
+    let ran = |repo: &Fixture| std::fs::read_to_string(repo.beside("ran")).unwrap().lines().count();
+    for (change, expected) in [
+        (json!({"cwd": "docs/deep"}), definition("cwd", json!("docs/deep"), json!("docs"))),
+        (json!({"cwd": null}), definition("cwd", json!(null), json!("docs"))),
+        (json!({"env": {"MODE": "slow"}}), definition("env.MODE", json!("slow"), json!("fast"))),
+        (json!({"env": null}), definition("env.MODE", json!(null), json!("fast"))),
+    ] {
+        let repo = Fixture::with_config(&stage(&json!({})));
+        repo.write("docs/deep/a.md", "one");
+        assert_eq!(repo.orchestrate("start").code, 0);
+        assert_eq!(explained(&repo, "test")["stages"][0]["standing"], "proven");
+        repo.write("codex.orchestrator.json", &stage(&change).to_string());
+        let found = explained(&repo, "test")["stages"][0].clone();
+        assert_eq!((&found["standing"], &found["differences"]), (&json!("differs"), &expected), "{change}");
+        assert_eq!(repo.orchestrate("start --reuse").code, 0);
+        assert_eq!(ran(&repo), 2, "{change}");
+        assert_eq!(repo.orchestrate("start --reuse").code, 0);
+        assert_eq!(ran(&repo), 2, "{change}");
+    }
+}
+
+#[test]
+fn what_another_shell_or_another_version_of_keys_ran_is_no_answer() {
+    use git_orchestrate::run::key::{Definition, Fingerprint, Key, Subject};
+    use git_orchestrate::sys::digest::sha256_hex;
+    for (field, was, is) in [("shell", json!("/bin/bash -c"), "/bin/sh -c"), ("format", json!(0), "1")] {
+        let repo = Fixture::with_commands(&["echo ran >> \"$HOME/ran\""]);
+        assert_eq!(repo.orchestrate("start").code, 0);
+        // The record of a program that starts its commands with another shell, or makes keys in another way.
+        crate::reuse::change_ledger(&repo, |record| {
+            let fingerprint: Fingerprint = serde_json::from_value(record["fingerprint"].clone()).unwrap();
+            let stage = &mut record["stages"][0];
+            stage["definition"][field] = was.clone();
+            let definition: Definition = serde_json::from_value(stage["definition"].clone()).unwrap();
+            let subject: Subject = serde_json::from_value(stage["subject"].clone()).unwrap();
+            let digest = definition.digest(sha256_hex);
+            let key = Key::new(&subject, &digest, &fingerprint.digest(sha256_hex), sha256_hex);
+            assert_ne!(stage["key"], json!(key), "{field} is in the key");
+            (stage["definition_digest"], stage["key"]) = (json!(digest), json!(key));
+        });
+        let stage = explained(&repo, "s1")["stages"][0].clone();
+        let then = was.as_str().map_or(was.to_string(), str::to_owned);
+        let expected = json!([{"part": "definition", "field": field, "now": is, "then": then}]);
+        assert_eq!((&stage["standing"], &stage["differences"]), (&json!("differs"), &expected));
+        assert_eq!(repo.orchestrate("start --reuse").code, 0);
+        let ran = std::fs::read_to_string(repo.beside("ran")).unwrap();
+        assert_eq!(ran.lines().count(), 2, "{field}");
+    }
+}
+
+#[test]
 fn tools_and_variables_are_named_too() {
     let repo = proven();
     repo.write("codex.orchestrator.json", &config("true", "echo 2").to_string());

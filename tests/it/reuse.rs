@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead as _, BufReader, Write};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, Seen, manifest};
+use crate::witness::{Gate, ended, spawn, wait_for};
 
 /// Every run of the stage leaves a mark outside of the repository.
 const MARKS: &str = "echo ran >> \"$HOME/ran\"; test ! -e \"$HOME/fails\"";
@@ -70,6 +72,121 @@ fn the_same_tree_is_the_same_whatever_became_of_the_commit() {
     repo.write("file", "two\n");
     start(&repo, "--reuse");
     assert_eq!(ran(&repo), 2);
+}
+
+#[test]
+fn a_rebase_and_a_squash_to_the_same_tree_are_the_same() {
+    let repo = project(json!({}));
+    let commit = |message: &str| {
+        repo.git(&["add", "--all"]);
+        repo.git(&["commit", "--quiet", "--allow-empty", "--message", message]);
+    };
+    repo.git(&["switch", "--quiet", "--create", "topic"]);
+    for name in ["a", "b"] {
+        repo.write(name, name);
+        commit(name);
+    }
+    let (_, first) = start(&repo, "");
+    let tip = repo.git(&["rev-parse", "HEAD"]);
+    let is_taken_over = |what: &str| {
+        assert_ne!(repo.git(&["rev-parse", "HEAD"]), tip, "{what}: it is another commit");
+        let (seen, run) = start(&repo, "--reuse");
+        assert_eq!((seen.code, ran(&repo)), (0, 1), "{what}: {seen}");
+        assert_eq!(run["commands"][0]["reused"]["run_id"], first["run_id"], "{what}");
+    };
+    // What the branch is put upon brings nothing of its own.
+    repo.git(&["switch", "--quiet", "main"]);
+    commit("empty");
+    repo.git(&["switch", "--quiet", "topic"]);
+    repo.git(&["rebase", "--quiet", "main"]);
+    is_taken_over("rebase");
+    repo.git(&["reset", "--quiet", "--soft", "main"]);
+    commit("both at once");
+    is_taken_over("squash");
+    // And now it does.
+    repo.git(&["switch", "--quiet", "main"]);
+    repo.write("c", "c");
+    commit("more");
+    repo.git(&["switch", "--quiet", "topic"]);
+    repo.git(&["rebase", "--quiet", "main"]);
+    let (_, run) = start(&repo, "--reuse");
+    assert_eq!((ran(&repo), run["commands"][0].get("reused")), (2, None));
+}
+
+#[test]
+fn a_worktree_that_was_removed_since_has_proven_what_it_proved() {
+    let repo = project(json!({}));
+    let linked = repo.beside("linked");
+    repo.git(&["worktree", "add", "--quiet", "--detach", linked.to_str().unwrap()]);
+    let first = repo.orchestrate_in(&linked, "start --format json").json();
+    repo.git(&["worktree", "remove", "--force", linked.to_str().unwrap()]);
+    assert!(!linked.exists() && repo.git(&["worktree", "list"]).lines().count() == 1);
+    let stage = repo.orchestrate("explain test --format json").json()["stages"][0].clone();
+    assert_eq!((&stage["proven"], &stage["run"]["run_id"]), (&json!(true), &first["run_id"]));
+    let (seen, run) = start(&repo, "--reuse");
+    assert_eq!((seen.code, ran(&repo)), (0, 1), "{seen}");
+    let reused = &run["commands"][0]["reused"];
+    assert_eq!((&reused["run_id"], &reused["worktree"]), (&first["run_id"], &stage["run"]["worktree"]));
+    // Its manifest went with it, and nobody claims that it is here.
+    assert!(!repo.path(reused["manifest"].as_str().unwrap()).exists());
+}
+
+#[test]
+fn a_record_that_is_too_old_is_not_taken_over_and_explained_by_its_age() {
+    let repo = Fixture::with_config(&json!({
+        "pipelines": [{"id": "p", "stages": [
+            {"kind": "command", "id": "test", "command": MARKS, "inputs": ["src/"]},
+        ]}], "defaultPipeline": "p",
+    }));
+    start(&repo, "");
+    // The same record, of two and a half days ago.
+    let now = jiff::Timestamp::now();
+    let then = now - jiff::SignedDuration::from_hours(60);
+    change_ledger(&repo, |record| {
+        record["completed_at"] = json!(then);
+        record["stages"][0]["completed_at"] = json!(then);
+    });
+    let limit = |days: u64| {
+        let mut config = repo.json("codex.orchestrator.json");
+        config["evidence"] = json!({"maxAgeDays": days});
+        repo.write("codex.orchestrator.json", &config.to_string());
+    };
+    let explained = || repo.orchestrate("explain test --format json").json()["stages"][0].clone();
+    limit(3);
+    assert_eq!((&explained()["standing"], &explained()["proven"]), (&json!("proven"), &json!(true)));
+    start(&repo, "--reuse");
+    assert_eq!(ran(&repo), 1);
+    limit(2);
+    let stage = explained();
+    assert_eq!((&stage["standing"], &stage["proven"]), (&json!("unproven"), &json!(false)));
+    assert_eq!(stage["reason"]["rule"], "expired");
+    let at: jiff::Timestamp = stage["reason"]["completed_at"].as_str().unwrap().parse().unwrap();
+    assert_eq!(at.as_millisecond(), then.as_millisecond());
+    let text = repo.orchestrate("explain test").stdout;
+    assert!(text.contains("not proven  test") && text.contains(", which is too long ago"), "{text}");
+    let (seen, run) = start(&repo, "--reuse");
+    assert_eq!((seen.code, ran(&repo), run["commands"][0].get("reused")), (0, 2, None), "{seen}");
+    // The run of now is young enough.
+    assert_eq!(explained()["standing"], "proven");
+    start(&repo, "--reuse");
+    assert_eq!(ran(&repo), 2);
+}
+
+/// Changes every record of the ledger.
+pub fn change_ledger(repo: &Fixture, change: impl Fn(&mut Value)) {
+    let mut changed = 0;
+    for path in crate::witness::files(&repo.path(".git/orchestrate/ledger")) {
+        if path.extension().is_some_and(|it| it == "ndjson") {
+            let mut text = String::new();
+            for mut entry in crate::fixture::lines_of(&path) {
+                change(&mut entry["record"]);
+                text.push_str(&format!("{entry}\n"));
+                changed += 1;
+            }
+            fs::write(&path, text).unwrap();
+        }
+    }
+    assert!(changed > 0, "there is a record to change");
 }
 
 #[test]
@@ -183,6 +300,57 @@ fn a_second_caller_waits_for_the_first_and_has_its_verdict() {
             assert_eq!(stage["reused"]["run_id"], repo.only_manifest("one")["run_id"]);
             assert_eq!(stage["reused"]["joined"], true);
         }
+    }
+}
+
+#[test]
+fn who_does_not_want_to_wait_runs_and_who_only_wants_to_wait_takes_nothing_else_over() {
+    // The first waits at the gate, and whoever comes later does not.
+    let command =
+        format!("{MARKS}; test -e \"$HOME/up\" && exit; echo > \"$HOME/up\"; read _ < \"$HOME/gate\"");
+    let repo = project(json!({"command": command}));
+    let mut gate = Gate::new(&repo, "gate");
+    let first = spawn(repo.program().args(["start", "--task", "one"]));
+    wait_for(&repo.beside("up"));
+    for words in ["--reuse --no-join", "--reuse --join --no-join"] {
+        let (seen, run) = start(&repo, words);
+        assert_eq!((seen.code, run["commands"][0].get("reused")), (0, None), "{words}: {seen}");
+        assert!(!seen.stderr.contains("Waits for run"), "{words}: {seen}");
+        // What it found out is not known to the next one.
+        for path in crate::witness::files(&repo.path(".git/orchestrate/ledger")) {
+            if path.extension().is_some_and(|it| it == "ndjson") {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }
+    assert_eq!(ran(&repo), 3);
+    gate.open();
+    assert_eq!(ended(first).code, 0);
+    for words in [&["--join"][..], &["--no-join", "--join"], &["--no-reuse", "--join"]] {
+        fs::remove_file(repo.beside("up")).unwrap();
+        let before = ran(&repo);
+        let first = spawn(repo.program().args(["start", "--task", "first"]));
+        wait_for(&repo.beside("up"));
+        let mut second = repo.program();
+        second.args(["start", "--format", "json"]).args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut second = second.spawn().unwrap();
+        let mut said = BufReader::new(second.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("Waits for run") {
+            line.clear();
+            assert!(said.read_line(&mut line).unwrap() > 0, "{words:?}: it does not wait");
+        }
+        gate.open();
+        let first = ended(first);
+        assert_eq!(first.code, 0, "{first}");
+        let output = second.wait_with_output().unwrap();
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let run = repo.json(answer["manifest"].as_str().unwrap());
+        assert_eq!(run["commands"][0]["reused"]["joined"], true, "{words:?}");
+        assert_eq!(ran(&repo), before + 1, "{words:?}");
+        // Once nobody is at it, it runs: what is over was not asked for.
+        let (_, run) = start(&repo, words[words.len() - 1]);
+        assert_eq!((ran(&repo), run["commands"][0].get("reused")), (before + 2, None), "{words:?}");
     }
 }
 
@@ -320,19 +488,23 @@ fn tree_by_git(repo: &Fixture) -> String {
 
 #[test]
 fn no_sequence_of_changes_makes_anything_proven_that_was_not_run() {
+    let mut kinds = BTreeSet::new();
     for seed in 1..=4 {
         let repo = project(json!({}));
         let (mut dice, mut model, mut steps) = (Dice(seed), Model::default(), Vec::new());
         let fails = repo.beside("fails");
-        for _ in 0..30 {
-            let step = match dice.roll(10) {
+        let commit_all = |message: &str| {
+            repo.git(&["add", "--all"]);
+            repo.git(&["commit", "--quiet", "--allow-empty", "--message", message]);
+        };
+        for _ in 0..36 {
+            let step = match dice.roll(12) {
                 0..=2 => {
                     repo.write(&format!("file{}", dice.roll(2)), &dice.roll(3).to_string());
                     "edit"
                 }
                 3 => {
-                    repo.git(&["add", "--all"]);
-                    repo.git(&["commit", "--quiet", "--allow-empty", "--message", "more"]);
+                    commit_all("more");
                     "commit"
                 }
                 4 => {
@@ -349,16 +521,14 @@ fn no_sequence_of_changes_makes_anything_proven_that_was_not_run() {
                 }
                 5 => {
                     let branch = format!("branch{}", dice.roll(2));
-                    repo.git(&["add", "--all"]);
-                    repo.git(&["commit", "--quiet", "--allow-empty", "--message", "before the change"]);
+                    commit_all("before the change");
                     let known = repo.git(&["branch", "--list", &branch]);
                     let make: &[&str] = if known.is_empty() { &["-c"] } else { &[] };
                     repo.git(&[&["switch", "--quiet"], make, &[&branch]].concat());
                     "switch"
                 }
                 6 => {
-                    repo.git(&["add", "--all"]);
-                    repo.git(&["commit", "--quiet", "--allow-empty", "--message", "before the merge"]);
+                    commit_all("before the merge");
                     repo.git(&["merge", "--quiet", "--strategy-option=theirs", "--no-edit", "main"]);
                     "merge"
                 }
@@ -369,12 +539,31 @@ fn no_sequence_of_changes_makes_anything_proven_that_was_not_run() {
                     }
                     "weather"
                 }
+                8 => {
+                    commit_all("before the rebase");
+                    let words = ["rebase", "--quiet", "--strategy-option=theirs", "main"];
+                    let rebased = repo.command("git").args(words).output().unwrap();
+                    match rebased.status.success() {
+                        true => "rebase",
+                        false => {
+                            repo.git(&["rebase", "--abort"]);
+                            "rebase that was given up"
+                        }
+                    }
+                }
+                9 => {
+                    commit_all("before the squash");
+                    let fork = repo.git(&["merge-base", "main", "HEAD"]);
+                    repo.git(&["reset", "--quiet", "--soft", &fork]);
+                    commit_all("all at once");
+                    "squash"
+                }
                 reuse => {
                     let tree = tree_by_git(&repo);
                     let before = ran(&repo);
-                    let seen = repo.orchestrate(if reuse == 8 { "start" } else { "start --reuse" });
+                    let seen = repo.orchestrate(if reuse == 10 { "start" } else { "start --reuse" });
                     let has_run = ran(&repo) > before;
-                    assert_eq!(has_run, reuse == 8 || !model.is_proven(&tree), "{seed}: {steps:?}: {seen}");
+                    assert_eq!(has_run, reuse == 10 || !model.is_proven(&tree), "{seed}: {steps:?}: {seen}");
                     if has_run {
                         let (said, set) = match fails.exists() {
                             true => (1, &mut model.failed),
@@ -387,11 +576,15 @@ fn no_sequence_of_changes_makes_anything_proven_that_was_not_run() {
                 }
             };
             steps.push(step);
+            kinds.insert(step);
             let tree = tree_by_git(&repo);
             let explained = repo.orchestrate("explain test --format json").json();
             assert_eq!(explained["tree"], tree, "{seed}: {steps:?}");
             assert_eq!(explained["stages"][0]["proven"], model.is_proven(&tree), "{seed}: {steps:?}");
         }
+    }
+    for kind in ["edit", "commit", "amend", "switch", "merge", "weather", "rebase", "squash", "start"] {
+        assert!(kinds.contains(kind), "no step was of this kind: {kind}");
     }
 }
 
