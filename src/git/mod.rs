@@ -87,6 +87,8 @@ pub struct Repo {
     common_dir: PathBuf,
     /// Patterns of untracked files that are in no tree, beside those that git knows.
     left_out: Vec<String>,
+    /// The last index whose tree somebody asked for.
+    staged: std::sync::Arc<std::sync::Mutex<Option<staged::Staged>>>,
     /// When folders are kept that were read.
     keeping: tree::Keeping,
     /// What there is to know if this is a side worktree of ours.
@@ -238,6 +240,7 @@ impl Repo {
             git_dir,
             common_dir,
             left_out: Vec::new(),
+            staged: std::sync::Arc::default(),
             keeping: tree::Keeping::default(),
             side: None,
             bare: false,

@@ -17,6 +17,7 @@ pub(super) mod walk;
 
 use std::path::Path;
 
+use gix::ObjectId;
 use gix::index::State;
 
 pub(super) use build::{of_index, stored};
@@ -160,18 +161,28 @@ impl Repo {
 
     /// Reads an index.
     pub(super) fn index_at(&self, repo: &gix::Repository, path: &Path) -> Result<State, Fail> {
+        Ok(self.index_with_checksum(repo, path)?.0)
+    }
+
+    /// Like [`Repo::index_at`], with the hash of all that is in the file, if the file has it.
+    pub(super) fn index_with_checksum(
+        &self,
+        repo: &gix::Repository,
+        path: &Path,
+    ) -> Result<(State, Option<ObjectId>), Fail> {
         let options = gix::index::decode::Options {
             // A thread costs more than to read a short extension.
             min_extension_block_in_bytes_for_threading: 1 << 20,
             ..Default::default()
         };
         if !path.exists() {
-            return Ok(State::new(repo.object_hash()));
+            return Ok((State::new(repo.object_hash()), None));
         }
         // git does not verify the checksum either when it reads.
         let file =
             gix::index::File::at(path, repo.object_hash(), true, options).map_err(|_| Fail::NeedsGit)?;
-        Ok(file.into_parts().0)
+        let checksum = file.checksum();
+        Ok((file.into_parts().0, checksum))
     }
 }
 

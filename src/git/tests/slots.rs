@@ -178,3 +178,26 @@ fn slots_that_nobody_uses_go_by_their_age() {
     let mut again = slot(&scene, Upkeep::Warm);
     assert!(again.reposition(&one).is_ok());
 }
+
+#[test]
+fn the_tree_of_an_index_is_that_of_its_content_now_however_often_it_was_asked_for() {
+    for skip_hash in ["false", "true"] {
+        let scene = Scene::new();
+        scene.git(&format!("config index.skipHash {skip_hash}"));
+        let repo = scene.repo();
+        let index = repo.index_file();
+        let same = |words: &str| {
+            let expected = scene.git("write-tree");
+            for _ in 0..2 {
+                assert_eq!(repo.staged_tree(&index).unwrap(), expected, "{words}, skipHash {skip_hash}");
+            }
+            expected
+        };
+        let first = same("at first");
+        scene.write("a", "other\n");
+        scene.git("add a");
+        assert_ne!(same("changed"), first);
+        scene.git("read-tree HEAD");
+        assert_eq!(same("as before"), first);
+    }
+}
