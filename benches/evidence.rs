@@ -1,6 +1,7 @@
 //! Evidence that travels: `cargo bench --bench evidence [-- SCENARIO…]`.
 //!
-//! `verify` checks `BENCH_COMMITS` commits (1,000 by default), each with a signed note. The floor that stands beside it
+//! `push` is a `git push` with a hook that sends the notes to somebody who never answers, beside one whose hook does
+//! nothing. `verify` checks `BENCH_COMMITS` commits (1,000 by default), each with a signed note. The floor that stands beside it
 //! is what git itself takes to show the same notes.
 #![allow(clippy::disallowed_methods, reason = "a program of its own")]
 
@@ -25,7 +26,7 @@ const WRITER: &str = "0123456789abcdef";
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
-    let scenarios: [(&str, fn()); 1] = [("verify", signed_commits)];
+    let scenarios: [(&str, fn()); 2] = [("verify", signed_commits), ("push", nobody_answers)];
     for (name, scenario) in scenarios {
         if args.is_empty() || args.iter().any(|arg| arg == name) {
             scenario();
@@ -55,6 +56,57 @@ fn signed_commits() {
         pair(7, &verify, &log, "1,000 commits under 3,000 ms");
         let peak = peak_memory(repo.command(PROGRAM).args(verify.words).stdout(Stdio::null()));
         println!("peak memory: {peak} KiB");
+    }
+}
+
+/// What a push costs whose notes nobody takes.
+fn nobody_answers() {
+    let repo = Repo::new(20, "ed25519");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("git://{}/nowhere.git", silent.local_addr().expect("an address"));
+    repo.run("git", &["init", "--quiet", "--bare", "../bare.git"]);
+    let program = format!("#!/bin/sh\nexec '{PROGRAM}' evidence push --detach --timeout 5s {url}\n");
+    for (folder, hook) in [("sends", program.as_str()), ("nothing", "#!/bin/sh\ntrue\n")] {
+        let path = repo.beside(folder).join("pre-push");
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(&path, hook).expect("a hook");
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("it is ours");
+    }
+    // The ref goes back and forth, so that there is something to push each time.
+    let push = |name: &'static str| {
+        let mut at = 0;
+        let hooks = format!("core.hooksPath={}", repo.beside(name).display());
+        let repo = &repo;
+        move || {
+            at += 1;
+            let what = format!("+main~{}:refs/heads/{name}", at % 2);
+            let mut git = repo.command("git");
+            git.args(["-c", &hooks, "push", "--quiet", "../bare.git", &what]);
+            let begin = Instant::now();
+            let output = git.output().expect("git");
+            let spent = begin.elapsed().as_secs_f64() * 1000.0;
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            spent
+        }
+    };
+    let sending = Timed { name: "git push, notes to nobody", time: push("sends").into() };
+    let alone = Timed { name: "git push, a hook that does nothing", time: push("nothing").into() };
+    pair(15, &sending, &alone, "no wait for any time-out");
+}
+
+/// Something that times itself.
+struct Timed<F> {
+    name: &'static str,
+    time: std::cell::RefCell<F>,
+}
+
+impl<F: FnMut() -> f64> Side for Timed<F> {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn time(&self) -> f64 {
+        (self.time.borrow_mut())()
     }
 }
 

@@ -330,6 +330,16 @@ fn many_metrics() {
     println!("({} bytes)", lines.len());
     let metrics = Run::new("metrics, 100,000 lines", &repo.root, PROGRAM, &["metrics", "--task", "many"]);
     pair(15, &metrics, &Run::new("true", &repo.root, "true", &[]), "under 300 ms");
+    // What stays of a line does not depend on how long it is.
+    let short = peak_memory(&mut metrics.command());
+    let padded = lines.replace("\"run_id\":", &format!("\"pad\":\"{}\",\"run_id\":", "x".repeat(1000)));
+    fs::write(&path, &padded).expect("longer lines");
+    let long = peak_memory(&mut metrics.command());
+    println!(
+        "peak memory: {short} KiB of {} bytes, {long} KiB of {} bytes  (goal: bounded)",
+        lines.len(),
+        padded.len()
+    );
 }
 
 /// A detached start against `--version` and one sync, and what its supervisor costs while it waits.

@@ -18,6 +18,7 @@ function __git_orchestrate_candidates_of_git
     git-orchestrate complete-words --index (math (count $typed) + 1) -- git-orchestrate $typed "$current" 2>/dev/null
 end
 
+complete -c git -f -n '__fish_git_needs_command 2>/dev/null' -a orchestrate -d 'Run pipelines in a worktree and keep evidence of it'
 complete -c git -f -n '__fish_git_using_command orchestrate 2>/dev/null' -a '(__git_orchestrate_candidates_of_git)'
 complete -c git-orchestrate -f -a '(__git_orchestrate_candidates)'
 complete -c codex-orchestrator -f -a '(__git_orchestrate_candidates)'

@@ -550,7 +550,8 @@ fn time_limits_stand_still_while_somebody_is_asked() {
             {"kind": "command", "id": "side", "command": "sleep 3; echo over > \"$HOME/over\""},
         ]},
     ]}));
-    // What another stage takes while somebody is asked is more than the limit.
+    // What another stage takes while somebody is asked is more than the limit. That time passes is what is tested here:
+    // no event says that a limit would have been over.
     let running = start(&repo, "--jobs 2");
     let run = asked(&repo, 1);
     wait_for(&repo.beside("over"));

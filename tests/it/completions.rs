@@ -8,14 +8,88 @@ fn template(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/completions").join(name)
 }
 
-/// Completes the last of the words in a real bash, by our function or by git's, if there is one on this machine.
-fn bash(repo: &Fixture, words: &[&str]) -> Vec<String> {
+/// Returns a PATH on which the program is, under both of its names.
+fn path(repo: &Fixture) -> String {
     let bin = repo.beside("bin");
     std::fs::create_dir_all(&bin).unwrap();
-    let link = bin.join("git-orchestrate");
-    if !link.exists() {
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_git-orchestrate"), &link).unwrap();
+    for name in ["git-orchestrate", "codex-orchestrator"] {
+        let link = bin.join(name);
+        if !link.exists() {
+            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_git-orchestrate"), &link).unwrap();
+        }
     }
+    format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
+}
+
+/// Completes the end of a line in a real shell that is set up as the README says; nothing if it is not installed.
+fn complete(repo: &Fixture, shell: &str, line: &str) -> Option<Vec<String>> {
+    let mut command = repo.command(shell);
+    command.env("PATH", path(repo)).env("TERM", "xterm");
+    match shell {
+        "fish" => {
+            let folder = repo.beside(".config/fish/conf.d");
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::copy(template("git-orchestrate.fish"), folder.join("git-orchestrate.fish")).unwrap();
+            command.args(["-c", "complete -C $argv[1]", line]);
+        }
+        _ => {
+            let folder = repo.beside("functions");
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::copy(template("git-orchestrate.zsh"), folder.join("_git-orchestrate")).unwrap();
+            let setup = repo.beside("setup.zsh");
+            std::fs::write(&setup, ZSH_INSIDE).unwrap();
+            command.env("FOLDER", folder).env("SETUP", setup).args(["-f", "-c", ZSH, "zsh", line]);
+        }
+    }
+    let Ok(output) = command.output() else {
+        eprintln!("skipped: {shell} is not installed");
+        return None;
+    };
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{shell}: {stdout}{}", String::from_utf8_lossy(&output.stderr));
+    // After a tab fish describes it.
+    let words = stdout.lines().map(|line| line.trim_end_matches('\r').split('\t').next().unwrap_or_default());
+    Some(words.filter(|word| !word.is_empty()).map(str::to_owned).collect())
+}
+
+/// Types a line and a tab into a zsh on a terminal of its own, and prints what that one offers.
+const ZSH: &str = r#"
+    zmodload zsh/zpty || exit
+    zpty inner zsh -f -i
+    zpty -w inner "source ${(q)SETUP}"
+    zpty -r inner line "*ready?*"
+    zpty -w -n inner "$1"$'\t'
+    zpty -r inner line $'*\001*\001*'
+    line=${line#*$'\001'}
+    print -r -- ${line%%$'\001'*}
+"#;
+
+/// Makes a zsh print each word that it would offer, between two marks.
+const ZSH_INSIDE: &str = r#"
+    PROMPT= PS2=
+    fpath=($FOLDER $fpath)
+    autoload -Uz compinit && compinit -D -u
+    stty -echo
+    setopt no_beep
+    mark () { print -rn -- $'\001' }
+    compprefuncs=(mark) comppostfuncs=(mark)
+    compadd () {
+        # Whoever only wants to know what would match offers nothing.
+        if [[ " ${@[1,(i)(-|--)]} " == *' -'(O|A|D|OA|AO)' '* ]]; then
+            builtin compadd "$@"
+            return
+        fi
+        local -a hits
+        builtin compadd -A hits "$@"
+        print -rl -- $hits
+        builtin compadd "$@"
+    }
+    bindkey '^I' complete-word
+    print ready.
+"#;
+
+/// Completes the last of the words in a real bash, by our function or by git's, if there is one on this machine.
+fn bash(repo: &Fixture, words: &[&str]) -> Vec<String> {
     let script = r#"
         set -u
         source "$SCRIPT"
@@ -39,10 +113,9 @@ fn bash(repo: &Fixture, words: &[&str]) -> Vec<String> {
     if of_git.is_empty() {
         eprintln!("skipped: git's own completion is not installed; only our function is called");
     }
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let seen = repo.see(
         repo.command("bash")
-            .env("PATH", path)
+            .env("PATH", path(repo))
             .env("SCRIPT", template("git-orchestrate.bash"))
             .env("GIT_COMPLETION", of_git)
             .args(["--norc", "--noprofile", "-c", script, "bash"])
@@ -76,6 +149,35 @@ fn bash_completes_requests_flags_and_names_under_every_name_of_the_program() {
 }
 
 #[test]
+fn zsh_and_fish_complete_the_same_under_every_name_of_the_program() {
+    let repo = Fixture::new("passing");
+    repo.orchestrate("start --task 0042");
+    let run = repo.runs("0042")[0].file_name().unwrap().to_str().unwrap().to_owned();
+    for shell in ["zsh", "fish"] {
+        for program in ["git orchestrate", "git-orchestrate", "codex-orchestrator", "git -C . orchestrate"] {
+            for (line, expected) in [
+                ("sta", vec!["start", "status"]),
+                ("list --sta", vec!["--status"]),
+                ("list --status fa", vec!["failed"]),
+                ("start dia", vec!["diagnostics"]),
+                ("start --target te", vec!["test"]),
+                ("start --target=te", vec!["--target=test"]),
+                ("status --task 00", vec!["0042"]),
+                ("status lat", vec!["latest"]),
+                (&format!("logs {}", &run[..12]), vec![run.as_str()]),
+            ] {
+                let line = format!("{program} {line}");
+                let Some(found) = complete(&repo, shell, &line) else { break };
+                assert_eq!(found, expected, "{shell}: {line}");
+            }
+        }
+        // git's own completion knows that there is such a command.
+        let Some(found) = complete(&repo, shell, "git orches") else { continue };
+        assert!(found.contains(&"orchestrate".to_owned()), "{shell}: {found:?}");
+    }
+}
+
+#[test]
 fn a_name_that_a_repository_chose_stays_one_harmless_word() {
     let config = serde_json::json!({"pipelines": [{"id": "diagnostics", "stages": [
         {"kind": "command", "id": "a $(touch evil)", "title": "T\u{1b}[2J\nnext", "command": "true"},
@@ -83,6 +185,11 @@ fn a_name_that_a_repository_chose_stays_one_harmless_word() {
     let repo = Fixture::with_config(&config);
 
     assert_eq!(bash(&repo, &["git-orchestrate", "start", "--target", "a"]), [r"a\ \$\(touch\ evil\)"]);
+    // zsh is told what to insert, and fish what it stands for.
+    for (shell, expected) in [("zsh", r"a\ \$\(touch\ evil\)"), ("fish", "a $(touch evil)")] {
+        let found = complete(&repo, shell, "git orchestrate start --target a");
+        assert!(found.as_ref().is_none_or(|found| found == &[expected]), "{shell}: {found:?}");
+    }
     assert!(!repo.path("evil").exists());
     let seen = repo.orchestrate("complete-words --index 3 -- git-orchestrate start --target a");
     assert_eq!(seen.stdout.lines().count(), 1, "{seen}");

@@ -755,7 +755,9 @@ json.dump(text, open(path, 'w'))" || sed -i 's/^{$/{ \"design_metrics\": {\"orig
 #[test]
 fn a_stage_whose_log_was_cut_or_removed_does_not_succeed() {
     for damage in ["rm -f", "truncate -s 0", "sed -i d"] {
-        let command = format!("echo before; sleep 0.1; {damage} \"$CODEX_ORCHESTRATOR_RUN_DIR\"/commands/*");
+        let log = "\"$CODEX_ORCHESTRATOR_RUN_DIR\"/commands/*";
+        // What is damaged has to be there.
+        let command = format!("echo before; until grep -qs before {log}; do :; done; {damage} {log}");
         let repo = Fixture::with_commands(&[&command]);
         let seen = repo.orchestrate("start");
         assert_eq!(seen.code, 4, "{damage}: {seen}");

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::fixture::{Fixture, Seen, keys};
+use crate::witness::{Gate, ended, kill, spawn, wait_for};
 
 fn ids(seen: &Seen) -> Vec<String> {
     let runs = seen.json()["runs"].as_array().expect("runs").clone();
@@ -73,6 +74,35 @@ fn a_list_is_a_table() {
     [RUN]  0101   diagnostics  failed              52a21f7c2e   a repo    [SPAN] ago
     [exit: 0]
     ");
+}
+
+#[test]
+fn a_run_that_died_is_listed_with_how_it_goes_on() {
+    // Only the first time it waits, and nobody lets it go on.
+    let waits = "test -e \"$HOME/up\" && exit; echo $PPID > \"$HOME/up\"; read _ < \"$HOME/gate\"";
+    let repo = Fixture::with_commands(&["true", waits]);
+    let _gate = Gate::new(&repo, "gate");
+    let running = spawn(repo.program().args(["start", "--task", "0042"]));
+    let owner = wait_for(&repo.beside("up"));
+    assert!(!repo.orchestrate("list").stdout.contains("dead"));
+    kill("-KILL", owner.parse().expect("a pid"));
+    assert_eq!(ended(running).code, -9);
+
+    assert_seen!(repo.orchestrate("list"), @"
+    RUN                                TASK  PIPELINE     STATUS  COMMIT      WORKTREE  STARTED
+    [RUN]  0042  diagnostics  dead    da34697e4d  a repo    [SPAN] ago
+    dead; go on with: git orchestrate resume [RUN]
+    [exit: 0]
+    ");
+
+    let listed = repo.orchestrate("list --format json").json()["runs"][0].clone();
+    assert_eq!((&listed["dead"], &listed["status"]), (&json!(true), &json!("in_progress")));
+    // What it says to type is what helps.
+    let next = listed["next"].as_str().expect("a command");
+    let words = next.strip_prefix("git orchestrate ").expect("ours");
+    let seen = repo.orchestrate(words);
+    assert_eq!(seen.code, 0, "{seen}");
+    assert!(!repo.orchestrate("list").stdout.contains("dead"));
 }
 
 #[test]

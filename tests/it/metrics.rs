@@ -65,6 +65,76 @@ fn real_runs_add_up() {
 }
 
 #[test]
+fn small_charts_are_drawn_on_a_terminal_and_nowhere_else() {
+    let repo = Fixture::new("passing");
+    let lines: Vec<_> =
+        [("a", "succeeded", 4.0), ("b", "failed", 1.0), ("c", "failed", 0.0), ("d", "succeeded", 2.0)]
+            .map(|(run, status, seconds)| line(run, status, seconds))
+            .into();
+    write(&repo, ".runs/0101/metrics.json", &lines);
+    let on_a_terminal = |variables: &[(&str, &str)]| {
+        let words = format!("'{}' metrics --task 0101", env!("CARGO_BIN_EXE_git-orchestrate"));
+        let mut script = repo.command("script");
+        script.args(["-qec", &words, "/dev/null"]).env("TERM", "xterm").envs(variables.iter().copied());
+        let output = script.output().ok()?;
+        Some(String::from_utf8(output.stdout).expect("UTF-8").replace("\r\n", "\n"))
+    };
+    let Some(seen) = on_a_terminal(&[]) else {
+        eprintln!("skipped: there is no `script` that makes a terminal");
+        return;
+    };
+    assert!(seen.contains('\u{1b}'), "in colour: {seen}");
+    insta::assert_snapshot!(anstream::adapter::strip_str(&seen).to_string(), @"
+    Runs of task 0101: 4 (2 succeeded, 2 failed, 0 cancelled)
+    Success rate: 50.0 %  ██████████··········
+    Guardrail coverage: 100.0 %  ████████████████████
+    Ready for review: no (it takes 95 % of both)
+    Duration: average 1.8 s, p50 1.0 s, p90 4.0 s, p95 4.0 s, p99 4.0 s
+    Trend: █▃▁▅
+
+    SLOWEST STAGES  PIPELINE     RUNS  P50    P95
+    test            diagnostics  4     1.0 s  4.0 s  ████████████████████
+
+    FLAKIEST STAGES  PIPELINE     TREES  BOTH VERDICTS
+    test             diagnostics  1      1 (100.0 %)  ████████████████████
+    ");
+    for variables in [[("NO_COLOR", "1")], [("TERM", "dumb")]] {
+        let seen = on_a_terminal(&variables).expect("it was there just now");
+        assert!(!seen.contains(['█', '▁', '·', '\u{1b}']), "{variables:?}: {seen}");
+        assert!(seen.contains("Success rate: 50.0 %\n"), "{variables:?}: {seen}");
+    }
+}
+
+#[test]
+fn what_metrics_keep_in_memory_does_not_grow_with_the_bytes_of_the_file() {
+    let repo = Fixture::new("passing");
+    let pad = "x".repeat(2000);
+    let mut text = String::new();
+    for at in 0..10_000 {
+        let mut line = line(&format!("run-{at}"), "succeeded", 1.0);
+        line["summary"] = json!(pad);
+        text.push_str(&format!("{line}\n"));
+    }
+    let (lines, rest) = (10_000, 400 << 20);
+    repo.write(".runs/0101/metrics.json", &text);
+    // One more line, without an end, that is larger than all the memory there is.
+    let file = fs::File::options().write(true).open(repo.path(".runs/0101/metrics.json")).unwrap();
+    file.set_len(text.len() as u64 + rest).unwrap();
+    let limited = |kilobytes: u64, words: &str| {
+        let script = format!("ulimit -d {kilobytes} && exec \"$0\" {words}");
+        repo.see(repo.command("sh").args(["-c", &script, env!("CARGO_BIN_EXE_git-orchestrate")]))
+    };
+    let seen = limited(64 << 10, "metrics --task 0101 --format json");
+    assert_eq!(seen.code, 0, "{seen}");
+    let found = seen.json();
+    assert_eq!((&found["entries_total"], &found["parse_errors_total"]), (&json!(lines), &json!(1)));
+    let why = found["parse_errors"][0]["error"].as_str().unwrap();
+    assert!(why.starts_with("the line is longer than "), "{why}");
+    // The limit is one: with less than it takes to begin, nothing begins.
+    assert_ne!(limited(64, "metrics --task 0101").code, 0);
+}
+
+#[test]
 fn a_run_that_was_resumed_counts_once() {
     let repo = Fixture::with_commands(&["test -e \"$HOME/good\""]);
     assert_eq!(repo.orchestrate("start").code, 1);

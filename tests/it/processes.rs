@@ -305,8 +305,11 @@ fn a_run_under_nohup_survives_its_terminal() {
     let program = env!("CARGO_BIN_EXE_git-orchestrate");
     let running = spawn(repo.command("sh").args(["-c", "trap '' HUP; exec \"$0\" start", program]));
     wait_for(&repo.beside("going"));
+    // What is ignored is gone as soon as it was sent: nothing of it could come later.
+    let status = fs::read_to_string(format!("/proc/{}/status", running.id())).expect("it runs");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).expect("a mask");
+    assert_eq!(u64::from_str_radix(ignored, 16).expect("hex") & 1, 1, "it leaves SIGHUP ignored: {ignored}");
     kill("-HUP", running.id());
-    std::thread::sleep(std::time::Duration::from_millis(200));
     gate.open();
     let seen = ended(running);
     assert_eq!(seen.code, 0, "{seen}");

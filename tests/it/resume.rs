@@ -304,6 +304,45 @@ fn a_pid_that_somebody_else_has_now_does_not_keep_a_run() {
 }
 
 #[test]
+fn a_run_of_an_earlier_boot_is_dead_and_goes_on() {
+    let (repo, run) = failed();
+    let owner = manifest(&run)["attempts"][0]["owner"].clone();
+    let (host, boot) = (owner["host"].as_str().expect("a host"), owner["boot_id"].as_str().expect("a boot"));
+    let now = metrics(&repo, "t")[0]["recorded_at"].as_str().expect("a time").to_owned();
+    // This test: its pid, begun at that very tick, and only the boot says whether it is the owner.
+    let stat = fs::read_to_string("/proc/self/stat").expect("we are there");
+    let fields: Vec<_> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+    let begun: u64 = fields[19].parse().expect("a number");
+    owned_by(&run, host, std::process::id(), &now);
+    let of_boot = |boot: &str| {
+        let _ = fs::remove_file(run.join("manifest.json"));
+        let path = run.join("runner.ndjson");
+        let mut text = String::new();
+        for mut event in crate::fixture::lines_of(&path) {
+            if event["type"] == "run:started" {
+                event["owner"]["boot_id"] = json!(boot);
+                event["owner"]["process_started"] = json!(begun);
+            }
+            text.push_str(&format!("{event}\n"));
+        }
+        fs::write(&path, text).expect("written");
+    };
+    let next = format!("dead; go on with: git orchestrate resume {}\n", crate::fixture::id(&run));
+    of_boot(boot);
+    let seen = repo.orchestrate("list");
+    assert!(seen.stdout.contains("in_progress") && !seen.stdout.contains("dead"), "{seen}");
+    assert_eq!(resume(&repo, "").code, 5);
+    of_boot("0badcafe-0000-0000-0000-000000000000");
+    let seen = repo.orchestrate("list");
+    assert!(seen.stdout.ends_with(&next), "{seen}");
+    assert_eq!(repo.orchestrate("list --format json").json()["runs"][0]["dead"], true);
+    let seen = resume(&repo, "");
+    assert_eq!((seen.code, count(&repo, "one")), (0, 1), "{seen}");
+    assert_eq!(manifest(&run)["status"], "succeeded");
+    audit(&repo, "t");
+}
+
+#[test]
 fn a_child_that_was_abandoned_is_closed() {
     let stage =
         |id: &str, command: &str| json!({"kind": "command", "id": id, "title": id, "command": command});
