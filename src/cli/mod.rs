@@ -26,6 +26,7 @@ mod span;
 mod plan;
 mod push;
 mod resume;
+mod snapshot;
 mod start;
 mod status;
 
@@ -84,6 +85,7 @@ enum Request {
     Hook(hook::HookArgs),
     Hooks(hooks::HooksArgs),
     Push(push::PushArgs),
+    Snapshot(snapshot::SnapshotArgs),
     Cancel(cancel::CancelArgs),
     Approve(approve::ApproveArgs),
     Reject(approve::RejectArgs),
@@ -308,6 +310,7 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Guard(args) => guard::run(&ctx, args),
         Request::Hooks(args) => hooks::run(&ctx, args),
         Request::Push(args) => push::run(&ctx, args),
+        Request::Snapshot(args) => snapshot::run(&ctx, args),
         Request::Cancel(args) => cancel::run(&ctx, args),
         Request::Approve(args) => approve::approve(&ctx, args),
         Request::Reject(args) => approve::reject(&ctx, args),

@@ -25,6 +25,7 @@ mod since;
 mod sign;
 mod sshsig;
 mod slot;
+mod snapshot;
 mod staged;
 mod tree;
 mod view;
@@ -56,6 +57,7 @@ pub use pushed::{Named, Pushed};
 pub use sign::{Checked, Checker, Signing};
 pub use since::{Change, TreeNow};
 pub use slot::{Slot, Upkeep};
+pub use snapshot::{Content, Listed, Listing, NestedRepo, SNAPSHOTS, Taken};
 pub use tree::TreeState;
 pub use worktrees::WorktreeInfo;
 

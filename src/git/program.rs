@@ -143,6 +143,12 @@ impl Git {
         self
     }
 
+    /// Lets it read what is in a file, from where that file is read next.
+    pub fn input(mut self, file: std::fs::File) -> Self {
+        self.command.stdin(file);
+        self
+    }
+
     /// Appends words.
     pub fn args<S: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
         self.words.extend(words.into_iter().map(|word| word.as_ref().to_owned()));

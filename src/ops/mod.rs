@@ -28,6 +28,7 @@ pub mod plan;
 pub mod push;
 pub mod resume;
 pub mod side;
+pub mod snapshot;
 pub mod start;
 pub mod status;
 pub mod verify;

@@ -8,6 +8,7 @@ pub mod endurance;
 pub mod evidence;
 pub mod guardrails;
 pub mod hooks;
+pub mod learning;
 pub mod plan;
 
 use std::collections::BTreeMap;

@@ -109,7 +109,7 @@ impl Answer for Swept<'_> {
 }
 
 /// An amount of bytes as people say it: `17 B`, `1.5 KiB`, `2.0 GiB`.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let (mut amount, mut unit) = (bytes as f64, "B");
     for next in ["KiB", "MiB", "GiB", "TiB"] {
         if amount < 1024.0 {

@@ -26,6 +26,7 @@ pub mod printer;
 pub mod progress;
 pub mod push;
 pub mod sarif;
+pub mod snapshot;
 pub mod start;
 pub mod status;
 pub mod upkeep;

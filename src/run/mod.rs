@@ -2,6 +2,7 @@
 
 pub mod stamp;
 pub mod shell;
+pub mod snapshot;
 pub mod status;
 pub mod git_keys;
 pub mod approval;

@@ -4,6 +4,7 @@ pub mod verdicts;
 pub mod layout;
 pub mod journal;
 pub mod recorder;
+pub mod snapshots;
 pub mod lease;
 pub mod pointers;
 pub mod lines;

@@ -16,14 +16,34 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
+/// A SHA-256 of what comes piece by piece.
+#[derive(Clone, Debug, Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Returns the SHA-256 of all of them in lower-case hex.
+    pub fn hex(self) -> String {
+        hex::encode(self.0.finalize())
+    }
+}
+
 /// Returns the SHA-256 of a file in lower-case hex, read piece by piece.
 pub fn sha256_of_file(path: &Path) -> std::io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut digest = Sha256::new();
+    sha256_of_reader(&mut File::open(path)?)
+}
+
+/// Returns the SHA-256 in lower-case hex of all that is left to read.
+pub fn sha256_of_reader(reader: &mut impl Read) -> std::io::Result<String> {
+    let mut digest = Hasher::default();
     let mut buffer = vec![0; 128 * 1024];
     loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex::encode(digest.finalize())),
+        match reader.read(&mut buffer)? {
+            0 => return Ok(digest.hex()),
             read => digest.update(&buffer[..read]),
         }
     }

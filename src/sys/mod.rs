@@ -1,6 +1,7 @@
 //! The machine: the clock, the environment, files and processes.
 
 pub mod ancestors;
+pub mod archive;
 pub mod beneath;
 pub mod clock;
 pub mod daemon;
@@ -10,7 +11,10 @@ pub mod fs;
 pub mod gzip;
 pub mod later;
 pub mod memory;
+pub mod pack;
 pub mod process;
 pub mod resident;
+pub mod reading;
 pub mod room;
 pub mod tools;
+pub mod unpack;

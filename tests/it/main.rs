@@ -52,6 +52,7 @@ mod reuse;
 mod samples;
 mod schemas;
 mod signatures;
+mod snapshot;
 mod start;
 mod status;
 mod subpipeline;

@@ -113,6 +113,21 @@ fn schemas() -> Vec<(&'static str, Value)> {
             of::<render::upkeep::RewriteDocument>(),
         ),
         ("gc", "The answer of gc --format json", of::<render::gc::Document>()),
+        (
+            "snapshot",
+            "The answer of snapshot create and show --format json",
+            of::<render::snapshot::Document>(),
+        ),
+        (
+            "snapshot-list",
+            "The answer of snapshot list --format json",
+            of::<render::snapshot::ListDocument>(),
+        ),
+        (
+            "snapshot-restore",
+            "The answer of snapshot restore --format json",
+            of::<render::snapshot::RestoreDocument>(),
+        ),
         ("metrics", "The answer of metrics --format json", of::<render::metrics::Document>()),
         ("migrate", "The answer of migrate --format json", of::<render::migrate::Document>()),
         ("metrics-summary", "metrics-summary.json of a task", of::<render::metrics::Summary>()),

@@ -1,0 +1,125 @@
+//! `git orchestrate snapshot`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::Format;
+use super::failure::Failure;
+use crate::id::TaskId;
+use crate::ops::snapshot::{create, list, restore};
+use crate::ops::{Context, Refusal};
+use crate::render::printer;
+use crate::render::snapshot::{Listed, Restored, Shown};
+
+/// Keep the work tree as it is in an archive, and bring it back
+///
+/// A snapshot holds the tracked and the untracked files, without those that git ignores, as an archive and as a
+/// commit that `refs/orchestrate/snapshots/` keeps. The index, HEAD, the stash and the branches stay as they are.
+#[derive(Debug, Args)]
+pub struct SnapshotArgs {
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Debug, Subcommand)]
+enum Act {
+    /// Take a snapshot of the work tree
+    ///
+    /// The same content gives the same archive, byte for byte, on any machine. Left out, and told, are files that look
+    /// like secrets, that are too large, or that cannot be read.
+    Create {
+        /// The task that it belongs to
+        #[arg(long, value_name = "ID", env = "MCP_RUNNER_TASK_ID", default_value = "0101")]
+        task: TaskId,
+        #[command(flatten)]
+        look: Look,
+    },
+    /// List the snapshots, newest first
+    List {
+        /// Only those of this task
+        #[arg(long, value_name = "ID")]
+        task: Option<TaskId>,
+        #[command(flatten)]
+        look: Look,
+    },
+    /// Show what is known of a snapshot, and whether its archive is as it was
+    ///
+    /// Exits with 6 if the archive was changed or is gone.
+    Show {
+        /// A digest, the id of its run, the beginning of either, or `latest`
+        #[arg(value_name = "SNAPSHOT", default_value = "latest")]
+        snapshot: String,
+        #[command(flatten)]
+        look: Look,
+    },
+    /// Unpack a snapshot into a new folder
+    ///
+    /// The digest of the archive is checked first, and nothing is ever written outside of the folder.
+    Restore {
+        /// A digest, the id of its run, the beginning of either, or `latest`; with `--archive` a whole digest
+        #[arg(value_name = "SNAPSHOT")]
+        snapshot: String,
+        /// A folder that is not there yet, or empty
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+        /// Take this archive, such as one from another machine
+        #[arg(long, value_name = "FILE")]
+        archive: Option<PathBuf>,
+        #[command(flatten)]
+        look: Look,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Look {
+    /// How the answer looks
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+pub fn run(ctx: &Context, args: SnapshotArgs) -> Result<ExitCode, Failure> {
+    match args.act {
+        Act::Create { task, look } => {
+            let shown = Shown::taken(create::create(ctx, &task)?);
+            printer::answer(&shown, look.format.into())?;
+        }
+        Act::List { task, look } => {
+            let snapshots = list::list(ctx, task.as_ref());
+            printer::answer(
+                &Listed { at: ctx.clock.now(), place: ctx.place(), snapshots },
+                look.format.into(),
+            )?;
+        }
+        Act::Show { snapshot, look } => {
+            let found = list::find(ctx, &snapshot)?;
+            let shown = Shown::kept(found);
+            printer::answer(&shown, look.format.into())?;
+            if !shown.is_intact() {
+                return Ok(ExitCode::from(6));
+            }
+        }
+        Act::Restore { snapshot, folder, archive, look } => {
+            let (archive, digest) = which(ctx, &snapshot, archive)?;
+            let target = ctx.env.cwd().join(folder);
+            let unpacked = restore::restore(&archive, &digest, &target)?;
+            printer::answer(&Restored { digest, target, unpacked }, look.format.into())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns an archive, and the digest that it must have.
+fn which(ctx: &Context, wanted: &str, archive: Option<PathBuf>) -> Result<(PathBuf, String), Failure> {
+    let Some(archive) = archive else {
+        let found = list::find(ctx, wanted)?;
+        return Ok((found.archive, found.snapshot.digest));
+    };
+    if wanted.len() != 64 || !wanted.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let message = format!("`{}` is no whole digest", wanted.escape_debug());
+        let hint = "with `--archive` write all 64 digits, which `sha256sum FILE` prints too";
+        return Err(Refusal::usage(message).hint(hint).into());
+    }
+    Ok((ctx.env.cwd().join(archive), wanted.to_ascii_lowercase()))
+}

@@ -1,0 +1,296 @@
+//! What a snapshot of the work tree holds, and the commit that keeps it: the index, `HEAD`, the stash and
+//! the branches stay as they are.
+
+use std::collections::BTreeMap;
+use std::io::{Seek, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use gix::bstr::{BStr, BString, ByteSlice};
+use gix::index::State;
+use gix::index::entry::{Flags, Mode};
+use rustix::fs::{AtFlags, CWD};
+
+use super::error::At;
+use super::program::Git;
+use super::tree::walk::{self, Seen};
+use super::tree::{self, Fail, by_git};
+use super::{GitError, HeadState, Repo};
+
+/// Where the commits of snapshots are kept.
+pub const SNAPSHOTS: &str = "refs/orchestrate/snapshots/";
+
+/// What is in a work tree, as far as git would add it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Sorted by the bytes of their paths.
+    pub files: Vec<Listed>,
+    /// Repositories inside the work tree, sorted.
+    pub nested: Vec<NestedRepo>,
+    /// What could not be looked at, or what git refuses to name.
+    pub unreadable: Vec<Vec<u8>>,
+    /// Tracked files that are not there.
+    pub gone: Vec<Vec<u8>>,
+}
+
+/// A file or a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub path: Vec<u8>,
+    pub link: bool,
+    /// Whether the index knows the path.
+    pub tracked: bool,
+    /// Whether the index may hold another content.
+    pub changed: bool,
+}
+
+/// A repository inside the work tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NestedRepo {
+    pub path: Vec<u8>,
+    /// The commit that it has checked out; nothing if there is none yet.
+    pub head: Option<String>,
+    /// Whether it is a submodule.
+    pub tracked: bool,
+}
+
+/// What differs between the index and what a snapshot took.
+#[derive(Clone, Debug, Default)]
+pub struct Content<'a> {
+    /// Paths whose content may be another one.
+    pub changed: Vec<&'a [u8]>,
+    /// Paths that the index knows and the snapshot does not have.
+    pub without: Vec<&'a [u8]>,
+}
+
+/// A commit that keeps a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub tree: String,
+    pub commit: String,
+}
+
+impl Repo {
+    /// Returns what is in the work tree: what git tracks and what it does not ignore.
+    pub fn listing(&self) -> Result<Listing, GitError> {
+        let in_process = match self.in_process() {
+            Some(repo) => self.listing_in_process(&repo),
+            None => Err(Fail::NeedsGit),
+        };
+        let mut listing = match in_process {
+            Ok(listing) => listing,
+            Err(Fail::NeedsGit) => self.listing_by_git()?,
+            Err(Fail::Error(error)) => return Err(error),
+        };
+        listing.files.sort_by(|a, b| a.path.cmp(&b.path));
+        listing.files.dedup_by(|later, first| later.path == first.path);
+        listing.nested.sort_by(|a, b| a.path.cmp(&b.path));
+        listing.nested.dedup_by(|later, first| later.path == first.path);
+        listing.unreadable.sort();
+        listing.gone.sort();
+        Ok(listing)
+    }
+
+    fn listing_in_process(&self, repo: &gix::Repository) -> Result<Listing, Fail> {
+        let capabilities = repo.filesystem_options().map_err(|_| Fail::NeedsGit)?;
+        if capabilities.ignore_case || (capabilities.precompose_unicode && cfg!(target_vendor = "apple")) {
+            return Err(Fail::NeedsGit);
+        }
+        let index = self.index(repo)?;
+        let walked = walk::walk(self, repo, &index, capabilities)?;
+        let mut listing = Listing::default();
+        let mut heads: BTreeMap<BString, Option<String>> = BTreeMap::new();
+        let mut differs: BTreeMap<&BStr, bool> = BTreeMap::new();
+        for change in &walked.changes {
+            let path = change.path.as_bstr();
+            let tracked = index.entry_by_path(path).is_some();
+            match change.seen {
+                Seen::Gone => listing.gone.push(path.to_vec()),
+                Seen::Repository(id) => drop(heads.insert(path.to_owned(), Some(id.to_string()))),
+                Seen::Content { tracked: known, link } => {
+                    let tracked = tracked || known.is_some();
+                    listing.files.push(Listed { path: path.to_vec(), link, tracked, changed: true });
+                }
+            }
+            differs.insert(path, true);
+        }
+        for path in &walked.unreadable {
+            differs.insert(path.as_bstr(), true);
+            listing.unreadable.push(path.to_vec());
+        }
+        let unreadable: Vec<_> = walked.unreadable.iter().filter(|path| path.ends_with(b"/")).collect();
+        let mut last: Option<&BStr> = None;
+        for entry in index.entries() {
+            let path = entry.path(&index);
+            if last.replace(path) == Some(path) || entry.mode.is_sparse() || differs.contains_key(path) {
+                continue;
+            }
+            if entry.mode == Mode::COMMIT {
+                heads.entry(path.to_owned()).or_insert_with(|| Some(entry.id.to_string()));
+            } else if unreadable.iter().any(|folder| path.starts_with(folder)) {
+                listing.unreadable.push(path.to_vec());
+            } else if self.may_be_there(entry.flags, path) {
+                let link = entry.mode == Mode::SYMLINK;
+                listing.files.push(Listed { path: path.to_vec(), link, tracked: true, changed: false });
+            }
+        }
+        // A submodule that is not checked out is an empty folder.
+        let there = walked.nested.iter().map(|(path, _)| path.as_bstr());
+        let checked_out: std::collections::BTreeSet<_> = there.collect();
+        let nested = heads.into_iter().filter(|(path, _)| checked_out.contains(path.as_bstr()));
+        listing.nested = nested
+            .map(|(path, head)| NestedRepo {
+                tracked: is_submodule(&index, path.as_bstr()),
+                path: path.into(),
+                head,
+            })
+            .collect();
+        for path in std::mem::take(&mut listing.unreadable) {
+            // A repository without a commit cannot be named by git, and is no file of ours.
+            match self.work_tree.join(path.as_bstr().to_path_lossy()).join(".git").exists() {
+                true => listing.nested.push(NestedRepo { path, head: None, tracked: false }),
+                false => listing.unreadable.push(path),
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Whether a file should be looked for: one that a sparse checkout leaves out mostly is not there.
+    fn may_be_there(&self, flags: Flags, path: &BStr) -> bool {
+        let there = || {
+            let path = tree::content::on_disk(&self.work_tree, path);
+            rustix::fs::statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+        };
+        !flags.intersects(Flags::SKIP_WORKTREE | Flags::ASSUME_VALID) || there()
+    }
+
+    /// As git lists it, where gix cannot read the repository.
+    fn listing_by_git(&self) -> Result<Listing, GitError> {
+        let mut listing = Listing::default();
+        let staged = self.git().args(["ls-files", "--stage", "-z"]).run()?;
+        let mut tracked: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
+        for line in staged.split(|byte| *byte == 0) {
+            if let Some((head, path)) = line.split_once_str("\t") {
+                tracked.insert(path, head);
+            }
+        }
+        let others = self.git().args(["ls-files", "--others", "--exclude-standard", "-z"]).run()?;
+        let others = others.split(|byte| *byte == 0).filter(|path| !path.is_empty()).map(|path| (path, None));
+        let known = tracked.iter().map(|(path, head)| (*path, Some(*head)));
+        for (path, head) in known.chain(others) {
+            let name = path.strip_suffix(b"/").unwrap_or(path);
+            let disk = tree::content::on_disk(&self.work_tree, name.as_bstr());
+            let kind = disk.symlink_metadata().map(|found| found.file_type());
+            let submodule = head.is_some_and(|head| head.starts_with(b"160000 "));
+            match kind {
+                Err(_) if head.is_some() => listing.gone.push(path.to_vec()),
+                Err(_) => {}
+                Ok(kind) if kind.is_dir() && (submodule || path.ends_with(b"/")) => {
+                    if disk.join(".git").exists() {
+                        let words = ["rev-parse", "--quiet", "--verify", "--end-of-options", "HEAD"];
+                        let head = Git::new(&disk).args(words).line().ok();
+                        listing.nested.push(NestedRepo { path: name.to_vec(), head, tracked: submodule });
+                    }
+                }
+                Ok(kind) if kind.is_dir() => listing.gone.push(path.to_vec()),
+                Ok(kind) => listing.files.push(Listed {
+                    path: path.to_vec(),
+                    link: kind.is_symlink(),
+                    tracked: head.is_some(),
+                    changed: true,
+                }),
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Stores what a snapshot took as a commit on top of `head`. The same content on the same commit is the same
+    /// commit again. The work is done in a copy of the index.
+    pub fn take(&self, head: &HeadState, content: &Content<'_>) -> Result<Taken, GitError> {
+        let (temp, index) = by_git::copy_of_index(self)?;
+        let git = || {
+            self.git().env("GIT_INDEX_FILE", &index).args([
+                "-c",
+                "core.splitIndex=false",
+                "-c",
+                "index.sparse=false",
+                "-c",
+                "advice.addEmbeddedRepo=false",
+            ])
+        };
+        for (words, paths) in [
+            (&["update-index", "--force-remove", "-z", "--stdin"][..], &content.without),
+            (&["update-index", "--add", "--remove", "--replace", "-z", "--stdin"][..], &content.changed),
+        ] {
+            if !paths.is_empty() {
+                crate::sys::fs::foreign_step("index").at(&index)?;
+                git().args(words).input(list(temp.path(), paths)?).run()?;
+            }
+        }
+        crate::sys::fs::foreign_step("tree").at(&self.common_dir)?;
+        let tree = git().args(["write-tree", "--missing-ok"]).line()?;
+        Ok(Taken { commit: self.commit_tree(head, &tree)?, tree })
+    }
+
+    /// Makes a commit of a tree that is stored, on top of `head`, whose author is nobody and whose date is that of
+    /// `head`: so it depends on nothing else.
+    pub fn commit_tree(&self, head: &HeadState, tree: &str) -> Result<String, GitError> {
+        let parent = head.commit.as_deref();
+        let date = match parent {
+            Some(commit) => self
+                .git()
+                .args(["show", "--no-patch", "--format=%ct", "--end-of-options", commit, "--"])
+                .line()?,
+            None => "0".to_owned(),
+        };
+        let date = format!("@{date} +0000");
+        let mut git = self.git();
+        for who in ["AUTHOR", "COMMITTER"] {
+            git = git
+                .env(&format!("GIT_{who}_NAME"), "git orchestrate")
+                .env(&format!("GIT_{who}_EMAIL"), "snapshot@git-orchestrate.invalid")
+                .env(&format!("GIT_{who}_DATE"), &date);
+        }
+        crate::sys::fs::foreign_step("commit").at(&self.common_dir)?;
+        let words = ["-c", "commit.gpgSign=false", "-c", "i18n.commitEncoding=UTF-8"];
+        git = git.args(words).args(["commit-tree", tree, "-m", "Snapshot of a work tree"]);
+        if let Some(parent) = parent {
+            git = git.args(["-p", parent]);
+        }
+        git.line()
+    }
+
+    /// Keeps the commit of a snapshot from being thrown away. Returns the ref.
+    pub fn keep_snapshot(&self, id: &str, commit: &str) -> Result<String, GitError> {
+        let name = format!("{SNAPSHOTS}{id}");
+        crate::sys::fs::foreign_step("ref").at(&self.common_dir)?;
+        self.git().args(["update-ref", "--no-deref", &name, commit]).run()?;
+        Ok(name)
+    }
+
+    /// Lets go of the commit of a snapshot; of one that is not there too.
+    pub fn drop_snapshot(&self, id: &str) -> Result<(), GitError> {
+        crate::sys::fs::foreign_step("ref").at(&self.common_dir)?;
+        self.git().args(["update-ref", "--no-deref", "-d", &format!("{SNAPSHOTS}{id}")]).run().map(drop)
+    }
+}
+
+fn is_submodule(index: &State, path: &BStr) -> bool {
+    index.entry_by_path(path).is_some_and(|entry| entry.mode == Mode::COMMIT)
+}
+
+/// Returns a file that lists paths, read from its beginning.
+fn list(folder: &Path, paths: &[&[u8]]) -> Result<std::fs::File, GitError> {
+    let mut file = tempfile::tempfile_in(folder).at(folder)?;
+    let write = || {
+        let mut out = std::io::BufWriter::new(&file);
+        for path in paths {
+            out.write_all(std::ffi::OsStr::from_bytes(path).as_bytes())?;
+            out.write_all(&[0])?;
+        }
+        out.flush()
+    };
+    write().at(folder)?;
+    file.rewind().at(folder)?;
+    Ok(file)
+}

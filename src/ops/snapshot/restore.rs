@@ -1,0 +1,92 @@
+//! Bringing a snapshot back, into a folder of its own.
+
+use std::fs::File;
+use std::io::Seek;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::ops::{Kind, Refusal};
+use crate::sys::digest::sha256_of_reader;
+use crate::sys::fs;
+use crate::sys::pack;
+use crate::sys::unpack::{UnpackError, Unpacked, unpack};
+
+/// Opens an archive, if it is the one that a digest names: neither edited nor cut.
+pub fn open(archive: &Path, digest: &str) -> Result<File> {
+    let mut file = File::open(archive).map_err(|err| {
+        Refusal::new(Kind::Invalid, format!("the archive `{}` cannot be read: {err}", archive.display()))
+    })?;
+    let found =
+        sha256_of_reader(&mut file).with_context(|| format!("cannot read `{}`", archive.display()))?;
+    if found != digest {
+        let message = format!(
+            "`{}` is not the archive that was taken: its digest is {found}, and not {digest}",
+            archive.display()
+        );
+        return Err(Refusal::new(Kind::Invalid, message)
+            .hint("it was changed since; nothing of it was unpacked")
+            .into());
+    }
+    file.rewind()?;
+    Ok(file)
+}
+
+/// Unpacks an archive into a folder that is not there yet, or empty. It is there as a whole, or not at all.
+pub fn restore(archive: &Path, digest: &str, target: &Path) -> Result<Unpacked> {
+    ensure_empty(target)?;
+    let file = open(archive, digest)?;
+    let above = match target.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    fs::create_dir_all(&above)?;
+    let made = above.join(format!(".tmp-restore-{}", uuid::Uuid::new_v4().simple()));
+    fs::create_private_dir(&made)?;
+    let done = unpack_into(file, &made).and_then(|unpacked| {
+        // An empty folder gives way to it.
+        if target.is_dir() && !target.is_symlink() {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = target.metadata()?.permissions().mode();
+            std::fs::set_permissions(&made, std::fs::Permissions::from_mode(mode))?;
+        } else {
+            std::fs::set_permissions(&made, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        }
+        fs::rename(&made, target)
+            .with_context(|| format!("`{}` cannot be put in its place", target.display()))?;
+        Ok(unpacked)
+    });
+    if done.is_err() {
+        let _ = fs::remove_tree(&made);
+    }
+    done
+}
+
+/// Unpacks an archive that is open into a folder in which nothing is but a link to a repository.
+pub fn unpack_into(archive: File, folder: &Path) -> Result<Unpacked> {
+    unpack(pack::reader(archive), folder).map_err(|err| match err {
+        UnpackError::Unsafe { .. } => Refusal::new(Kind::Unsafe, err.to_string()).into(),
+        UnpackError::Damaged(_) => Refusal::new(Kind::Invalid, err.to_string()).into(),
+        UnpackError::Path(err) => err.into(),
+    })
+}
+
+fn ensure_empty(target: &Path) -> Result<()> {
+    let refuse = |message: String| {
+        Refusal::new(Kind::Unsafe, message)
+            .hint("name a folder that is not there yet: nothing is ever written over")
+    };
+    let found = match target.symlink_metadata() {
+        Err(_) => return Ok(()),
+        Ok(found) => found,
+    };
+    if !found.is_dir() {
+        return Err(refuse(format!("`{}` is there already, and is no folder", target.display())).into());
+    }
+    let mut inside =
+        std::fs::read_dir(target).with_context(|| format!("cannot look into `{}`", target.display()))?;
+    match inside.next() {
+        None => Ok(()),
+        Some(_) => Err(refuse(format!("the folder `{}` is not empty", target.display())).into()),
+    }
+}
