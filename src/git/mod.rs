@@ -7,6 +7,7 @@ mod diff;
 mod error;
 mod exclude;
 mod history;
+mod ignored;
 mod hooks;
 mod inputs;
 mod files;

@@ -10,6 +10,7 @@ pub(super) mod pool;
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -132,6 +133,11 @@ impl Slot {
         &self.folder
     }
 
+    /// The folder for notes about what is in its work tree: they go when that is thrown away.
+    pub fn notes(&self) -> PathBuf {
+        self.folder.join("notes")
+    }
+
     /// Which slot it is.
     pub fn number(&self) -> u32 {
         self.side.number
@@ -168,6 +174,9 @@ impl Slot {
         self.last = None;
         crate::sys::fs::remove(&self.folder.join("run"))?;
         lock(&self.side.fresh).take();
+        if self.upkeep != Upkeep::Warm {
+            self.forget_notes()?;
+        }
         if self.upkeep == Upkeep::Virgin {
             self.at = None;
             self.begin_anew()?;
@@ -253,10 +262,42 @@ impl Slot {
     /// Throws the work tree away.
     fn begin_anew(&self) -> Result<(), GitError> {
         tracing::debug!(slot = %self.folder.display(), "begun anew");
+        self.forget_notes()?;
         for path in [self.repo.work_tree.clone(), self.repo.git_dir.clone()] {
             remove(&path).at(&path)?;
         }
         link(&self.repo, &self.repo.work_tree, &self.repo.git_dir)
+    }
+
+    fn forget_notes(&self) -> Result<(), GitError> {
+        let notes = self.notes();
+        remove(&notes).at(&notes)
+    }
+
+    /// Returns which of some paths git would ignore, where nothing is yet and a folder is there to hold it. Each is
+    /// said to be a folder or not.
+    pub fn would_ignore(&self, paths: &[(PathBuf, bool)]) -> Result<Vec<PathBuf>, GitError> {
+        let top = &self.repo.work_tree;
+        let is_folder = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
+        let held = |path: &Path| path.ancestors().skip(1).all(|above| is_folder(&top.join(above)));
+        let mut tried = Vec::new();
+        for (path, folder) in paths.iter().filter(|(path, _)| held(path)) {
+            let full = top.join(path);
+            // git judges what is there.
+            match folder {
+                true => fs::create_dir(&full).at(&full)?,
+                false => drop(fs::File::create_new(&full).at(&full)?),
+            }
+            tried.push(BString::from(path.as_os_str().as_bytes()));
+        }
+        let ignored = self.untracked(&tried, &["--ignored"]);
+        self.remove_each(tried.iter())?;
+        let ignored = ignored?;
+        Ok(tried
+            .iter()
+            .filter(|path| ignored.contains(*path))
+            .map(|path| path.to_path_lossy().into())
+            .collect())
     }
 
     /// Whether files that a commit and the index have in common may look different in the work tree: git

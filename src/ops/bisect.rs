@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::each::commits;
 use super::host::{Shared, SharedWatch};
 use super::plan::{self, PlanOptions};
-use super::side::{Side, inside};
+use super::side::{Side, There, inside};
 use super::start::{Asked, StartOptions, plan_of, with_interrupts};
 use super::{Context, Kind, Refusal, verify};
 use crate::git::Commit;
@@ -165,14 +165,23 @@ pub fn bisect(ctx: &Context, options: BisectOptions, watch: SharedWatch) -> Resu
                     side
                 }
             };
-            let Some(there) = side.at_unless_interrupted(ctx, commit, interrupts).await? else {
-                break Found::Interrupted;
-            };
+            let ready = side.ready_at(ctx, commit, &start.task, &watch, interrupts).await?;
             let step =
                 |verdict, run, reason| Step { commit: commit.clone(), verdict, run, known: false, reason };
-            let end = match plan_of(&there, &start) {
-                Err(err) => step(Verdict::Skip, None, Some(format!("{err:#}"))),
-                Ok(plan) => {
+            let planned = match ready {
+                There::Interrupted => break Found::Interrupted,
+                There::Failed(manifest) if manifest.status == RunStatus::Cancelled => {
+                    break Found::Interrupted;
+                }
+                There::Failed(manifest) => Err((Some(manifest.run_id.to_string()), manifest.status_detail)),
+                There::Ready(there) => match plan_of(&there, &start) {
+                    Ok(plan) => Ok((plan, there)),
+                    Err(err) => Err((None, Some(format!("{err:#}")))),
+                },
+            };
+            let end = match planned {
+                Err((run, reason)) => step(Verdict::Skip, run, reason),
+                Ok((plan, there)) => {
                     let number = 1 + search.steps.iter().filter(|step| !step.known).count();
                     let range = range.clone();
                     let series = Series { kind: SeriesKind::Bisect, range, number, commits: all.len() };

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::host::SharedWatch;
-use super::side::Side;
+use super::side::{Side, There};
 use super::start::{Asked, StartOptions, plan_of, with_interrupts};
 use super::{Context, Kind, Refusal};
 use crate::git::{Commit, GitError};
@@ -77,14 +77,17 @@ pub fn each(ctx: &Context, options: EachOptions, watch: SharedWatch) -> Result<E
             if interrupts.first().is_some() {
                 break;
             }
-            let there = match side.at_unless_interrupted(ctx, commit, interrupts).await {
-                Ok(Some(there)) => Ok(there),
-                Ok(None) => break,
+            let ready = side.ready_at(ctx, commit, &start.task, &watch, interrupts).await;
+            let planned = match ready {
+                Ok(There::Interrupted) => break,
+                Ok(There::Failed(manifest)) => Ok(Err(manifest)),
+                Ok(There::Ready(there)) => plan_of(&there, &start).map(|plan| Ok((plan, there))),
                 Err(err) => Err(err),
             };
-            *end = match there.and_then(|there| Ok((plan_of(&there, &start)?, there))) {
+            *end = match planned {
                 Err(err) => End::Refused(err),
-                Ok((plan, there)) => {
+                Ok(Err(failed)) => End::Ran(failed),
+                Ok(Ok((plan, there))) => {
                     let series =
                         Series { kind: SeriesKind::Each, range: range.clone(), number: at + 1, commits: of };
                     let run = Asked { plan, options: &start, series: Some(series) };

@@ -5,6 +5,7 @@ use anyhow::Result;
 
 use super::start::Pace;
 use super::{Kind, Refusal};
+use crate::pipeline::Source;
 use crate::pipeline::plan::Plan;
 use crate::run::exec::GroupNames;
 use crate::sys::env::Env;
@@ -34,6 +35,9 @@ pub fn names(env: &Env) -> GroupNames {
 /// If the group is too small, or larger than what the pipeline can do at the same time. It is checked
 /// here, where nothing is written yet.
 pub fn apply(env: &Env, plan: &mut Plan, pace: Pace) -> Result<Option<GroupNames>> {
+    if plan.source == Source::SetUp {
+        return Ok(None);
+    }
     let on = env.flag(FEATURE);
     let mut names = names(env);
     if let Some(size) = size(env, on)? {

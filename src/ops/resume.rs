@@ -12,8 +12,10 @@ use super::start::{Pace, RunOutcome, with_interrupts};
 use super::verify::{self, Sections, adopted};
 use super::which;
 use super::{Context, Kind, Refusal, group};
+use crate::git::Commit;
 use crate::id::{TaskId, short};
 use crate::pipeline::plan::Plan;
+use crate::pipeline::slots::SET_UP;
 use crate::run::event::{Happened, RunEvent};
 use crate::run::manifest::{Manifest, Owner, ResumeEvent, ResumeOutcome};
 use crate::run::status::RunStatus;
@@ -92,6 +94,13 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
         recorder.save(fs::Durability::Power)?;
         return Err(refusal.into());
     }
+    let is_set_up = pipeline.as_ref().is_some_and(|id: &crate::id::PipelineId| id.as_str() == SET_UP);
+    if is_set_up && manifest.git.as_ref().is_some_and(|git| git.worktree.slot.is_some()) {
+        let message = format!("run `{}` was to set a side worktree up", found.run);
+        return Err(Refusal::new(Kind::Usage, message)
+            .hint("whatever needs the side worktree sets it up again")
+            .into());
+    }
     // A verdict that was reached, but not followed up: the process died in between, or the disk
     // was full.
     let unrecorded = manifest.journal.is_some() && (!manifest.metrics_recorded || is_behind(&found.paths)?);
@@ -105,7 +114,16 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
         .into());
     }
     let mut side = side_of(ctx, &found, manifest, &watch)?;
-    let there = side.as_ref().map_or(ctx, |(_, there)| there);
+    if let Some((side, there, Some(commit))) = &mut side {
+        let ready = with_interrupts(async |interrupts| {
+            let ready = side.make_ready(ctx, there, commit, &found.task, &watch, interrupts).await?;
+            Ok(ready.map(|manifest| RunOutcome { manifest, interrupt: interrupts.first() }))
+        })?;
+        if let Some(failed) = ready {
+            return Ok(failed);
+        }
+    }
+    let there = side.as_ref().map_or(ctx, |(_, there, _)| there);
     let mut plan = plan::plan(there, &PlanOptions { pipeline, target, target_of_environment: false })
         .context("cannot plan what is left of the run")?;
     verify_plan(&found, manifest, &plan)?;
@@ -126,7 +144,7 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     };
     refuse_if_a_child_is_alive(ctx, &found, manifest)?;
     end_orphans(&found, manifest, &watch)?;
-    if let Some((side, _)) = &mut side {
+    if let Some((side, ..)) = &mut side {
         side.used_by(found.run.as_str())?;
     }
     with_interrupts(async |interrupts| {
@@ -163,17 +181,17 @@ fn pace(asked: Pace, manifest: &Manifest) -> Pace {
 }
 
 /// Returns the side worktree of a run that had one: as the run left it, or with its commit checked
-/// out anew if somebody else has used it since.
+/// out anew, and named, if somebody else has used it since.
 fn side_of(
     ctx: &Context,
     found: &Found,
     manifest: &Manifest,
     watch: &SharedWatch,
-) -> Result<Option<(Side, Context)>> {
+) -> Result<Option<(Side, Context, Option<Commit>)>> {
     let Some(git) = manifest.git.as_ref().filter(|git| git.worktree.slot.is_some()) else { return Ok(None) };
     if let Some(side) = Side::of_run(ctx, manifest, watch)? {
         let there = side.as_left(ctx);
-        return Ok(Some((side, there)));
+        return Ok(Some((side, there, None)));
     }
     let commit = git.commit.as_deref().map(|commit| ctx.repo.commit(commit)).transpose()?.flatten();
     let Some(commit) = commit else {
@@ -183,7 +201,7 @@ fn side_of(
     };
     let mut side = Side::take(ctx, watch)?;
     let there = side.at(ctx, &commit)?;
-    Ok(Some((side, there)))
+    Ok(Some((side, there, Some(commit))))
 }
 
 fn elsewhere(ctx: &Context, found: &Found) -> Refusal {

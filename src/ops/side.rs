@@ -1,5 +1,8 @@
 //! A clean side worktree at a commit, which stands in for the worktree of whoever asks.
 
+mod carry;
+mod setup;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,10 +12,13 @@ use rustix::process::Signal;
 use super::host::SharedWatch;
 use super::{Context, Kind, Refusal};
 use crate::git::{Commit, Repo, Slot, Upkeep};
-use crate::id::short;
+use crate::id::{TaskId, short};
 use crate::run::manifest::Manifest;
 use crate::runner::interrupt::Interrupts;
 use crate::sys::process;
+
+/// Where Node looks for what a file imports.
+const MODULES: &str = "node_modules";
 
 /// So many side worktrees are kept that nobody uses.
 const IDLE: usize = 8;
@@ -22,6 +28,18 @@ pub struct Side {
     slot: Slot,
     /// The root of the project as seen from the top of the worktree.
     inside: PathBuf,
+    /// Whether it was said that modules of the main worktree are found here.
+    warned: bool,
+}
+
+/// What became of the way to a commit.
+pub enum There {
+    /// What the caller's context is there.
+    Ready(Box<Context>),
+    /// The run that was to make it ready did not succeed.
+    Failed(Box<Manifest>),
+    /// A signal came in the meantime.
+    Interrupted,
 }
 
 impl Side {
@@ -29,7 +47,7 @@ impl Side {
     pub fn take(ctx: &Context, watch: &SharedWatch) -> Result<Self> {
         let inside = inside(ctx)?;
         let slot = ctx.repo.take_slot(IDLE).context("there is no side worktree to run in")?;
-        Self::begin(ctx, slot, inside, watch)
+        Self::begin(slot, inside, watch)
     }
 
     /// Says what becomes of what earlier commits left in it.
@@ -48,16 +66,15 @@ impl Side {
         if slot.last_run() != Some(manifest.run_id.as_str()) {
             return Ok(None);
         }
-        Ok(Some(Self::begin(ctx, slot, inside(ctx)?, watch)?))
+        Ok(Some(Self::begin(slot, inside(ctx)?, watch)?))
     }
 
-    fn begin(ctx: &Context, slot: Slot, inside: PathBuf, watch: &SharedWatch) -> Result<Self> {
+    fn begin(slot: Slot, inside: PathBuf, watch: &SharedWatch) -> Result<Self> {
         if let Some(run) = slot.last_run() {
             // Its process was killed, and what it had started goes on in our folder.
             end(run, || process::members(run), watch)?;
         }
-        warn_of_modules(ctx, &slot, watch);
-        Ok(Self { slot, inside })
+        Ok(Self { slot, inside, warned: false })
     }
 
     /// Checks a commit out, and returns what `ctx` is there.
@@ -65,6 +82,46 @@ impl Side {
         let repo = self.slot.reposition(commit);
         let repo = repo.with_context(|| format!("cannot check out `{}`", short(&commit.id)))?;
         Ok(self.context(ctx, repo))
+    }
+
+    /// Checks a commit out, and makes it ready for stages: what the project there says is carried into it, and what it
+    /// says is to be run is run. Those runs belong to `task`.
+    pub async fn ready_at(
+        &mut self,
+        ctx: &Context,
+        commit: &Commit,
+        task: &TaskId,
+        watch: &SharedWatch,
+        interrupts: &mut Interrupts,
+    ) -> Result<There> {
+        match self.at_unless_interrupted(ctx, commit, interrupts).await? {
+            None => Ok(There::Interrupted),
+            Some(there) => {
+                let failed = self.make_ready(ctx, &there, commit, task, watch, interrupts).await?;
+                Ok(failed.map_or(There::Ready(Box::new(there)), |manifest| There::Failed(Box::new(manifest))))
+            }
+        }
+    }
+
+    /// Makes what is checked out ready for stages. Returns the run of that if it did not succeed.
+    pub async fn make_ready(
+        &mut self,
+        ctx: &Context,
+        there: &Context,
+        commit: &Commit,
+        task: &TaskId,
+        watch: &SharedWatch,
+        interrupts: &mut Interrupts,
+    ) -> Result<Option<Manifest>> {
+        // What is wrong with a configuration is said by whoever needs the rest of it.
+        let slots = super::plan::load(there).map(|config| config.slots).unwrap_or_default();
+        let forget = || setup::Done::forget(&self.slot);
+        carry::carry(ctx, &self.slot, &self.inside, &slots.carry, &forget)?;
+        let failed = setup::set_up(self, there, &slots, commit, task, watch, interrupts).await?;
+        if !std::mem::replace(&mut self.warned, true) && !there.root.join(MODULES).is_dir() {
+            warn_of_modules(ctx, &self.slot, watch);
+        }
+        Ok(failed)
     }
 
     /// Like [`Side::at`]; nothing if a signal came in the meantime, which the terminal also sent to
@@ -133,11 +190,11 @@ pub(super) fn inside(ctx: &Context) -> Result<PathBuf> {
 /// Node looks for modules in every folder above, and the side worktree is below the main one: what
 /// it finds there is of another commit.
 fn warn_of_modules(ctx: &Context, slot: &Slot, watch: &SharedWatch) {
-    let above = ctx.repo.common_dir().ancestors().map(|folder| folder.join("node_modules"));
+    let above = ctx.repo.common_dir().ancestors().map(|folder| folder.join(MODULES));
     if let Some(modules) = { above }.find(|folder| folder.is_dir()) {
         let number = slot.number();
         let text = format!(
-            "Node finds `{}` from side worktree {number} too: let a stage install what it needs",
+            "Node finds `{}` from side worktree {number} too: `slots` in codex.orchestrator.json can give it its own",
             modules.display()
         );
         watch.borrow_mut().warn(&text);

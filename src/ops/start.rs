@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::host::{Origin, ReuseOptions, RunHost, Shared, SharedWatch};
 use super::plan::PlanOptions;
-use super::side::Side;
+use super::side::{Side, There};
 use super::{Context, Kind, Refusal, group};
 use crate::id::{PipelineId, RunId, TaskId};
 use crate::pipeline::evidence::Notes;
@@ -79,8 +79,12 @@ pub fn start_at(
     ctx.layout.check(&options.task)?;
     with_interrupts(async |interrupts| {
         let mut side = Side::take(ctx, &watch)?;
-        let Some(there) = side.at_unless_interrupted(ctx, &commit, interrupts).await? else {
-            return Err(cancelled(interrupts).into());
+        let there = match side.ready_at(ctx, &commit, &options.task, &watch, interrupts).await? {
+            There::Ready(there) => there,
+            There::Failed(manifest) => {
+                return Ok(RunOutcome { manifest: *manifest, interrupt: interrupts.first() });
+            }
+            There::Interrupted => return Err(cancelled(interrupts).into()),
         };
         let plan = plan_of(&there, &options)?;
         let run = Asked { plan, options: &options, series: None };

@@ -8,6 +8,7 @@
 mod evidence;
 mod guardrails;
 mod hooks;
+mod slots;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU16;
@@ -29,6 +30,8 @@ pub use guardrails::parse_guardrails;
 pub(super) use guardrails::{DIFF_BUDGET_KEYS, DOCS_KEYS, GUARDRAIL_KEYS, SPEC_KEYS};
 #[cfg(test)]
 pub(super) use hooks::HOOK_KEYS;
+#[cfg(test)]
+pub(super) use slots::{SETUP_KEYS, SLOTS_KEYS};
 
 use super::config_error::Source as File;
 use super::endurance::{self, Retries, Transient};
@@ -53,6 +56,7 @@ pub(super) const TOP_KEYS: &[&str] = &[
     "fingerprintEnv",
     "evidence",
     "hooks",
+    "slots",
 ];
 pub(super) const PIPELINE_KEYS: &[&str] =
     &["id", "title", "description", "tags", "guardrailsRequired", "jobs", "timeout", "reuse", "stages"];
@@ -97,7 +101,7 @@ const EXECUTION_MODE: [&str; 3] = ["executionMode", "execution_mode", "mode"];
 const DEFAULT_TARGET: [&str; 3] = ["defaultTarget", "default", "primary"];
 
 /// Sections that the design knows and this version does not read.
-const LATER_KEYS: &[&str] = &["streams", "slots", "learning", "budget"];
+const LATER_KEYS: &[&str] = &["streams", "learning", "budget"];
 
 /// What a stage can do, and the keys that belong to it.
 struct Kind {
@@ -244,6 +248,7 @@ impl<'f> Reader<'f> {
         let guardrails = self.guardrails(&top)?;
         let evidence = self.evidence(&top)?;
         let hooks = self.hooks(&top)?;
+        let slots = self.slots(&top)?;
         let flaws = self.flaws(&read, &by_id);
         Ok(Config {
             pipelines: read.into_iter().map(|read| read.pipeline).collect(),
@@ -252,6 +257,7 @@ impl<'f> Reader<'f> {
             guardrails,
             evidence,
             hooks,
+            slots,
             flaws,
         })
     }
@@ -369,17 +375,7 @@ impl<'f> Reader<'f> {
         fields.required("command")?;
         let command = fields.process_text("command")?.unwrap_or_default().to_owned();
         let cwd = fields.process_text("cwd")?.map(str::to_owned);
-        let mut env = BTreeMap::new();
-        if let Some(value) = fields.get("env") {
-            for property in &self.object(value, "`env`", "`env`")?.node.properties {
-                let name = property.name.as_str();
-                let at = name_span(property);
-                if name.is_empty() || name.contains(['=', '\0']) {
-                    return Err(self.error(at, Problem::VariableName { name: name.to_owned() }));
-                }
-                env.insert(name.to_owned(), self.variable(name, &property.value)?);
-            }
-        }
+        let env = self.variables(fields)?;
         let allow_failure = fields.flag("allowFailure")?.unwrap_or(false);
         let summary_hint = fields.text("summaryHint")?.map(str::to_owned);
         let session = match fields.get("session") {
@@ -459,6 +455,21 @@ impl<'f> Reader<'f> {
             let problem = Problem::Amount { what: format!("`{text}`"), expected: "size of memory" };
             self.error(span(value), problem)
         })
+    }
+
+    /// Reads `env`, if it is there.
+    fn variables(&self, fields: &Fields<'_, '_>) -> Result<BTreeMap<String, String>, ConfigError> {
+        let mut env = BTreeMap::new();
+        let Some(value) = fields.get("env") else { return Ok(env) };
+        for property in &self.object(value, "`env`", "`env`")?.node.properties {
+            let name = property.name.as_str();
+            let at = name_span(property);
+            if name.is_empty() || name.contains(['=', '\0']) {
+                return Err(self.error(at, Problem::VariableName { name: name.to_owned() }));
+            }
+            env.insert(name.to_owned(), self.variable(name, &property.value)?);
+        }
+        Ok(env)
     }
 
     /// Returns the value of a variable as text.
@@ -1199,11 +1210,11 @@ mod tests {
             (r#"{"pipeline": []}"#.to_owned(), "did you mean `pipelines`?"),
             (
                 r#"{"streams": {}}"#.to_owned(),
-                "a newer version may know `streams`; this one reads $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence, hooks",
+                "a newer version may know `streams`; this one reads $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence, hooks, slots",
             ),
             (
                 r#"{"banana": {}}"#.to_owned(),
-                "known keys: $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence, hooks",
+                "known keys: $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence, hooks, slots",
             ),
             (with_stage_keys(r#""allow_failure": true"#), "did you mean `allowFailure`?"),
             (with_stage_keys(r#""optional": true"#), "`optional` belongs to stages of kind `subpipeline`"),
@@ -1318,6 +1329,8 @@ mod tests {
         assert_eq!(keys("/$defs/Docs"), sorted(&[DOCS_KEYS]));
         assert_eq!(keys("/$defs/Evidence"), sorted(&[EVIDENCE_KEYS]));
         assert_eq!(keys("/$defs/Hook"), sorted(&[HOOK_KEYS]));
+        assert_eq!(keys("/$defs/Slots"), sorted(&[SLOTS_KEYS]));
+        assert_eq!(keys("/$defs/SetUp"), sorted(&[SETUP_KEYS]));
         let required = |at: &str| schema.pointer(at).expect(at)["required"].clone();
         assert_eq!(required("/$defs/Pipeline"), serde_json::json!(["id", "stages"]));
         assert_eq!(required("/$defs/Stage/oneOf/0"), serde_json::json!(["kind", "id", "command"]));
@@ -1435,7 +1448,7 @@ mod tests {
             };
             let pipelines: Vec<_> = pipelines.into_iter().map(pipeline).collect();
             let default_pipeline = pipelines.first().filter(|_| named).map(|pipeline| pipeline.id.clone());
-            Config { pipelines, default_pipeline, jobs: NonZeroU16::new(u16::from(named) * 2), guardrails: Default::default(), hooks: Default::default(), evidence: Default::default(), flaws: Vec::new() }
+            Config { pipelines, default_pipeline, jobs: NonZeroU16::new(u16::from(named) * 2), guardrails: Default::default(), hooks: Default::default(), slots: Default::default(), evidence: Default::default(), flaws: Vec::new() }
         }
     }
 

@@ -64,6 +64,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("docs", &[r#"{"include": ["CONTRIBUTING.md"]}"#]),
     ("include", &[r#"["CONTRIBUTING.md", "guide/**/*.md"]"#]),
     ("hooks", &[r#"{"pre-push": {"require": ["build", "test"], "guardrails": ["diff-budget"]}}"#]),
+    (
+        "slots",
+        &[
+            r#"{"setup": [{"command": "npm ci", "inputs": ["package-lock.json"]}], "carry": ["node_modules"]}"#,
+        ],
+    ),
+    ("setup", &[r#"[{"command": "npm ci", "inputs": ["package-lock.json"]}]"#]),
+    ("carry", &[r#"["node_modules", ".venv", "/target"]"#]),
     ("require", &[r#"["build", "test"]"#]),
     ("inlineSeconds", &["20"]),
     ("refs", &[r#"["refs/heads/*"]"#]),
@@ -186,6 +194,36 @@ struct ConfigFile {
     evidence: Option<Evidence>,
     /// What hooks of git ask for, by their names.
     hooks: Option<Hooks>,
+    /// What makes side worktrees ready, in which hooks and `push` run what is missing.
+    slots: Option<Slots>,
+}
+
+/// What makes side worktrees ready. Read from the commit that is checked out there.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Slots {
+    /// Commands that run in a side worktree before anything else does, in this order, each when its inputs changed.
+    setup: Option<Vec<SetUp>>,
+    /// Patterns, as in a `.gitignore`, of ignored paths that a side worktree gets a copy of from your worktree.
+    carry: Option<Vec<String>>,
+}
+
+/// A command that makes a side worktree ready.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct SetUp {
+    /// A text for `/bin/sh -c`.
+    #[schemars(length(min = 1))]
+    command: String,
+    /// The folder to run in, relative to the repository's root.
+    #[schemars(length(min = 1))]
+    cwd: Option<String>,
+    /// Variables added last; their values are not expanded.
+    env: Option<BTreeMap<String, Variable>>,
+    /// Pathspecs of git for what it depends on; everything if left out.
+    inputs: Option<Vec<String>>,
+    /// How long it may take; 30 minutes if left out.
+    timeout: Option<Time>,
 }
 
 /// What hooks of git ask for, by their names. Read from the commit that a change is compared with.

@@ -10,6 +10,7 @@ pub mod guardrails;
 pub mod hooks;
 pub mod learning;
 pub mod plan;
+pub mod slots;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -54,6 +55,9 @@ pub enum Source {
     /// Whoever called `exec`, with words of a command line.
     #[schemars(skip)]
     CommandLine,
+    /// The project, for what makes a side worktree ready.
+    #[schemars(skip)]
+    SetUp,
 }
 
 /// One entry of a pipeline.
@@ -190,6 +194,7 @@ pub struct Config {
     pub guardrails: guardrails::Guardrails,
     pub evidence: evidence::Evidence,
     pub hooks: hooks::Hooks,
+    pub slots: slots::Slots,
     /// What keeps single pipelines from running, in file order; the others are not affected.
     pub flaws: Vec<Flaw>,
 }

@@ -223,6 +223,7 @@ impl Answer for Planned<'_> {
             Source::User => "user",
             Source::Default => "default",
             Source::CommandLine => "command line",
+            Source::SetUp => "set-up",
         };
         writeln!(
             out,

@@ -52,6 +52,7 @@ mod reuse;
 mod samples;
 mod schemas;
 mod signatures;
+mod slots;
 mod snapshot;
 mod start;
 mod status;

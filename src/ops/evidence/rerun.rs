@@ -9,7 +9,7 @@ use crate::git::Commit;
 use crate::id::{PipelineId, TaskId};
 use crate::ops::Context;
 use crate::ops::host::{ReuseOptions, SharedWatch};
-use crate::ops::side::Side;
+use crate::ops::side::{Side, There};
 use crate::ops::start::{Asked, Pace, StartOptions, plan_of, with_interrupts};
 use crate::proof::{Record, Result as StageResult, record};
 use crate::run::manifest::{Series, SeriesKind};
@@ -146,7 +146,6 @@ async fn one(
     pipelines.dedup();
     let (mut runs, mut records) = (Vec::new(), Vec::new());
     for pipeline in pipelines {
-        let Some(there) = side.at_unless_interrupted(ctx, commit, interrupts).await? else { return Ok(None) };
         let options = StartOptions {
             task: TASK.parse::<TaskId>()?,
             pipeline: Some(pipeline.parse::<PipelineId>()?),
@@ -159,6 +158,14 @@ async fn one(
             notes: None,
         };
         ctx.layout.check(&options.task)?;
+        let there = match side.ready_at(ctx, commit, &options.task, watch, interrupts).await? {
+            There::Ready(there) => there,
+            There::Interrupted => return Ok(None),
+            There::Failed(_) if interrupts.first().is_some() => return Ok(None),
+            There::Failed(manifest) => {
+                return Err(anyhow::anyhow!("the side worktree was not set up by run `{}`", manifest.run_id));
+            }
+        };
         let asked =
             Asked { plan: plan_of(&there, &options)?, options: &options, series: Some(series.clone()) };
         let run = asked.execute(&there, watch.clone(), interrupts, |run| side.used_by(run));

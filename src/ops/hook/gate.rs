@@ -180,6 +180,9 @@ fn changes(old: &Project<'_>, new: &Project<'_>) -> Vec<String> {
     if old.config.guardrails != new.config.guardrails {
         changes.push("`guardrails` says something else".to_owned());
     }
+    if old.config.slots != new.config.slots {
+        changes.push("`slots`, which makes side worktrees ready, says something else".to_owned());
+    }
     let trust = |evidence: &Evidence| {
         let Evidence { tools, variables, max_age_days, accept_signed, signers, .. } = evidence.clone();
         (tools, variables, max_age_days, accept_signed, signers)

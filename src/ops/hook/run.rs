@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::super::host::{ReuseOptions, SharedWatch};
 use super::super::metrics::usual;
 use super::super::plan::{PlanOptions, plan};
-use super::super::side::Side;
+use super::super::side::{Side, There};
 use super::super::start::{Asked, Pace, StartOptions, with_interrupts};
 use super::super::{Context, Kind, Refusal};
 use super::proof::{StageState, State};
@@ -116,9 +116,15 @@ pub fn run(ctx: &Context, todos: &[Todo], options: &RunOptions, watch: &SharedWa
             if ran.interrupt.is_some() {
                 return Ok(ran);
             }
-            let Some(there) = side.at_unless_interrupted(ctx, &todo.commit, interrupts).await? else {
-                ran.interrupt = interrupts.first();
-                return Ok(ran);
+            let there = match side.ready_at(ctx, &todo.commit, &options.task, watch, interrupts).await? {
+                There::Ready(there) => there,
+                not_ready => {
+                    if let There::Failed(manifest) = not_ready {
+                        ran.manifests.push(*manifest);
+                    }
+                    ran.interrupt = interrupts.first();
+                    return Ok(ran);
+                }
             };
             for (pipeline, target) in todo.pipelines.iter().flat_map(TodoPipeline::runs) {
                 let start = options.start(pipeline, target);

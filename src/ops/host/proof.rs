@@ -8,6 +8,7 @@ use super::{RunHost, Shared};
 use crate::git::Repo;
 use crate::ops::evidence::manifests::OnDisk;
 use crate::ops::evidence::write::{Manner, Pending, write_finished};
+use crate::pipeline::Source;
 use crate::pipeline::evidence::Notes;
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::proof::standing::{Entry, Origin};
@@ -114,8 +115,8 @@ impl Shared {
 
     /// Returns the keys of a run that begins now.
     pub(super) fn proof_keys(&self, plan: &Plan, git: &GitKeys, selected: &[String]) -> Option<ProofKeys> {
-        // What somebody typed once is no stage that anybody asks for again.
-        let declared = plan.source != crate::pipeline::Source::CommandLine;
+        // What somebody typed once is no stage that anybody asks for again, and neither is what makes a folder ready.
+        let declared = matches!(plan.source, Source::User | Source::Default);
         let tree = tree_subject(&self.repo, git).filter(|_| declared)?;
         let fingerprint = self.fingerprint(plan);
         let stages = keyed(plan, &tree, selected, &fingerprint, &|text| self.masked(text));

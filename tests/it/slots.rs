@@ -1,0 +1,231 @@
+//! Side worktrees: what makes them ready, what is carried into them, and that nobody is in another's way.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::fixture::{Fixture, id, manifest};
+use crate::witness::{Gate, ended, spawn, wait_until};
+
+/// A project whose gate before a commit is the command given, with side worktrees as given.
+fn project(command: &str, slots: &Value) -> Fixture {
+    let stage = json!({"kind": "command", "id": "test", "command": command});
+    let repo = Fixture::with_config(&json!({
+        "pipelines": [{"id": "gate", "guardrailsRequired": false, "stages": [stage]}],
+        "hooks": {"pre-commit": {"require": ["test"]}},
+        "slots": slots,
+    }));
+    repo.write(".gitignore", "deps/\n*.log\n");
+    repo.write("lock", "one\n");
+    repo.write("note", "first\n");
+    repo.git(&["add", "--all"]);
+    repo.git(&["commit", "--quiet", "--amend", "--no-edit"]);
+    repo
+}
+
+/// Returns the lines that commands left beside the repository since the last time.
+fn said(repo: &Fixture, name: &str) -> Vec<String> {
+    let path = repo.beside(name);
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    let _ = fs::remove_file(path);
+    text.lines().map(str::to_owned).collect()
+}
+
+fn stage(repo: &Fixture, name: &str, text: &str) {
+    repo.write(name, text);
+    repo.git(&["add", "--all"]);
+}
+
+fn slot(repo: &Fixture, name: &str) -> PathBuf {
+    repo.path(".git/orchestrate/slots/1/tree").join(name)
+}
+
+const INSTALL: &str = r#"echo "installed $(cat lock)" >> "$HOME/said"; mkdir -p deps && cp lock deps/"#;
+
+#[test]
+fn set_up_commands_run_when_their_inputs_changed() {
+    let repo = project(
+        "cmp lock deps/lock",
+        &json!({"setup": [
+            {"command": INSTALL, "inputs": ["lock"]},
+            {"command": r#"echo "all of $(cat note)" >> "$HOME/said""#},
+        ]}),
+    );
+    for (name, text, expected) in [
+        ("note", "second", &["installed one", "all of second"][..]),
+        ("note", "third", &["all of third"]),
+        ("lock", "two", &["installed two", "all of third"]),
+        (".gitignore", "deps/", &["installed two", "all of third"]),
+        ("lock", "one", &["installed one", "all of third"]),
+    ] {
+        stage(&repo, name, &format!("{text}\n"));
+        let seen = repo.orchestrate("hook pre-commit");
+        assert_eq!(seen.code, 0, "{name} {text}: {seen}");
+        assert_eq!(said(&repo, "said"), expected, "{name} {text}");
+    }
+    // What is proven needs no side worktree at all, and a clean one begins from nothing.
+    assert_eq!(repo.orchestrate("hook pre-commit").code, 0);
+    assert_eq!(said(&repo, "said"), [] as [&str; 0]);
+    stage(&repo, "note", "fourth\n");
+    assert_eq!(repo.orchestrate("hook pre-commit --clean").code, 0);
+    assert_eq!(said(&repo, "said"), ["installed one", "all of fourth"]);
+    for _ in 0..2 {
+        let seen = repo.orchestrate("start gate --commit HEAD --task t");
+        assert_eq!(seen.code, 0, "{seen}");
+        assert_eq!(said(&repo, "said"), ["installed one", "all of first"]);
+    }
+    assert!(!repo.path("deps").exists());
+}
+
+#[test]
+fn a_set_up_that_fails_is_a_failed_run_and_happens_again() {
+    let repo = project(
+        "echo tested >> \"$HOME/said\"",
+        &json!({"setup": [{"command": "echo one >> \"$HOME/said\"", "inputs": ["lock"]}, {
+            "command": "echo trying >> \"$HOME/said\"; echo no network; test -e \"$HOME/network\"", "inputs": ["lock"],
+        }]}),
+    );
+    stage(&repo, "note", "second\n");
+    let seen = repo.orchestrate("hook pre-commit");
+    assert_eq!(seen.code, 1, "{seen}");
+    assert!(
+        seen.stderr.contains("the side worktree was not set up: Exited with code 1 — no network"),
+        "{seen}"
+    );
+    let runs = repo.runs("0101");
+    let failed = manifest(&runs[0]);
+    assert_eq!((&failed["status"], &failed["pipeline_id"]), (&json!("failed"), &json!("slot-setup")));
+    assert_eq!(repo.orchestrate(&format!("logs {}", id(&runs[0]))).stdout, "no network\n");
+    assert!(failed["proof"].is_null());
+    let seen = repo.orchestrate("resume");
+    assert_eq!(seen.code, 2, "{seen}");
+    assert!(seen.stderr.contains("was to set a side worktree up"), "{seen}");
+    fs::write(repo.beside("network"), "").unwrap();
+    let seen = repo.orchestrate("hook pre-commit");
+    assert_eq!(seen.code, 0, "{seen}");
+    // What succeeded the first time did not run again.
+    assert_eq!(said(&repo, "said"), ["one", "trying", "trying", "tested"]);
+    assert_eq!(repo.orchestrate("flakes").code, 0);
+}
+
+#[test]
+fn a_set_up_may_not_change_what_is_judged_nor_take_for_ever() {
+    let repo = project("true", &json!({"setup": [{"command": "echo more >> note"}]}));
+    stage(&repo, "note", "second\n");
+    for _ in 0..2 {
+        let seen = repo.orchestrate("hook pre-commit");
+        assert_eq!(seen.code, 1, "{seen}");
+        assert!(seen.stderr.contains("setting the side worktree up changed what"), "{seen}");
+    }
+    let repo = project("true", &json!({"setup": [{"command": "sleep 1000", "timeout": "50ms"}]}));
+    stage(&repo, "note", "second\n");
+    let seen = repo.orchestrate("hook pre-commit");
+    assert_eq!(seen.code, 1, "{seen}");
+    assert!(seen.stderr.contains("was not set up: Timed out"), "{seen}");
+}
+
+#[test]
+fn a_set_up_that_is_killed_happens_again() {
+    let repo = project(
+        "echo tested >> \"$HOME/said\"",
+        &json!({"setup": [{"command": "echo begun >> \"$HOME/said\"; mkdir deps || exit 9; read _ < \"$HOME/gate\"; rmdir deps",
+            "inputs": ["lock"]}]}),
+    );
+    stage(&repo, "note", "second\n");
+    let mut gate = Gate::new(&repo, "gate");
+    let mut child = spawn(repo.program().args(["hook", "pre-commit"]));
+    wait_until("it is begun", || slot(&repo, "deps").exists());
+    child.kill().unwrap();
+    ended(child);
+    fs::remove_dir(slot(&repo, "deps")).unwrap();
+    // It ends what the other one left, which would take the line otherwise.
+    let child = spawn(repo.program().args(["hook", "pre-commit"]));
+    wait_until("it is begun again", || slot(&repo, "deps").exists());
+    gate.open();
+    let seen = ended(child);
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(said(&repo, "said"), ["begun", "begun", "tested"]);
+}
+
+#[test]
+fn ignored_dependencies_are_copied_and_nothing_is_linked_or_written() {
+    let repo = project(
+        "cat deps/a/lib && readlink deps/up && echo mine >> deps/a/lib",
+        &json!({"carry": ["deps", "*.log", "!big.log", "note"]}),
+    );
+    repo.write("deps/a/lib", "library\n");
+    repo.write("web/deps/lib", "library\n");
+    repo.write("small.log", "log\n");
+    repo.write("big.log", "log\n");
+    symlink("../lock", repo.path("deps/up")).unwrap();
+    let before = repo.tree("deps");
+    stage(&repo, "note", "second\n");
+    stage(&repo, "web/page", "page\n");
+    let seen = repo.orchestrate("hook pre-commit");
+    assert_eq!(seen.code, 0, "{seen}");
+    let of = |path: PathBuf| fs::metadata(path).unwrap().ino();
+    assert_ne!(of(slot(&repo, "deps/a/lib")), of(repo.path("deps/a/lib")));
+    assert_eq!(fs::read_to_string(slot(&repo, "deps/a/lib")).unwrap(), "library\nmine\n");
+    assert_eq!((repo.read("deps/a/lib"), repo.tree("deps")), ("library\n".to_owned(), before));
+    assert!(slot(&repo, "web/deps/lib").exists() && slot(&repo, "small.log").exists());
+    assert!(!slot(&repo, "big.log").exists());
+    assert_eq!(fs::read_to_string(slot(&repo, "note")).unwrap(), "second\n");
+    assert!(!slot(&repo, "../carrying").exists());
+
+    // What is there stays the side worktree's own, until the worktree has another one.
+    stage(&repo, "note", "third\n");
+    repo.write("deps/a/lib", "changed within\n");
+    assert_eq!(repo.orchestrate("hook pre-commit").code, 0);
+    assert_eq!(fs::read_to_string(slot(&repo, "deps/a/lib")).unwrap(), "library\nmine\nmine\n");
+    stage(&repo, "note", "fourth\n");
+    repo.write("deps/b", "a new one\n");
+    assert_eq!(repo.orchestrate("hook pre-commit").code, 0);
+    assert_eq!(fs::read_to_string(slot(&repo, "deps/a/lib")).unwrap(), "changed within\nmine\n");
+    assert!(slot(&repo, "deps/b").exists());
+}
+
+#[test]
+fn what_is_carried_is_set_up_after_that() {
+    let repo = project(
+        "true",
+        &json!({"carry": ["deps"], "setup": [{"command": "cat deps/lib >> \"$HOME/said\"", "inputs": ["lock"]}]}),
+    );
+    for (text, lib, expected) in
+        [("second", None, &["one"][..]), ("third", None, &[]), ("fourth", Some("two"), &["two"])]
+    {
+        repo.write("deps/lib", lib.unwrap_or("one"));
+        if lib.is_some() {
+            repo.write("deps/other", "");
+        }
+        stage(&repo, "note", &format!("{text}\n"));
+        let seen = repo.orchestrate("hook pre-commit");
+        assert_eq!(seen.code, 0, "{seen}");
+        assert_eq!(said(&repo, "said"), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_a_commit_does_not_ignore_is_not_carried_and_links_out_are_refused() {
+    let repo = project("true", &json!({"carry": ["deps", "keep.txt"]}));
+    repo.write("deps/lib", "library\n");
+    repo.write("keep.txt", "tracked by nobody\n");
+    stage(&repo, ".gitignore", "*.log\n");
+    repo.git(&["rm", "-r", "--quiet", "--cached", "deps", "keep.txt"]);
+    // The worktree ignores them by a rule that the side worktree has too, but for `deps`.
+    fs::write(repo.path(".git/info/exclude"), "/keep.txt\n").unwrap();
+    let seen = repo.orchestrate("hook pre-commit");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert!(!slot(&repo, "deps").exists() && slot(&repo, "keep.txt").exists());
+
+    let repo = project("true", &json!({"carry": ["deps"]}));
+    fs::create_dir(repo.path("deps")).unwrap();
+    symlink("../../elsewhere", repo.path("deps/out")).unwrap();
+    stage(&repo, "note", "second\n");
+    let seen = repo.orchestrate("hook pre-commit");
+    assert_eq!(seen.code, 3, "{seen}");
+    assert!(seen.stderr.contains("the link `deps/out` leads outside, to `../../elsewhere`"), "{seen}");
+    assert!(!slot(&repo, "deps").exists());
+    assert_eq!(repo.orchestrate("start gate --commit HEAD --task t").code, 3);
+}
