@@ -13,7 +13,26 @@ pub struct InUse {
     pub trees: BTreeSet<String>,
 }
 
+/// So many names go to git at once: a command line has an end.
+const NAMES_AT_ONCE: usize = 1000;
+
 impl Repo {
+    /// Returns those of some objects about which a ref of notes has, or once had, a note.
+    pub fn noted_ever(&self, tip: &str, objects: &BTreeSet<String>) -> Result<BTreeSet<String>, GitError> {
+        let mut found = BTreeSet::new();
+        for objects in objects.iter().collect::<Vec<_>>().chunks(NAMES_AT_ONCE) {
+            let git = self.git().env("GIT_LITERAL_PATHSPECS", "1");
+            let words = ["log", "--no-show-signature", "--format=", "--name-only", "--no-renames"];
+            let more = ["--full-history", "--diff-merges=separate", tip, "--"];
+            // A name is cut into folders or not, as whoever wrote it likes.
+            let paths = objects.iter().flat_map(|of| [(*of).clone(), format!("{}/{}", &of[..2], &of[2..])]);
+            let listed = git.args(words).args(more).args(paths).run()?;
+            let names = String::from_utf8_lossy(&listed);
+            found.extend(names.lines().filter(|line| !line.is_empty()).map(|line| line.replace('/', "")));
+        }
+        Ok(found)
+    }
+
     /// Returns how many commits a commit has that none of others has, itself among them.
     pub fn count_commits(&self, tip: &str, others: &[String]) -> Result<usize, GitError> {
         let git = self.git().args(["rev-list", "--count", tip, "--not"]).args(others);

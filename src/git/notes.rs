@@ -55,6 +55,8 @@ pub type NoteText = Result<Vec<u8>, GitError>;
 pub struct Changes {
     /// What notes say now, by what they are about.
     pub notes: Vec<(String, Vec<u8>)>,
+    /// The same, with the blob that is there already, in hex.
+    pub kept: Vec<(String, String)>,
     /// Files that go along, by their path. Git keeps in a tree of notes whatever is none, wherever it moves notes to.
     pub files: Vec<(String, Vec<u8>)>,
     /// The same, with the blob that is there already, in hex.
@@ -218,6 +220,10 @@ impl Repo {
         let mut root = base.map(|tip| store.tree_of(tip)).transpose()?;
         for (object, text) in &changes.notes {
             let blob = store.blob(text)?;
+            root = Some(store.put(root, object, blob, 0)?);
+        }
+        for (object, blob) in &changes.kept {
+            let blob = store.id(blob)?;
             root = Some(store.put(root, object, blob, 0)?);
         }
         for (path, bytes) in &changes.files {

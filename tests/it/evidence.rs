@@ -504,6 +504,35 @@ fn two_places_of_one_writer_come_together_without_force() {
 }
 
 #[test]
+fn a_note_that_is_too_large_to_read_keeps_no_two_places_apart() {
+    let two = Two::new(project());
+    start(&two.ours, "");
+    assert_eq!(two.ours.orchestrate("evidence push").code, 0);
+    assert_eq!(two.there("evidence fetch").code, 0);
+    let reference = only_ref(&two.ours);
+    // One about something that only the other has a note about, and one in place of what both have.
+    let large = two.ours.beside("large");
+    fs::write(&large, vec![b'\n'; (64 << 20) + 1]).unwrap();
+    let blob = two.git_there(&two.clone, &["hash-object", "-w", large.to_str().unwrap()]);
+    for object in ["HEAD:codex.orchestrator.json", "HEAD^{tree}"] {
+        two.git_there(&two.clone, &["notes", "--ref", &reference, "add", "--force", "-C", &blob, object]);
+    }
+    two.git_there(&two.clone, &["push", "--quiet", "origin", &reference]);
+    start(&two.ours, "");
+    let before = note(&two.ours, "HEAD^{tree}");
+    let seen = two.ours.orchestrate("evidence fetch");
+    assert_eq!((seen.code, seen.stdout.matches("has 67108865 bytes").count()), (6, 2), "{seen}");
+    // What can be read stays what it is, and what cannot be read comes along as it is.
+    assert_eq!(note(&two.ours, "HEAD^{tree}"), before);
+    let listed = two.ours.git(&["notes", "--ref", &reference, "list", "HEAD:codex.orchestrator.json"]);
+    assert_eq!(listed, blob);
+    let seen = two.ours.orchestrate("evidence push");
+    assert_eq!(seen.code, 0, "{seen}");
+    let of = |dir: &Path| two.git_there(dir, &["rev-parse", &reference]);
+    assert_eq!(of(two.ours.root()), of(&two.bare));
+}
+
+#[test]
 fn a_remote_that_rewrote_its_notes_raises_an_alarm() {
     let two = Two::new(project());
     start(&two.ours, "");
@@ -936,6 +965,62 @@ fn what_is_old_unsigned_contradicted_or_partly_gone_is_not_proven() {
     assert_eq!(seen.code, 6, "{seen}");
     let (_, fail) = verdicts(&seen, 0);
     assert!(fail.iter().any(|(name, why)| name == "chain" && why.ends_with("and it is gone")), "{seen}");
+}
+
+#[test]
+fn whoever_removes_every_record_of_a_commit_is_found_out() {
+    let two = Two::new(project());
+    let repo = &two.ours;
+    let commit = |name: &str| {
+        repo.write(name, name);
+        repo.git(&["add", "--all"]);
+        repo.git(&["commit", "--quiet", "--message", name]);
+    };
+    start(repo, "");
+    commit("second");
+    start(repo, "");
+    commit("third, that nobody ran");
+    repo.git(&["push", "--quiet", "origin", "HEAD"]);
+    let reference = only_ref(repo);
+    for object in ["HEAD~2", "HEAD~2^{tree}"] {
+        repo.git(&["notes", "--ref", &reference, "remove", object]);
+    }
+    assert_eq!(repo.orchestrate("evidence push").code, 0);
+    two.git_there(&two.clone, &["pull", "--quiet"]);
+    assert_eq!(two.there("evidence fetch").code, 0);
+    let chain = |seen: &Seen| {
+        let (_, fail) = verdicts(seen, 0);
+        fail.into_iter().find(|(name, _)| name == "chain").map(|(_, why)| why)
+    };
+    let there =
+        |revision: &str| two.there(&format!("evidence verify --format json --require test {revision}"));
+    let seen = there("HEAD~2");
+    assert_eq!((seen.code, verdicts(&seen, 0).1[0].0.as_str()), (6, "present"), "{seen}");
+    let why = chain(&seen).expect("it is noticed");
+    assert!(why.contains("had a note here that was removed") && why.ends_with(", and it is gone"), "{why}");
+    // Also where the ledger still knows that it ran.
+    let seen = repo.orchestrate("evidence verify --format json --require test HEAD~2");
+    assert_eq!((seen.code, chain(&seen)), (6, Some(why)), "{seen}");
+    // Of a commit about which nobody had written anything nothing is removed; but a gap is a gap.
+    let seen = there("HEAD");
+    let (_, fail) = verdicts(&seen, 0);
+    assert_eq!((seen.code, chain(&seen), fail[0].0.as_str()), (1, None, "present"), "{seen}");
+    assert!(
+        fail[0].1.contains("there is no record of this tree; ") && fail[0].1.ends_with(" is gone"),
+        "{seen}"
+    );
+    // Where nothing was removed nobody says so.
+    let repo = project();
+    start(&repo, "");
+    repo.write("file", "x");
+    repo.git(&["add", "--all"]);
+    repo.git(&["commit", "--quiet", "--message", "more"]);
+    let seen = verify(&repo, "--require test");
+    assert_eq!(
+        (seen.code, verdicts(&seen, 0).1[0].1.as_str()),
+        (1, "there is no record of this tree"),
+        "{seen}"
+    );
 }
 
 #[test]

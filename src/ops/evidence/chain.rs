@@ -24,6 +24,42 @@ pub fn of(repo: &Repo, refs: &[Ref], writers: &BTreeSet<&str>) -> Result<Chains>
     Ok(chains)
 }
 
+/// What is known of records that are not there any more.
+#[derive(Clone, Debug, Default)]
+pub struct Removed {
+    /// What is wrong with the chain of any writer.
+    pub gaps: Vec<String>,
+    /// The gaps of those who had a note about an object, by its id in hex.
+    pub noted: BTreeMap<String, Vec<String>>,
+}
+
+/// Looks for records about objects of which nothing is found: somebody may have removed them all, so that no
+/// chain would be looked at.
+pub fn removed(repo: &Repo, refs: &[Ref], objects: &BTreeSet<String>) -> Result<Removed> {
+    let mut removed = Removed::default();
+    if objects.is_empty() {
+        return Ok(removed);
+    }
+    // A ref that cannot be read is refused for what it is, whatever was asked about.
+    let refs: Vec<_> = refs.iter().filter(|of| repo.notes(&of.tip).is_ok()).collect();
+    let writers: BTreeSet<_> = refs.iter().map(|of| read::writer_of(of)).collect();
+    for writer in writers {
+        let refs: Vec<_> = refs.iter().copied().filter(|of| read::writer_of(of) == writer).collect();
+        let Some(gap) = broken(repo, &writer, &refs)? else { continue };
+        let mut noted = BTreeSet::new();
+        for of in refs {
+            // Where the history is not all here nobody can tell; that there is a gap is told all the same.
+            noted.extend(repo.noted_ever(&of.tip, objects).unwrap_or_default());
+        }
+        for object in noted {
+            let why = format!("`{writer}` had a note here that was removed: {gap}");
+            removed.noted.entry(object).or_default().push(why);
+        }
+        removed.gaps.push(gap);
+    }
+    Ok(removed)
+}
+
 /// Returns what is wrong with the chain of a writer: a record is named that is not there.
 fn broken(repo: &Repo, writer: &str, refs: &[&Ref]) -> Result<Option<String>> {
     let mut notes = BTreeSet::new();

@@ -258,16 +258,28 @@ fn union(repo: &Repo, ours: &str, theirs: &str, author: &Author) -> Result<Strin
     let own: BTreeMap<_, _> = repo.notes(ours)?.into_iter().map(|note| (note.object.clone(), note)).collect();
     let mut changes = Changes { blobs: manifests::missing(repo, ours, theirs)?, ..Changes::default() };
     for note in repo.notes(theirs)? {
-        let text = match own.get(&note.object) {
-            Some(Note { blob, .. }) if *blob == note.blob => continue,
-            Some(mine) => {
-                note::union(&repo.note_text(mine, note::LARGEST)?, &repo.note_text(&note, note::LARGEST)?)
-            }
-            None => repo.note_text(&note, note::LARGEST)?,
-        };
-        changes.notes.push((note.object, text));
+        match own.get(&note.object) {
+            // What is there already goes along as it is, whatever it says.
+            None => changes.kept.push((note.object, note.blob)),
+            Some(mine) if mine.blob == note.blob => {}
+            Some(mine) => match (readable(repo, mine)?, readable(repo, &note)?) {
+                (Some(mine), Some(text)) => changes.notes.push((note.object, note::union(&mine, &text))),
+                // Of two notes of which one is read by nobody the other stays; the history has both.
+                (None, Some(_)) => changes.kept.push((note.object, note.blob)),
+                (_, None) => {}
+            },
+        }
     }
     Ok(repo.commit_notes(&[ours, theirs], &changes, author, "evidence: what two places had written\n")?)
+}
+
+/// Returns the text of a note; nothing if it is larger than any that is read.
+fn readable(repo: &Repo, note: &Note) -> Result<Option<Vec<u8>>> {
+    match repo.note_text(note, note::LARGEST) {
+        Ok(text) => Ok(Some(text)),
+        Err(GitError::NoteTooLarge { .. }) => Ok(None),
+        Err(err) => Err(err.into()),
+    }
 }
 
 /// Enters records that nobody here has written into the ledger.

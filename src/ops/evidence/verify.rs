@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use anyhow::{Context as _, Result};
 use jiff::SignedDuration;
 
-use super::chain::{self, Chains};
+use super::chain::{self, Chains, Removed};
 use super::expected::Expected;
 use super::parallel::in_parallel;
 use super::policy::{Asked, Policy};
@@ -123,7 +123,14 @@ pub fn check(
     }
     let writers = reading.found.iter().chain(&elsewhere).map(|found| found.line.writer.as_str());
     let chains = chain::of(&ctx.repo, refs, &writers.collect())?;
-    let judge = Judge { required, ledger: Ledger::of(ctx.repo.common_dir()), chains };
+    let is_bare = |commit: &&Commit| {
+        let tree = Subject::tree(&commit.tree, None);
+        let named = |object: &String| refused.contains_key(object.as_str());
+        !by_subject.contains_key(tree.as_str()) && !named(&commit.id) && !named(&commit.tree)
+    };
+    let bare = commits.iter().filter(is_bare).flat_map(|commit| [commit.id.clone(), commit.tree.clone()]);
+    let removed = chain::removed(&ctx.repo, refs, &bare.collect())?;
+    let judge = Judge { required, ledger: Ledger::of(ctx.repo.common_dir()), chains, removed };
     let work: Vec<_> = commits.into_iter().zip(expected).collect();
     let judged = in_parallel(&work, |(commit, expected)| {
         let tree = Subject::tree(&commit.tree, None);
@@ -147,6 +154,7 @@ struct Judge<'a> {
     required: &'a Required,
     ledger: Ledger,
     chains: Chains,
+    removed: Removed,
 }
 
 impl Judge<'_> {
@@ -169,8 +177,18 @@ impl Judge<'_> {
         let noted = found.iter().filter(|found| !self.required.signed || is_allowed(found));
         entries.extend(noted.map(|found| entry_of(found)));
         let records = || entries.iter().filter_map(record_of);
+        let was_removed: Vec<_> = [&commit.id, &commit.tree]
+            .into_iter()
+            .filter(|_| found.is_empty())
+            .filter_map(|object| self.removed.noted.get(object))
+            .flatten()
+            .collect();
         verdicts.present = match found.is_empty() && records().next().is_none() {
-            true => Verdict::Fails("there is no record of this tree".to_owned()),
+            true => {
+                let gaps = self.removed.gaps.iter().map(|gap| format!("; {gap}"));
+                let gaps = if was_removed.is_empty() { gaps.collect() } else { String::new() };
+                Verdict::Fails(format!("there is no record of this tree{gaps}"))
+            }
             false => Verdict::Holds,
         };
         let mut unbound: Vec<_> =
@@ -211,6 +229,9 @@ impl Judge<'_> {
         if !writers.is_empty() {
             let broken = writers.into_iter().filter_map(|writer| self.chains.get(writer)?.clone());
             verdicts.chain = Verdict::of(broken.collect());
+        } else if !was_removed.is_empty() {
+            let once: BTreeSet<_> = was_removed.into_iter().cloned().collect();
+            verdicts.chain = Verdict::of(once.into_iter().collect());
         }
         let records = records_of(found, &entries);
         Ok(OfCommit {
