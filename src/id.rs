@@ -40,10 +40,15 @@ pub enum Flaw {
     TooLong,
     #[error("the name is taken by the layout of `.runs`")]
     Taken,
+    #[error("git takes no branch of that name")]
+    NoBranch,
 }
 
 /// The longest id, in bytes: what remains of a 255-byte file name after our own suffixes.
 pub const MAX_BYTES: usize = 200;
+
+/// The longest name of a stream: a task id and a folder's name hold it, and more.
+pub const MAX_STREAM_BYTES: usize = 100;
 
 /// The rule of the reference for task and run ids: a safe name of one folder.
 fn flaw_as_folder_name(text: &str) -> Option<Flaw> {
@@ -84,6 +89,28 @@ fn flaw_as_label(text: &str) -> Option<Flaw> {
         return Some(Flaw::Control);
     }
     (text.len() > MAX_BYTES).then_some(Flaw::TooLong)
+}
+
+/// A stream is a branch, a part of the name of a folder, and a part of a task id.
+fn flaw_as_stream(text: &str) -> Option<Flaw> {
+    if text.is_empty() {
+        return Some(Flaw::Empty);
+    }
+    if text.len() > MAX_STREAM_BYTES {
+        return Some(Flaw::TooLong);
+    }
+    // The rules of `git check-ref-format --branch`.
+    let flaw = text.split('/').find_map(|part| {
+        let no_ref = part.ends_with(".lock") || part.is_empty();
+        flaw_as_folder_name(part).filter(|_| !part.is_empty()).or(no_ref.then_some(Flaw::NoBranch))
+    });
+    let no_branch = text.contains([' ', '~', '^', '[', '\u{7f}'])
+        || text.contains("..")
+        || text.contains("@{")
+        || text.starts_with('-')
+        || text.ends_with('.')
+        || matches!(text, "@" | "HEAD");
+    flaw.or(no_branch.then_some(Flaw::NoBranch))
 }
 
 macro_rules! id {
@@ -151,6 +178,18 @@ id! {
     PipelineId, "pipeline id", flaw_as_label
 }
 
+id! {
+    /// One stream, such as `auth` or `fix/login`: also the name of its branch.
+    StreamName, "stream name", flaw_as_stream
+}
+
+impl StreamName {
+    /// Returns the name as a part of the name of a folder.
+    pub fn as_folder(&self) -> String {
+        self.0.replace('/', "-")
+    }
+}
+
 /// Returns the part of a stage's file names that tells what it is, as `contract-core.md` §4.3 has it:
 /// every run of characters outside `A–Z a–z 0–9` becomes one `-`, at most 80 characters.
 pub fn slug(text: &str) -> String {
@@ -200,6 +239,22 @@ mod tests {
             assert_eq!(text.parse::<TaskId>().unwrap_err().flaw, flaw, "{text:?}");
         }
         assert_eq!("x".repeat(MAX_BYTES + 1).parse::<RunId>().unwrap_err().flaw, Flaw::TooLong);
+    }
+
+    #[test]
+    fn a_stream_is_called_as_a_branch_may_be() {
+        for text in ["auth", "fix/login", "ünï", "a.b", "1", "v1.0-rc"] {
+            assert!(text.parse::<StreamName>().is_ok(), "{text}");
+        }
+        for text in [
+            "", "-x", "a b", "a..b", "a/", "/a", "a//b", ".a", "a/.b", "a.lock", "x.lock/y", "a~1", "a^",
+            "a:b", "a?", "a*", "a[b", "a\\b", "@", "HEAD", "a@{1}", "a.", "a\nb", "a\u{7f}", "a\"b", "..",
+            "a/../b",
+        ] {
+            assert!(text.parse::<StreamName>().is_err(), "{text:?}");
+        }
+        assert!("x".repeat(MAX_STREAM_BYTES + 1).parse::<StreamName>().is_err());
+        assert_eq!("fix/login".parse::<StreamName>().unwrap().as_folder(), "fix-login");
     }
 
     #[test]

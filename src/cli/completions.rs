@@ -118,6 +118,7 @@ fn source_of(arg: &clap::Arg) -> Option<Source> {
     match (arg.get_id().as_str(), value) {
         (_, "RUN") => Some(candidates::runs),
         (_, "STAGE") => Some(|ctx, _| candidates::stages(ctx)),
+        (_, "STREAM") => Some(|ctx, _| candidates::streams(ctx)),
         (_, "WORKTREE") => Some(|ctx, _| candidates::worktrees(ctx)),
         ("pipeline", _) => Some(|ctx, _| candidates::pipelines(ctx)),
         ("task", _) => Some(|ctx, _| candidates::tasks(ctx)),

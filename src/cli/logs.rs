@@ -36,12 +36,17 @@ pub struct LogsArgs {
 
 pub fn run(ctx: &Context, args: LogsArgs) -> Result<ExitCode, Failure> {
     let LogsArgs { run, stage, only, task, follow, json } = args;
-    let options =
-        LogsOptions { task, run: super::wanted(Some(&run))?, stage: stage.or(only), follow, text: !json };
+    let run = super::wanted(Some(&run))?;
+    show(ctx, &LogsOptions { task, run, stage: stage.or(only), follow, text: !json })
+}
+
+/// Prints logs.
+pub fn show(ctx: &Context, options: &LogsOptions) -> Result<ExitCode, Failure> {
+    let (json, follow) = (!options.text, options.follow);
     let terminal = printer::stdout_is_terminal();
     let mut text = Text::new(terminal);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    logs(ctx, &options, |line| {
+    logs(ctx, options, |line| {
         let written = match json {
             true if terminal => writeln!(out, "{}", harmless(&String::from_utf8_lossy(line.raw))),
             true => out.write_all(line.raw).and_then(|()| out.write_all(b"\n")),

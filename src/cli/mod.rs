@@ -29,6 +29,7 @@ mod resume;
 mod snapshot;
 mod start;
 mod status;
+mod stream;
 
 use std::io::IsTerminal;
 use std::num::NonZeroU16;
@@ -67,6 +68,7 @@ enum Request {
     Plan(plan::PlanArgs),
     Resume(resume::ResumeArgs),
     Status(status::StatusArgs),
+    Stream(stream::StreamArgs),
     List(list::ListArgs),
     Logs(logs::LogsArgs),
     Docs(docs::DocsArgs),
@@ -290,6 +292,7 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Plan(args) => plan::run(&ctx, args),
         Request::Resume(args) => resume::run(&ctx, args),
         Request::Status(args) => status::run(&ctx, args),
+        Request::Stream(args) => stream::run(&ctx, args),
         Request::List(args) => list::run(&ctx, args),
         Request::Logs(args) => logs::run(&ctx, args),
         Request::Docs(args) => docs::run(&ctx, args),

@@ -31,7 +31,8 @@ pub struct StatusArgs {
     format: Format,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// Reads a pause between two looks.
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if !(0.1..=86_400.0).contains(&seconds) {
         return Err("not between 0.1 and 86400".to_owned());

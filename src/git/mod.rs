@@ -12,6 +12,7 @@ mod hooks;
 mod inputs;
 mod files;
 mod keys;
+mod linked;
 mod look;
 mod mentions;
 mod name_status;

@@ -60,6 +60,11 @@ impl Repo {
         self.git_dir != self.common_dir
     }
 
+    /// The main work tree, or the git directory of a bare repository.
+    pub fn home(&self) -> PathBuf {
+        self.main_work_tree().unwrap_or_else(|| self.common_dir.clone())
+    }
+
     /// The main work tree; `None` if the repository is bare.
     pub(super) fn main_work_tree(&self) -> Option<PathBuf> {
         if !self.is_linked() {

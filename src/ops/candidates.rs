@@ -5,6 +5,7 @@
 use super::Context;
 use crate::pipeline::builtin;
 use crate::store::catalog;
+use crate::store::streams::Streams;
 
 /// The runs that are offered at most; who looks for an older one types more of it.
 const MAX_RUNS: usize = 100;
@@ -73,6 +74,12 @@ pub fn stages(ctx: &Context) -> Vec<Candidate> {
         }
     }
     found
+}
+
+/// Returns the streams.
+pub fn streams(ctx: &Context) -> Vec<Candidate> {
+    let streams = Streams::of(ctx.repo.common_dir()).all().into_iter().flatten();
+    streams.map(|stream| Candidate::new(stream.name.as_str(), stream.path.display().to_string())).collect()
 }
 
 /// Returns git's names of the linked worktrees.

@@ -31,6 +31,7 @@ pub mod side;
 pub mod snapshot;
 pub mod start;
 pub mod status;
+pub mod stream;
 pub mod verify;
 pub mod which;
 

@@ -9,6 +9,7 @@ mod evidence;
 mod guardrails;
 mod hooks;
 mod slots;
+mod streams;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU16;
@@ -32,6 +33,8 @@ pub(super) use guardrails::{DIFF_BUDGET_KEYS, DOCS_KEYS, GUARDRAIL_KEYS, SPEC_KE
 pub(super) use hooks::HOOK_KEYS;
 #[cfg(test)]
 pub(super) use slots::{SETUP_KEYS, SLOTS_KEYS};
+#[cfg(test)]
+pub(super) use streams::STREAM_KEYS;
 
 use super::config_error::Source as File;
 use super::endurance::{self, Retries, Transient};
@@ -57,6 +60,7 @@ pub(super) const TOP_KEYS: &[&str] = &[
     "evidence",
     "hooks",
     "slots",
+    "streams",
 ];
 pub(super) const PIPELINE_KEYS: &[&str] =
     &["id", "title", "description", "tags", "guardrailsRequired", "jobs", "timeout", "reuse", "stages"];
@@ -101,7 +105,7 @@ const EXECUTION_MODE: [&str; 3] = ["executionMode", "execution_mode", "mode"];
 const DEFAULT_TARGET: [&str; 3] = ["defaultTarget", "default", "primary"];
 
 /// Sections that the design knows and this version does not read.
-const LATER_KEYS: &[&str] = &["streams", "learning", "budget"];
+const LATER_KEYS: &[&str] = &["learning", "budget"];
 
 /// What a stage can do, and the keys that belong to it.
 struct Kind {
@@ -249,6 +253,7 @@ impl<'f> Reader<'f> {
         let evidence = self.evidence(&top)?;
         let hooks = self.hooks(&top)?;
         let slots = self.slots(&top)?;
+        let streams = self.streams(&top)?;
         let flaws = self.flaws(&read, &by_id);
         Ok(Config {
             pipelines: read.into_iter().map(|read| read.pipeline).collect(),
@@ -258,6 +263,7 @@ impl<'f> Reader<'f> {
             evidence,
             hooks,
             slots,
+            streams,
             flaws,
         })
     }
@@ -1071,7 +1077,7 @@ mod tests {
             ("null".to_owned(), "1:1", "the configuration must be an object, not `null`"),
             // The file
             ("{\"pipeline\": []}".to_owned(), "1:2", "unknown key `pipeline` in the configuration"),
-            ("{\"streams\": {}}".to_owned(), "1:2", "unknown key `streams` in the configuration"),
+            ("{\"budget\": {}}".to_owned(), "1:2", "unknown key `budget` in the configuration"),
             ("{\"pipelines\": {}}".to_owned(), "1:15", "`pipelines` must be a list, not an object"),
             ("{\"pipelines\": [3]}".to_owned(), "1:16", "a pipeline must be an object, not a number"),
             (
@@ -1209,12 +1215,8 @@ mod tests {
         let cases = [
             (r#"{"pipeline": []}"#.to_owned(), "did you mean `pipelines`?"),
             (
-                r#"{"streams": {}}"#.to_owned(),
-                "a newer version may know `streams`; this one reads $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence, hooks, slots",
-            ),
-            (
-                r#"{"banana": {}}"#.to_owned(),
-                "known keys: $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence, hooks, slots",
+                r#"{"budget": {}}"#.to_owned(),
+                "a newer version may know `budget`; this one reads $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence, hooks, slots, streams",
             ),
             (with_stage_keys(r#""allow_failure": true"#), "did you mean `allowFailure`?"),
             (with_stage_keys(r#""optional": true"#), "`optional` belongs to stages of kind `subpipeline`"),
@@ -1331,6 +1333,7 @@ mod tests {
         assert_eq!(keys("/$defs/Hook"), sorted(&[HOOK_KEYS]));
         assert_eq!(keys("/$defs/Slots"), sorted(&[SLOTS_KEYS]));
         assert_eq!(keys("/$defs/SetUp"), sorted(&[SETUP_KEYS]));
+        assert_eq!(keys("/$defs/Streams"), sorted(&[STREAM_KEYS]));
         let required = |at: &str| schema.pointer(at).expect(at)["required"].clone();
         assert_eq!(required("/$defs/Pipeline"), serde_json::json!(["id", "stages"]));
         assert_eq!(required("/$defs/Stage/oneOf/0"), serde_json::json!(["kind", "id", "command"]));
@@ -1448,7 +1451,7 @@ mod tests {
             };
             let pipelines: Vec<_> = pipelines.into_iter().map(pipeline).collect();
             let default_pipeline = pipelines.first().filter(|_| named).map(|pipeline| pipeline.id.clone());
-            Config { pipelines, default_pipeline, jobs: NonZeroU16::new(u16::from(named) * 2), guardrails: Default::default(), hooks: Default::default(), slots: Default::default(), evidence: Default::default(), flaws: Vec::new() }
+            Config { pipelines, default_pipeline, jobs: NonZeroU16::new(u16::from(named) * 2), guardrails: Default::default(), hooks: Default::default(), streams: Default::default(), slots: Default::default(), evidence: Default::default(), flaws: Vec::new() }
         }
     }
 

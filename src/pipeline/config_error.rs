@@ -115,6 +115,7 @@ impl Problem {
             }
             Self::VariableName { .. } => "a name is not empty, and holds neither `=` nor NUL".to_owned(),
             Self::Id { flaw, .. } => match flaw {
+                Flaw::NoBranch => "choose a name that a branch can have".to_owned(),
                 Flaw::Empty => "name it for what it does, such as `build`".to_owned(),
                 Flaw::TooLong => "the `title` has room for a long description".to_owned(),
                 Flaw::Taken => "choose another name".to_owned(),
@@ -489,7 +490,7 @@ mod tests {
         1 | { "�31m��\u001b": 1 }
           |   ^^^^^^^^^^^^^^
           |
-          = hint: known keys: $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence, hooks, slots
+          = hint: known keys: $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence, hooks, slots, streams
         "#);
     }
 

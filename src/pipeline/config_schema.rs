@@ -70,8 +70,12 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             r#"{"setup": [{"command": "npm ci", "inputs": ["package-lock.json"]}], "carry": ["node_modules"]}"#,
         ],
     ),
-    ("setup", &[r#"[{"command": "npm ci", "inputs": ["package-lock.json"]}]"#]),
+    ("setup", &[r#"[{"command": "npm ci", "inputs": ["package-lock.json"]}]"#, r#"["npm ci"]"#]),
     ("carry", &[r#"["node_modules", ".venv", "/target"]"#]),
+    ("streams", &[r#"{"setup": ["npm ci"]}"#]),
+    ("path", &[r#""../{repo}.{name}""#, r#"".worktrees/{name}""#]),
+    ("setupTimeout", &[r#""10m""#]),
+    ("lfs", &[r#""later""#]),
     ("require", &[r#"["build", "test"]"#]),
     ("inlineSeconds", &["20"]),
     ("refs", &[r#"["refs/heads/*"]"#]),
@@ -138,6 +142,8 @@ fn explain(schema: &mut Value) {
             let is_list = property.get("type").is_some_and(|kind| kind == "array");
             let examples = examples.iter().filter_map(|text| serde_json::from_str::<Value>(text).ok());
             let examples = examples.filter(|example| *key != "guardrails" || example.is_array() == is_list);
+            let of_texts = property.get("items").is_some_and(|items| items["type"] == "string");
+            let examples = examples.filter(|example| *key != "setup" || example[0].is_string() == of_texts);
             property.insert("examples".to_owned(), Value::Array(examples.collect()));
         }
     }
@@ -196,6 +202,8 @@ struct ConfigFile {
     hooks: Option<Hooks>,
     /// What makes side worktrees ready, in which hooks and `push` run what is missing.
     slots: Option<Slots>,
+    /// Where streams are, and what makes them ready to work in.
+    streams: Option<Streams>,
 }
 
 /// What makes side worktrees ready. Read from the commit that is checked out there.
@@ -224,6 +232,29 @@ struct SetUp {
     inputs: Option<Vec<String>>,
     /// How long it may take; 30 minutes if left out.
     timeout: Option<Time>,
+}
+
+/// Where streams are, and what makes them ready to work in.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Streams {
+    /// The folder of a stream, absolute or as seen from the main worktree; `{repo}` is the name of that, and `{name}`
+    /// that of the stream. `../{repo}.{name}` if left out.
+    path: Option<String>,
+    /// Commands that run in a new stream, one after the other, recorded as a run.
+    setup: Option<Vec<String>>,
+    /// How long they may take in all; 10 minutes if left out.
+    setup_timeout: Option<Time>,
+    /// Whether files of Git LFS are fetched when a stream is made; `now` if left out.
+    lfs: Option<Lfs>,
+}
+
+/// When files of Git LFS are fetched.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+enum Lfs {
+    Now,
+    Later,
 }
 
 /// What hooks of git ask for, by their names. Read from the commit that a change is compared with.

@@ -11,6 +11,7 @@ pub mod hooks;
 pub mod learning;
 pub mod plan;
 pub mod slots;
+pub mod streams;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -195,6 +196,7 @@ pub struct Config {
     pub evidence: evidence::Evidence,
     pub hooks: hooks::Hooks,
     pub slots: slots::Slots,
+    pub streams: streams::Streams,
     /// What keeps single pipelines from running, in file order; the others are not affected.
     pub flaws: Vec<Flaw>,
 }

@@ -29,4 +29,6 @@ pub mod sarif;
 pub mod snapshot;
 pub mod start;
 pub mod status;
+pub mod stream;
+pub mod streams;
 pub mod upkeep;

@@ -16,4 +16,5 @@ pub mod metrics_lines;
 pub mod history;
 pub mod drift;
 pub mod catalog;
+pub mod streams;
 pub mod approvals;

@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::later;
@@ -190,6 +190,20 @@ pub fn symlink(target: &Path, link: &Path) -> Result<(), PathError> {
     match std::os::unix::fs::symlink(target, link) {
         Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err).at(link),
         _ => Ok(()),
+    }
+}
+
+/// Returns a path without links, `.` and `..`; its last parts need not be there.
+pub fn resolved(path: &Path) -> Result<PathBuf, PathError> {
+    match fs::canonicalize(path) {
+        Ok(path) => Ok(path),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            match (path.parent(), path.components().next_back()) {
+                (Some(parent), Some(Component::Normal(last))) => Ok(resolved(parent)?.join(last)),
+                _ => Err(err).at(path),
+            }
+        }
+        Err(err) => Err(err).at(path),
     }
 }
 

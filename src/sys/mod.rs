@@ -13,6 +13,7 @@ pub mod gzip;
 pub mod later;
 pub mod memory;
 pub mod pack;
+pub mod ourselves;
 pub mod process;
 pub mod resident;
 pub mod reading;

@@ -72,4 +72,17 @@ __git_orchestrate_program ()
 	)
 }
 
+# `git orchestrate stream cd NAME` goes there, where somebody types it. A wrapper of git's that is there already stays.
+if ! declare -F git >/dev/null && ! alias git >/dev/null 2>&1; then
+	git ()
+	{
+		if [[ -t 1 && $# -le 4 && "${1-} ${2-} ${3-}" == "orchestrate stream cd" && ${4-} != -* ]]; then
+			local there
+			there=$(command git "$@") && cd -- "$there"
+		else
+			command git "$@"
+		fi
+	}
+fi
+
 complete -o bashdefault -F __git_orchestrate_program git-orchestrate codex-orchestrator

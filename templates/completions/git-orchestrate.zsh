@@ -30,6 +30,18 @@ _git-orchestrate () {
 	return ret
 }
 
+# `git orchestrate stream cd NAME` goes there, where somebody types it. A wrapper of git's that is there already stays.
+if (( ! $+functions[git] && ! $+aliases[git] )); then
+	function git {
+		if [[ -t 1 && $# -le 4 && "$1 $2 $3" == "orchestrate stream cd" && $4 != -* ]]; then
+			local there
+			there=$(command git "$@") && cd -- "$there"
+		else
+			command git "$@"
+		fi
+	}
+fi
+
 # The first call comes through the name of the file; sourced, it has to be declared.
 if [[ $funcstack[1] == _git-orchestrate ]]; then
 	_git-orchestrate "$@"

@@ -56,6 +56,7 @@ mod slots;
 mod snapshot;
 mod start;
 mod status;
+mod stream;
 mod subpipeline;
 mod telling;
 mod trees;

@@ -37,6 +37,13 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ("each", "The answer of start --each --format json", of::<render::each::Document>()),
         ("plan", "The answer of plan --format json", of::<render::plan::Document>()),
         ("status", "The answer of status --format json", of::<render::status::Document<'static>>()),
+        ("stream-new", "The answer of stream new --format json", of::<render::stream::CreatedDocument>()),
+        ("stream-list", "The answer of stream list --format json", of::<render::streams::ListDocument>()),
+        (
+            "stream-status",
+            "The answer of stream status --format json",
+            of::<render::streams::StatusDocument>(),
+        ),
         ("guard", "The answer of guard --format json", of::<render::guard::Document<'static>>()),
         (
             "hook",
@@ -306,6 +313,17 @@ fn what_a_run_leaves_fits_the_schemas() {
         &json_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("codex.orchestrator.json")),
         "codex.orchestrator",
     );
+}
+
+#[test]
+fn what_streams_answer_fits_the_schemas() {
+    let config = json!({"streams": {"path": "../{repo}.{name}", "setup": ["true"], "setupTimeout": "1m", "lfs": "now"}});
+    fits(&config, "codex.orchestrator");
+    let repo = Fixture::with_config(&config);
+    fits(&repo.orchestrate("stream new a main --format json").json(), "stream-new");
+    repo.orchestrate_in(&repo.root().with_file_name("a repo.a"), "start");
+    fits(&repo.orchestrate("stream list --format json").json(), "stream-list");
+    fits(&repo.orchestrate("stream status a --format json").json(), "stream-status");
 }
 
 #[test]

@@ -6,7 +6,7 @@ pub mod compact;
 pub mod display;
 mod expected;
 pub mod manifests;
-mod parallel;
+pub(in crate::ops) mod parallel;
 pub mod policy;
 pub mod read;
 pub mod rebuild;

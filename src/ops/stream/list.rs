@@ -1,0 +1,83 @@
+//! `stream list` and `stream status`: how streams stand.
+
+use anyhow::Result;
+
+use super::look::{self, Newest, Row};
+use super::{Context, Refusal, cd, streams};
+use crate::git::WorktreeInfo;
+use crate::id::{RunId, StreamName, TaskId};
+use crate::ops::evidence::parallel::in_parallel;
+use crate::store::streams::Stream;
+
+/// Every stream, and every linked worktree that is none.
+#[derive(Debug)]
+pub struct List {
+    /// Streams by name, then the others.
+    pub rows: Vec<Row>,
+    /// Files about streams that are of no use.
+    pub warnings: Vec<String>,
+}
+
+/// One stream, with what ran in it last.
+#[derive(Debug)]
+pub struct Status {
+    pub row: Row,
+    /// Its runs, newest first, some of them.
+    pub runs: Vec<Newest>,
+}
+
+/// What there is to look at.
+enum Known {
+    Stream(Box<Stream>),
+    Worktree(WorktreeInfo),
+}
+
+/// Returns how all streams stand.
+pub fn list(ctx: &Context) -> Result<List> {
+    let mut warnings = Vec::new();
+    let mut known = Vec::new();
+    let mut paths = Vec::new();
+    for stream in streams(ctx).all() {
+        match stream {
+            Ok(stream) => {
+                paths.push(stream.path.clone());
+                known.push(Known::Stream(Box::new(stream)));
+            }
+            Err(err) => warnings.push(err.to_string()),
+        }
+    }
+    let others = ctx.repo.worktrees()?.into_iter().filter(|it| it.linked && !paths.contains(&it.path));
+    known.extend(others.map(Known::Worktree));
+    let rows = in_parallel(&known, |known| match known {
+        Known::Stream(stream) => look::of_stream(ctx, Stream::clone(stream)),
+        Known::Worktree(worktree) => look::of_worktree(ctx, worktree.clone()),
+    });
+    Ok(List { rows, warnings })
+}
+
+/// Returns how one stream stands.
+pub fn status(ctx: &Context, name: &StreamName) -> Result<Status> {
+    /// So many of its runs are told.
+    const RUNS: usize = 5;
+    let known = streams(ctx).find(name)?.filter(|known| known.name == *name);
+    let row = match known {
+        Some(stream) => look::of_stream(ctx, stream),
+        None => {
+            let mut worktrees = ctx.repo.worktrees()?.into_iter();
+            let found = worktrees.find(|it| it.name.as_deref() == Some(name.as_str()));
+            look::of_worktree(ctx, found.ok_or_else(|| cd::unknown(ctx, name))?)
+        }
+    };
+    let runs = look::runs(ctx, &ctx.layout.of_worktree(&row.path)).take(RUNS).collect();
+    Ok(Status { row, runs })
+}
+
+/// Returns the newest run of a stream.
+pub fn newest_run(ctx: &Context, name: &StreamName) -> Result<(TaskId, RunId)> {
+    let path = cd::folder(ctx, Some(name))?;
+    let newest = look::newest(ctx, &ctx.layout.of_worktree(&path)).ok_or_else(|| {
+        let message = format!("nothing has run in stream `{name}` yet");
+        Refusal::usage(message).hint(format!("git orchestrate stream status {name}"))
+    })?;
+    Ok((newest.found.task, newest.found.run))
+}

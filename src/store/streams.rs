@@ -1,0 +1,253 @@
+//! What is known about streams beside what git knows: one small file each, below the common git directory.
+//!
+//! A stream is whatever git says that it is: the file only tells what git does not, and may be left over from a folder
+//! that somebody deleted. Whoever makes, changes or removes a stream holds its lock, so a file that says that its
+//! stream is being made tells a crash if nobody holds that.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::id::{RunId, StreamName, TaskId};
+use crate::run::stamp::Stamp;
+use crate::run::status::RunStatus;
+use crate::store::pointers::pretty;
+use crate::sys::fs::{self, Durability, Lock, PathError};
+
+/// The version of the files that we write; we read none that is newer.
+const VERSION: u32 = 1;
+
+/// How long to wait for somebody who changes git's list of worktrees, which takes a moment only.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stream {
+    pub version: u32,
+    pub name: StreamName,
+    pub phase: Phase,
+    /// Its branch, without `refs/heads/`.
+    pub branch: String,
+    /// The commit at which the branch was made; nothing if it was there before.
+    #[serde(default)]
+    pub made_branch_at: Option<String>,
+    /// The top level of its worktree, absolute.
+    pub path: PathBuf,
+    /// git's name of the worktree, once it has one.
+    #[serde(default)]
+    pub worktree: Option<String>,
+    /// The branch that it began on, without `refs/heads/`, if it began on one.
+    #[serde(default)]
+    pub base: Option<String>,
+    /// The commit that it began at.
+    pub base_commit: String,
+    /// The task that its runs belong to.
+    pub task: TaskId,
+    pub created_at: Stamp,
+    /// How its set-up went, if there is any.
+    #[serde(default)]
+    pub setup: Option<SetUp>,
+    /// What other versions wrote; kept as it is.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// How far a stream has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// It is being made; if nobody holds its lock, whoever made it was killed.
+    Creating,
+    /// It is there, and its set-up runs or was interrupted.
+    SettingUp,
+    Ready,
+    /// It is there, and its set-up failed.
+    SetUpFailed,
+}
+
+/// The run that set a stream up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetUp {
+    pub run: RunId,
+    pub status: RunStatus,
+}
+
+/// The streams of a repository.
+#[derive(Clone, Debug)]
+pub struct Streams {
+    folder: PathBuf,
+}
+
+/// Why a stream's file is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    #[error(transparent)]
+    Path(#[from] PathError),
+    #[error("`{}` is not about a stream: {reason}", path.display())]
+    Corrupt { path: PathBuf, reason: String },
+    #[error("`{}` was written by a newer version", .0.display())]
+    Newer(PathBuf),
+    #[error("somebody has held the lock `{}` for too long", .0.display())]
+    Busy(PathBuf),
+}
+
+impl Stream {
+    /// Returns a stream that is about to be made.
+    pub fn begun(name: StreamName, path: PathBuf, base_commit: String, task: TaskId, at: Stamp) -> Self {
+        Self {
+            version: VERSION,
+            branch: name.as_str().to_owned(),
+            name,
+            phase: Phase::Creating,
+            made_branch_at: None,
+            path,
+            worktree: None,
+            base: None,
+            base_commit,
+            task,
+            created_at: at,
+            setup: None,
+            other: Map::new(),
+        }
+    }
+}
+
+impl Streams {
+    /// Returns the streams of the repository with that common directory.
+    pub fn of(common_dir: &Path) -> Self {
+        Self { folder: common_dir.join("orchestrate/streams") }
+    }
+
+    fn file(&self, folder: &str) -> PathBuf {
+        self.folder.join(format!("{folder}.json"))
+    }
+
+    /// Returns what is known about a stream; nothing if there is none that has a folder of that name.
+    pub fn find(&self, name: &StreamName) -> Result<Option<Stream>, StreamError> {
+        read(&self.file(&name.as_folder()))
+    }
+
+    /// Returns every stream, by name; one whose file is of no use is an error of its own.
+    pub fn all(&self) -> Vec<Result<Stream, StreamError>> {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let mut files: Vec<_> = entries
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|it| it == "json"))
+            .collect();
+        files.sort();
+        files.iter().filter_map(|file| read(file).transpose()).collect()
+    }
+
+    /// Keeps what is known about a stream.
+    pub fn save(&self, stream: &Stream) -> Result<(), StreamError> {
+        fs::create_dir_all(&self.folder)?;
+        let file = self.file(&stream.name.as_folder());
+        Ok(fs::write_atomically(&file, &pretty(stream), Durability::Process)?)
+    }
+
+    /// Forgets a stream.
+    pub fn forget(&self, name: &StreamName) -> Result<(), StreamError> {
+        fs::remove(&self.disk_file(name))?;
+        Ok(fs::remove(&self.file(&name.as_folder()))?)
+    }
+
+    /// Takes the lock of a stream, whether it exists or not; nothing if somebody holds it.
+    pub fn try_lock(&self, name: &StreamName) -> Result<Option<Lock>, StreamError> {
+        Ok(Lock::try_take(&self.lock_file(name)?)?)
+    }
+
+    /// Whether somebody holds the lock of a stream.
+    pub fn is_locked(&self, name: &StreamName) -> bool {
+        self.lock_file(name).is_ok_and(|path| Lock::is_held(&path))
+    }
+
+    /// Returns where the size of a stream's folder is kept.
+    pub fn disk_file(&self, name: &StreamName) -> PathBuf {
+        self.folder.join("locks").join(format!("{}.disk", name.as_folder()))
+    }
+
+    fn lock_file(&self, name: &StreamName) -> Result<PathBuf, StreamError> {
+        let locks = self.folder.join("locks");
+        fs::create_dir_all(&locks)?;
+        Ok(locks.join(name.as_folder()))
+    }
+
+    /// Takes the right to change git's list of worktrees.
+    pub fn lock_list(&self) -> Result<Lock, StreamError> {
+        fs::create_dir_all(&self.folder)?;
+        let path = self.folder.join("lock");
+        Lock::take(&path, PATIENCE)?.ok_or(StreamError::Busy(path))
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Stream>, StreamError> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let Some(bytes) = fs::read_if_there(path)? else { return Ok(None) };
+    let corrupt =
+        |err: serde_json::Error| StreamError::Corrupt { path: path.to_owned(), reason: err.to_string() };
+    let Version { version } = serde_json::from_slice(&bytes).map_err(corrupt)?;
+    if version > VERSION {
+        return Err(StreamError::Newer(path.to_owned()));
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(corrupt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(name: &str) -> Stream {
+        let at = Stamp::new("2026-01-01T00:00:00Z".parse().unwrap());
+        Stream::begun(
+            name.parse().unwrap(),
+            "/a/repo.x".into(),
+            "c".repeat(40),
+            "0101-x".parse().unwrap(),
+            at,
+        )
+    }
+
+    #[test]
+    fn a_stream_is_read_as_it_was_kept_with_what_others_added() {
+        let dir = tempfile::tempdir().unwrap();
+        let streams = Streams::of(dir.path());
+        let mut kept = stream("fix/login");
+        kept.other.insert("later".to_owned(), Value::from(1));
+        streams.save(&kept).unwrap();
+        assert_eq!(streams.find(&kept.name).unwrap(), Some(kept.clone()));
+        assert_eq!(streams.all().into_iter().map(Result::unwrap).collect::<Vec<_>>(), [kept.clone()]);
+        streams.forget(&kept.name).unwrap();
+        assert_eq!(streams.find(&kept.name).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_of_a_newer_version_and_a_damaged_one_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let streams = Streams::of(dir.path());
+        streams.save(&stream("a")).unwrap();
+        std::fs::write(streams.file("b"), "{\"version\": 2}").unwrap();
+        std::fs::write(streams.file("c"), "{").unwrap();
+        let all = streams.all();
+        assert!(
+            matches!(all[..], [Ok(_), Err(StreamError::Newer(_)), Err(StreamError::Corrupt { .. })]),
+            "{all:?}"
+        );
+    }
+
+    #[test]
+    fn one_at_a_time_holds_a_stream() {
+        let dir = tempfile::tempdir().unwrap();
+        let streams = Streams::of(dir.path());
+        let name = "a".parse().unwrap();
+        let held = streams.try_lock(&name).unwrap();
+        assert!(held.is_some() && streams.try_lock(&name).unwrap().is_none());
+        drop(held);
+        assert!(streams.try_lock(&name).unwrap().is_some());
+    }
+}
