@@ -14,9 +14,13 @@ use crate::ops::logs::LogsOptions;
 use crate::ops::stream::list::{list, newest_run, status};
 use crate::ops::stream::look::Row;
 use crate::ops::stream::new::{NewOptions, new};
+use crate::ops::stream::prune::prune;
+use crate::ops::stream::rm::{OfBranch, RmOptions, rm};
+use crate::ops::stream::undo::undo;
 use crate::ops::stream::{cd, setup};
 use crate::render::printer;
 use crate::render::stream::Created;
+use crate::render::stream_gone::{Offers, Removed, Restored};
 use crate::render::streams::{OneStream, Streams};
 use crate::store::catalog::Wanted;
 
@@ -42,6 +46,47 @@ enum Act {
         /// Seconds between two looks
         #[arg(long, default_value = "2", value_parser = seconds, value_name = "SECONDS")]
         interval: Duration,
+        /// How the answer looks
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Remove streams: their folder goes into a trash, their branch goes if it was merged
+    ///
+    /// Refused is what is nowhere else: what is not committed, commits on no other branch and at no remote, and runs
+    /// that are not over. `stream undo` brings a stream back for a day.
+    Rm {
+        /// The streams
+        #[arg(required = true, value_name = "STREAM")]
+        names: Vec<StreamName>,
+        /// Remove work that is nowhere else too, and end what runs
+        #[arg(long, short)]
+        force: bool,
+        /// Keep the branch, also if it was merged
+        #[arg(long)]
+        keep_branch: bool,
+        /// Remove the branch, whatever is on it
+        #[arg(long, conflicts_with = "keep_branch")]
+        delete_branch: bool,
+        /// How the answer looks
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Bring back the stream that was removed last, or the last one of a name
+    Undo {
+        /// The stream
+        #[arg(value_name = "NAME")]
+        name: Option<StreamName>,
+        /// How the answer looks
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Show streams that were merged, whose folder is gone, or that were never finished
+    ///
+    /// What was in the trash for a day is removed from the disk.
+    Prune {
+        /// Remove them
+        #[arg(long)]
+        yes: bool,
         /// How the answer looks
         #[arg(long, value_enum, default_value_t)]
         format: Format,
@@ -109,6 +154,25 @@ pub fn run(ctx: &Context, args: StreamArgs) -> Result<ExitCode, Failure> {
     match args.act {
         Act::New(args) => make(ctx, args),
         Act::List { watch, interval, format } => show_all(ctx, watch.then_some(interval), format),
+        Act::Rm { names, force, keep_branch, delete_branch, format } => {
+            let branch = match (keep_branch, delete_branch) {
+                (true, _) => OfBranch::Keep,
+                (_, true) => OfBranch::Remove,
+                _ => OfBranch::IfMerged,
+            };
+            let gone = rm(ctx, &RmOptions { names, force, branch }, &plain_watch());
+            printer::answer(&Removed(&gone), format.into())?;
+            Ok(code_of(gone.into_iter().filter_map(|(_, gone)| gone.err())))
+        }
+        Act::Undo { name, format } => {
+            printer::answer(&Restored(&undo(ctx, name.as_ref())?), format.into())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Act::Prune { yes, format } => {
+            let offers = prune(ctx, yes, &plain_watch())?;
+            printer::answer(&Offers(&offers), format.into())?;
+            Ok(code_of(offers.into_iter().filter_map(|offer| offer.gone?.err())))
+        }
         Act::Status { name, format } => {
             let found = status(ctx, &name)?;
             printer::answer(&OneStream { status: &found, now: ctx.clock.now() }, format.into())?;
@@ -164,10 +228,15 @@ fn make(ctx: &Context, args: NewArgs) -> Result<ExitCode, Failure> {
     let outcome = new(ctx, &NewOptions { names, from, task, carry_changes })?;
     printer::answer(&Created(&outcome), format.into())?;
     let is_ready = outcome.is_ready();
-    let refused = outcome.streams.into_iter().filter_map(|(name, made)| Some((name, made.err()?)));
-    let codes: Vec<_> = refused.map(|(_, err)| Failure::from(err).report()).collect();
-    Ok(match codes.into_iter().next() {
-        Some(code) => code,
-        None => ExitCode::from(u8::from(!is_ready)),
-    })
+    let refused: Vec<_> = outcome.streams.into_iter().filter_map(|(_, made)| made.err()).collect();
+    match refused.is_empty() {
+        true => Ok(ExitCode::from(u8::from(!is_ready))),
+        false => Ok(code_of(refused)),
+    }
+}
+
+/// Tells why names were refused, and returns the code of the first.
+fn code_of(refused: impl IntoIterator<Item = anyhow::Error>) -> ExitCode {
+    let codes: Vec<_> = refused.into_iter().map(|err| Failure::from(err).report()).collect();
+    codes.into_iter().next().unwrap_or(ExitCode::SUCCESS)
 }

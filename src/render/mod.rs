@@ -30,5 +30,6 @@ pub mod snapshot;
 pub mod start;
 pub mod status;
 pub mod stream;
+pub mod stream_gone;
 pub mod streams;
 pub mod upkeep;

@@ -16,5 +16,6 @@ pub mod metrics_lines;
 pub mod history;
 pub mod drift;
 pub mod catalog;
+pub mod stream_trash;
 pub mod streams;
 pub mod approvals;

@@ -212,6 +212,14 @@ pub fn below(pid: u32) -> Vec<u32> {
     found
 }
 
+/// Returns the processes, other than this one, that have their folder at a path or below it.
+pub fn inside(folder: &Path) -> Vec<u32> {
+    let me = std::process::id();
+    let there =
+        |pid: &u32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(folder));
+    pids().filter(|pid| *pid != me && there(pid)).collect()
+}
+
 /// Returns the processes of a group, without those that have ended.
 pub fn group(leader: u32) -> Vec<u32> {
     pids().filter(|pid| group_of(*pid) == Some(leader) && !has_ended(*pid)).collect()

@@ -57,6 +57,8 @@ mod snapshot;
 mod start;
 mod status;
 mod stream;
+mod stream_rm;
+mod stream_soak;
 mod subpipeline;
 mod telling;
 mod trees;

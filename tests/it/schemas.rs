@@ -44,6 +44,17 @@ fn schemas() -> Vec<(&'static str, Value)> {
             "The answer of stream status --format json",
             of::<render::streams::StatusDocument>(),
         ),
+        ("stream-rm", "The answer of stream rm --format json", of::<render::stream_gone::RemovedDocument>()),
+        (
+            "stream-undo",
+            "The answer of stream undo --format json",
+            of::<render::stream_gone::RestoredDocument>(),
+        ),
+        (
+            "stream-prune",
+            "The answer of stream prune --format json",
+            of::<render::stream_gone::OffersDocument>(),
+        ),
         ("guard", "The answer of guard --format json", of::<render::guard::Document<'static>>()),
         (
             "hook",
@@ -324,6 +335,11 @@ fn what_streams_answer_fits_the_schemas() {
     repo.orchestrate_in(&repo.root().with_file_name("a repo.a"), "start");
     fits(&repo.orchestrate("stream list --format json").json(), "stream-list");
     fits(&repo.orchestrate("stream status a --format json").json(), "stream-status");
+    fits(&repo.orchestrate("stream rm a nothing --format json").json(), "stream-rm");
+    fits(&repo.orchestrate("stream undo a --format json").json(), "stream-undo");
+    std::fs::remove_dir_all(repo.root().with_file_name("a repo.a")).unwrap();
+    fits(&repo.orchestrate("stream prune --format json").json(), "stream-prune");
+    fits(&repo.orchestrate("stream prune --yes --format json").json(), "stream-prune");
 }
 
 #[test]

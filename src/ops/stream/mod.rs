@@ -4,7 +4,10 @@ pub mod cd;
 pub mod list;
 pub mod look;
 pub mod new;
+pub mod prune;
+pub mod rm;
 pub mod setup;
+pub mod undo;
 
 mod leftover;
 

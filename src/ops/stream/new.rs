@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use anyhow::{Context as _, Result};
 
 use super::leftover::{self, Leftover};
+use super::rm::{self, OfBranch};
 use super::{Context, Kind, Refusal, is_there, setup, streams, task_of, there};
 use crate::git::{GitError, Repo};
 use crate::id::{StreamName, TaskId};
@@ -223,14 +224,7 @@ impl Maker<'_> {
             return Err(Refusal::usage(message).hint(hint).into());
         }
         // Somebody deleted its folder. git's entry of it is in the way, and it is ours.
-        let _list = streams.lock_list()?;
-        if let Some(entry) = self.ctx.repo.entry_of(&known.path)?
-            && !known.path.join(".git").exists()
-            && !entry.join("locked").exists()
-        {
-            fs::remove_tree(&entry)?;
-        }
-        Ok(streams.forget(name)?)
+        rm::put_away(self.ctx, streams, known, None, OfBranch::Keep).map(drop)
     }
 
     /// Returns where a stream will be, the commit that its branch names or will name, and whether there is such a branch.

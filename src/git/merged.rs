@@ -1,0 +1,87 @@
+//! Whether what a branch brings is somewhere else already, also after a squash or a rebase.
+
+use super::{GitError, Repo};
+
+/// How a commit got into another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merged {
+    /// It is one of its ancestors.
+    Ancestor,
+    /// To merge it would change nothing.
+    Tree,
+    /// Each of its changes is there as another commit.
+    Patch,
+}
+
+/// What a merge of two commits comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MergeTree {
+    /// The tree in hex.
+    Clean(String),
+    /// The files that both changed.
+    Conflicts(Vec<String>),
+}
+
+impl Repo {
+    /// Returns how a commit got into another one, if it did.
+    pub fn merged(&self, commit: &str, into: &str) -> Result<Option<Merged>, GitError> {
+        let (code, _) =
+            self.git().args(["merge-base", "--is-ancestor", commit, into]).run_expecting(&[0, 1])?;
+        if code == 0 {
+            return Ok(Some(Merged::Ancestor));
+        }
+        let Some(there) = self.commit(into)? else { return Ok(None) };
+        match self.merge_tree(into, commit) {
+            Ok(MergeTree::Clean(tree)) if tree == there.tree => return Ok(Some(Merged::Tree)),
+            // Histories that have nothing in common, or a git before 2.38.
+            Ok(_) | Err(GitError::Program { .. }) => {}
+            Err(err) => return Err(err),
+        }
+        let listed = self.git().args(["cherry", into, commit]).line()?;
+        let all_there = !listed.is_empty() && listed.lines().all(|line| line.starts_with('-'));
+        Ok(all_there.then_some(Merged::Patch))
+    }
+
+    /// Merges two commits without a work tree.
+    pub fn merge_tree(&self, ours: &str, theirs: &str) -> Result<MergeTree, GitError> {
+        let words = ["merge-tree", "--write-tree", "--name-only", "--no-messages", "-z"];
+        let (code, said) = self.git().args(words).args([ours, theirs]).run_expecting(&[0, 1])?;
+        let mut parts = said.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned());
+        let tree = parts.next().unwrap_or_default();
+        Ok(match code {
+            0 => MergeTree::Clean(tree),
+            _ => MergeTree::Conflicts(parts.filter(|part| !part.is_empty()).collect()),
+        })
+    }
+
+    /// Returns how many commits a commit brings that neither any remote nor any branch but `branch` has.
+    pub fn commits_only_here(&self, commit: &str, branch: &str) -> Result<usize, GitError> {
+        let words = ["rev-list", "--count", commit, "--not"];
+        let exclude = format!("--exclude=refs/heads/{branch}");
+        let line = self.git().args(words).args([&exclude, "--glob=refs/heads/*", "--remotes"]).line()?;
+        Ok(line.trim().parse().unwrap_or(usize::MAX))
+    }
+
+    /// Returns what somebody has begun in this worktree and not ended, such as a rebase.
+    pub fn under_way(&self) -> Option<&'static str> {
+        [
+            ("rebase-merge", "a rebase"),
+            ("rebase-apply", "a rebase or `git am`"),
+            ("MERGE_HEAD", "a merge"),
+            ("CHERRY_PICK_HEAD", "a cherry-pick"),
+            ("REVERT_HEAD", "a revert"),
+            ("BISECT_LOG", "a bisection"),
+        ]
+        .into_iter()
+        .find_map(|(name, what)| self.git_dir.join(name).exists().then_some(what))
+    }
+
+    /// Removes what the configuration says about a branch that is gone.
+    pub fn forget_branch(&self, name: &str) -> Result<(), GitError> {
+        let section = format!("branch.{name}");
+        self.git()
+            .args(["config", "--local", "--remove-section", &section])
+            .run_expecting(&[0, 1, 128])
+            .map(drop)
+    }
+}

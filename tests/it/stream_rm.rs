@@ -1,0 +1,210 @@
+//! `stream rm`, `undo` and `prune`: nothing goes that is nowhere else, and all comes back.
+
+use std::fs;
+use std::path::Path;
+
+use crate::fixture::Fixture;
+use crate::stream::{folder, traces};
+use crate::witness::{is_alive, wait_for};
+
+fn commit_in(repo: &Fixture, dir: &Path, name: &str) -> String {
+    let dir_text = dir.to_str().expect("UTF-8");
+    fs::write(dir.join(name), format!("{name}\n")).expect("a file");
+    repo.git(&["-C", dir_text, "add", name]);
+    repo.git(&["-C", dir_text, "commit", "--quiet", "--message", name]);
+    repo.git(&["-C", dir_text, "rev-parse", "HEAD"])
+}
+
+/// Returns all traces but for the trash.
+fn traces_but_trash(repo: &Fixture) -> Vec<String> {
+    traces(repo).into_iter().filter(|trace| trace != "trash").collect()
+}
+
+#[test]
+fn a_stream_that_holds_nothing_goes_with_its_branch_and_comes_back() {
+    let repo = Fixture::new("passing");
+    let before = traces(&repo);
+    assert_eq!(repo.orchestrate("stream new a").code, 0);
+    let made = traces(&repo);
+    fs::write(folder(&repo, "a").join("kept.log"), "").expect("a file");
+    repo.write(".git/info/exclude", "*.log\n");
+    let seen = repo.orchestrate("stream rm a");
+    assert_seen!(seen, @"
+    removed  a  its branch was merged and is gone too
+    For a day, `git orchestrate stream undo` brings it back.
+    [exit: 0]
+    ");
+    assert_eq!(traces_but_trash(&repo), before);
+    let seen = repo.orchestrate("stream undo");
+    assert_seen!(seen, @"
+    back  a  [ROOT].a
+    [exit: 0]
+    ");
+    assert_eq!(traces_but_trash(&repo), made);
+    assert!(folder(&repo, "a").join("kept.log").exists(), "what git ignores comes back too");
+    let there = folder(&repo, "a");
+    assert_eq!(repo.git(&["-C", there.to_str().expect("UTF-8"), "status", "--porcelain"]), "");
+    let seen = repo.orchestrate("stream undo");
+    assert!(seen.code == 2 && seen.stderr.contains("no stream was removed within a day"), "{seen}");
+}
+
+#[test]
+fn work_that_is_nowhere_else_is_refused_and_named_and_force_brings_it_to_the_trash() {
+    let repo = Fixture::new("passing");
+    repo.orchestrate("stream new dirty ahead rebasing");
+    let tip = commit_in(&repo, &folder(&repo, "ahead"), "work");
+    fs::write(folder(&repo, "dirty").join("new"), "n\n").expect("a file");
+    fs::write(repo.path(".git/worktrees/a repo.rebasing/MERGE_HEAD"), format!("{tip}\n")).ok();
+    fs::write(repo.path(".git/worktrees/a-repo.rebasing/MERGE_HEAD"), format!("{tip}\n")).ok();
+    let before = traces(&repo);
+    for (name, said) in [
+        ("dirty", "something in it is not committed"),
+        ("ahead", "1 commit is on no other branch and at no remote"),
+        ("rebasing", "a merge is under way in it"),
+    ] {
+        let seen = repo.orchestrate(&format!("stream rm {name}"));
+        assert_eq!(seen.code, 3, "{seen}");
+        assert!(seen.stderr.contains(said) && seen.stderr.contains("--force"), "{seen}");
+    }
+    assert_eq!(traces(&repo), before);
+    let seen = repo.orchestrate("stream rm --force dirty ahead");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert!(!folder(&repo, "dirty").exists() && !folder(&repo, "ahead").exists());
+    assert_eq!(repo.git(&["rev-parse", "ahead"]), tip, "a branch with work on it stays");
+    assert_eq!(repo.orchestrate("stream undo dirty").code, 0);
+    assert_eq!(fs::read_to_string(folder(&repo, "dirty").join("new")).expect("it is back"), "n\n");
+    // Asked for, the branch goes too, and comes back with the stream.
+    assert_eq!(repo.orchestrate("stream undo ahead").code, 0);
+    let seen = repo.orchestrate("stream rm --force --delete-branch ahead");
+    assert!(seen.code == 0 && repo.git(&["branch", "--list", "ahead"]).is_empty(), "{seen}");
+    assert_eq!(repo.orchestrate("stream undo ahead").code, 0);
+    assert_eq!(repo.git(&["rev-parse", "ahead"]), tip);
+}
+
+#[test]
+fn what_was_merged_by_a_squash_or_a_rebase_or_pushed_may_go() {
+    let repo = Fixture::new("passing");
+    repo.git(&["init", "--quiet", "--bare", "../remote.git"]);
+    repo.git(&["remote", "add", "origin", "../remote.git"]);
+    repo.orchestrate("stream new squashed picked pushed");
+    for name in ["squashed", "picked", "pushed"] {
+        commit_in(&repo, &folder(&repo, name), &format!("{name}-1"));
+        commit_in(&repo, &folder(&repo, name), &format!("{name}-2"));
+    }
+    repo.git(&["merge", "--quiet", "--squash", "squashed"]);
+    repo.git(&["commit", "--quiet", "--message", "squashed"]);
+    repo.git(&["cherry-pick", "picked~1", "picked"]);
+    repo.git(&["push", "--quiet", "origin", "pushed"]);
+    let answer = repo.orchestrate("stream rm squashed picked pushed --format json").json();
+    let of = |name: &str| {
+        let removed = answer["removed"].as_array().expect("streams");
+        let of = removed.iter().find(|it| it["name"] == name).unwrap_or_else(|| panic!("{name}: {answer}"));
+        (of["branch_removed"].as_bool().expect("a flag"), of["merged"].as_str().map(str::to_owned))
+    };
+    assert_eq!(of("squashed"), (true, Some("tree".to_owned())));
+    assert_eq!(of("picked"), (true, Some("tree".to_owned())));
+    assert_eq!(of("pushed"), (false, None), "what is only pushed keeps its branch");
+}
+
+#[test]
+fn what_is_no_stream_or_stands_oddly_stays() {
+    let repo = Fixture::new("passing");
+    repo.git(&["worktree", "add", "--quiet", "../other", "-b", "other"]);
+    repo.orchestrate("stream new a linked locked");
+    repo.git(&["worktree", "lock", folder(&repo, "locked").to_str().expect("UTF-8")]);
+    let moved = repo.beside("moved");
+    fs::rename(folder(&repo, "linked"), &moved).expect("it moves");
+    std::os::unix::fs::symlink(&moved, folder(&repo, "linked")).expect("a link");
+    for (words, dir, code, said) in [
+        ("stream rm other", repo.root().to_owned(), 3, "somebody else made"),
+        ("stream rm nothing", repo.root().to_owned(), 2, "there is no stream `nothing`"),
+        ("stream rm --force a", folder(&repo, "a"), 3, "you are in stream `a`"),
+        ("stream rm --force linked", repo.root().to_owned(), 3, "is a symbolic link"),
+        ("stream rm --force locked", repo.root().to_owned(), 3, "is locked"),
+    ] {
+        let seen = repo.orchestrate_in(&dir, words);
+        assert_eq!(seen.code, code, "{words}: {seen}");
+        assert!(seen.stderr.contains(said), "{words}: {seen}");
+    }
+    assert!(moved.join("codex.orchestrator.json").exists());
+    // A link in a stream goes as a link.
+    std::os::unix::fs::symlink(repo.beside("moved"), folder(&repo, "a").join("link")).expect("a link");
+    assert_eq!(repo.orchestrate("stream rm --force a").code, 0);
+    assert!(moved.join("codex.orchestrator.json").exists());
+}
+
+#[test]
+fn what_runs_keeps_its_stream_and_force_ends_it() {
+    let repo = Fixture::with_commands(&["echo $$ > \"$HOME/pid\"; sleep 600"]);
+    repo.orchestrate("stream new a");
+    let seen = repo.orchestrate_in(&folder(&repo, "a"), "start --detach");
+    assert_eq!(seen.code, 0, "{seen}");
+    let pid = wait_for(&repo.beside("pid"));
+    let seen = repo.orchestrate("stream rm a");
+    assert!(seen.code == 3 && seen.stderr.contains("of pipeline `diagnostics` is not over"), "{seen}");
+    assert!(is_alive(&pid));
+    let seen = repo.orchestrate("stream rm --force a");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert!(!is_alive(&pid) && !folder(&repo, "a").exists());
+    assert_eq!(repo.orchestrate("stream undo a").code, 0);
+    let answer = repo.orchestrate("stream status a --format json").json();
+    assert_eq!(answer["runs"][0]["status"], "cancelled");
+}
+
+#[test]
+fn a_removal_that_is_killed_at_any_step_loses_nothing() {
+    for step in 1.. {
+        let repo = Fixture::new("passing");
+        repo.orchestrate("stream new a");
+        let there = folder(&repo, "a");
+        let tip = commit_in(&repo, &there, "work");
+        fs::write(there.join("dirty"), "d\n").expect("a file");
+        let mut rm = repo.program();
+        rm.env("GIT_ORCHESTRATE_CRASH_AT", step.to_string());
+        rm.args(["stream", "rm", "--force", "--delete-branch", "a"]);
+        let is_over = rm.output().expect("the program").status.success();
+        if !there.exists() {
+            let seen = repo.orchestrate("stream undo a");
+            assert_eq!(seen.code, 0, "step {step}: {seen}");
+        }
+        assert_eq!(fs::read_to_string(there.join("dirty")).expect("it is there"), "d\n", "step {step}");
+        assert_eq!(repo.git(&["rev-parse", "a"]), tip, "step {step}");
+        let status = repo.git(&["-C", there.to_str().expect("UTF-8"), "status", "--porcelain"]);
+        assert_eq!(status, "?? dirty", "step {step}");
+        let seen = repo.orchestrate("stream rm --force a");
+        assert_eq!(seen.code, 0, "step {step}: {seen}");
+        if is_over {
+            assert!(step > 5, "{step}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn prune_offers_what_was_merged_and_mends_what_nobody_finished() {
+    let repo = Fixture::new("passing");
+    repo.orchestrate("stream new fresh merged gone working");
+    commit_in(&repo, &folder(&repo, "merged"), "merged");
+    commit_in(&repo, &folder(&repo, "working"), "working");
+    repo.git(&["merge", "--quiet", "merged"]);
+    fs::remove_dir_all(folder(&repo, "gone")).expect("a folder");
+    let crashed =
+        repo.program().env("GIT_ORCHESTRATE_CRASH_AT", "9").args(["stream", "new", "half"]).output();
+    assert!(!crashed.expect("the program").status.success());
+    let seen = repo.orchestrate("stream prune");
+    assert_seen!(seen, @"
+    could go  gone  its folder is gone
+    could go  half  it was never finished
+    could go  merged  merged
+    They go with: git orchestrate stream prune --yes
+    [exit: 0]
+    ");
+    let seen = repo.orchestrate("stream prune --yes");
+    assert_eq!(seen.stdout.matches(" removed  ").count(), 3, "{seen}");
+    let seen = repo.orchestrate("stream prune");
+    assert_eq!(seen.stdout, "No stream could go.\n", "{seen}");
+    let worktrees = repo.git(&["worktree", "list"]);
+    assert!(worktrees.contains("a repo.fresh") && worktrees.contains("a repo.working"), "{worktrees}");
+    assert_eq!(worktrees.lines().count(), 3, "{worktrees}");
+    assert_eq!(repo.git(&["branch", "--list", "half", "merged"]), "");
+}
