@@ -3,6 +3,7 @@
 
 mod base;
 mod bounded;
+mod bring_back;
 mod diff;
 mod error;
 mod exclude;
@@ -11,6 +12,7 @@ mod ignored;
 mod hooks;
 mod inputs;
 mod files;
+mod fixed;
 mod keys;
 mod linked;
 mod look;
@@ -45,8 +47,10 @@ use gix::discover::upwards;
 use gix::sec::{Permission, Trust};
 
 pub use base::{CommitInfo, UsualBase};
+pub use bring_back::{BringBack, Obstacle};
 pub use diff::{DiffRule, Target};
 pub use error::GitError;
+pub use fixed::TreeChange;
 pub use history::Commit;
 pub use hooks::{HooksFolder, Scope};
 pub use keys::{HeadState, Now};

@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the one place that builds git children")]
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::GitError;
 use super::bounded::output_within;
+use super::error::At;
 
 /// What `git rev-parse --local-env-vars` lists, and what a quarantined push adds: a hook's
 /// environment points at another repository or index than the one we ask about.
@@ -147,6 +148,14 @@ impl Git {
     pub fn input(mut self, file: std::fs::File) -> Self {
         self.command.stdin(file);
         self
+    }
+
+    /// Gives it something to read.
+    pub fn given(self, bytes: &[u8]) -> Result<Self, GitError> {
+        // A file takes all of it at once, whatever git does first.
+        let mut file = tempfile::tempfile().at(&std::env::temp_dir())?;
+        file.write_all(bytes).and_then(|()| file.rewind()).at(&std::env::temp_dir())?;
+        Ok(self.input(file))
     }
 
     /// Appends words.

@@ -80,7 +80,7 @@ pub(super) const STAGE_KEYS: &[&str] = &[
 /// Those of stages that do something by themselves.
 pub(super) const RUNNING_KEYS: &[&str] = &["timeout", "inputs", "reuse"];
 pub(super) const COMMAND_KEYS: &[&str] =
-    &["command", "cwd", "env", "allowFailure", "summaryHint", "session", "retries", "memoryLimit"];
+    &["command", "cwd", "env", "allowFailure", "summaryHint", "session", "retries", "memoryLimit", "fixes"];
 pub(super) const RETRIES_KEYS: &[&str] = &["max", "delay", "maxDelay", "transient"];
 pub(super) const TRANSIENT_KEYS: &[&str] = &["exitCodes", "patterns"];
 pub(super) const SUBPIPELINE_KEYS: &[&str] = &["pipeline", "optional"];
@@ -398,7 +398,8 @@ impl<'f> Reader<'f> {
         };
         let retries = fields.get("retries").map(|value| self.retries(value)).transpose()?;
         let memory_limit = fields.get("memoryLimit").map(|value| self.size(value)).transpose()?;
-        Ok(Command { command, cwd, env, allow_failure, summary_hint, session, retries, memory_limit })
+        let fixes = fields.flag("fixes")?.unwrap_or(false);
+        Ok(Command { command, cwd, env, allow_failure, summary_hint, session, retries, memory_limit, fixes })
     }
 
     fn retries(&self, value: &Value<'_>) -> Result<Retries, ConfigError> {
@@ -1359,7 +1360,7 @@ mod tests {
                 Action::Command(command) => json!({
                     "kind": "command", "command": command.command, "cwd": command.cwd, "env": command.env,
                     "allowFailure": command.allow_failure, "summaryHint": command.summary_hint,
-                    "memoryLimit": command.memory_limit, "retries": command.retries.as_ref().map(|retries| json!({
+                    "memoryLimit": command.memory_limit, "fixes": command.fixes, "retries": command.retries.as_ref().map(|retries| json!({
                         "max": retries.max, "delay": retries.delay.as_secs(),
                         "maxDelay": endurance::shown_duration(retries.max_delay),
                         "transient": retries.transient.as_ref().map_or(json!({}), |transient| json!({
@@ -1423,6 +1424,7 @@ mod tests {
                         transient: Some(Transient { exit_codes: vec![1, 255], patterns: vec!["a|b".to_owned()] }),
                     }),
                     memory_limit: flags[4].then_some(1 << 30),
+                    fixes: flags[4],
                     session: flags[2].then(|| Session { id: texts.clone(), reuse: Some(flags[3]), persist: None }),
                 })
             };

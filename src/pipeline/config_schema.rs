@@ -110,6 +110,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("timeout", &[r#""5m""#, "90"]),
     ("retries", &["2", r#"{"max": 3, "delay": "2s", "transient": {"exitCodes": [75]}}"#]),
     ("memoryLimit", &[r#""2GiB""#]),
+    ("fixes", &["true"]),
+    ("onFix", &[r#""refuse""#]),
     ("approval", &[r#""required""#]),
     ("instructions", &[r#""Look at the pages in the browser.""#]),
     ("max", &["3"]),
@@ -294,6 +296,8 @@ struct Hook {
     refs: Option<Vec<String>>,
     /// Whether something that is not proven is refused, or only told; `refuse` if left out.
     on_missing: Option<OnMissing>,
+    /// For `pre-commit`: what becomes of a commit in which a stage with `fixes` changed something; `commit` if left out.
+    on_fix: Option<OnFix>,
     /// For hooks that come after: whether nobody waits for it; false if left out.
     background: Option<bool>,
 }
@@ -304,6 +308,15 @@ struct Hook {
 enum HookGuardrail {
     DiffBudget,
     Spec,
+}
+
+/// What becomes of a commit in which something was fixed: it goes on with what was fixed, or it is refused once, so
+/// that somebody can look at it.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+enum OnFix {
+    Commit,
+    Refuse,
 }
 
 /// What becomes of something that is not proven.
@@ -448,6 +461,9 @@ enum Stage {
         retries: Option<RetriesOrCount>,
         /// How much memory its processes may have.
         memory_limit: Option<Size>,
+        /// Whether the command mends what it finds, as a formatter does: what it changes in the side worktree of a
+        /// `pre-commit` hook comes back to the index and the work tree. False if left out.
+        fixes: Option<bool>,
         /// Replaces the summary that would be made of the output.
         summary_hint: Option<String>,
         /// A label that stages share.

@@ -88,6 +88,7 @@ pub struct Gate {
     /// The refs that it is about, as the remote calls them; a `*` stands for anything.
     pub refs: Vec<String>,
     pub on_missing: OnMissing,
+    pub on_fix: OnFix,
     /// Whether nobody waits for it.
     pub background: bool,
 }
@@ -110,6 +111,7 @@ impl Default for Gate {
             inline_seconds: Self::INLINE_SECONDS,
             refs: vec!["refs/heads/*".to_owned()],
             on_missing: OnMissing::Refuse,
+            on_fix: OnFix::Commit,
             background: false,
         }
     }
@@ -141,6 +143,15 @@ pub enum OnMissing {
     Refuse,
     /// It passes, with a word about it.
     Warn,
+}
+
+/// What becomes of a commit in which a stage fixed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFix {
+    /// It goes on, with what was fixed.
+    Commit,
+    /// It is refused, so that somebody looks at what was fixed; the next one goes on.
+    Refuse,
 }
 
 /// Whether a pattern with `*` for anything fits a name as a whole.

@@ -113,6 +113,11 @@ impl Stage {
         }
     }
 
+    /// Whether what the stage changes is meant to come back.
+    pub fn fixes(&self) -> bool {
+        matches!(&self.action, Action::Command(command) if command.fixes)
+    }
+
     /// Whether somebody has to decide before the stage begins.
     pub fn asks(&self) -> bool {
         self.needs_approval || matches!(self.action, Action::Manual { .. })
@@ -136,6 +141,8 @@ pub struct Command {
     pub retries: Option<Retries>,
     /// How many bytes of memory its processes may have.
     pub memory_limit: Option<u64>,
+    /// Whether it mends what it finds: what it changes is no accident.
+    pub fixes: bool,
 }
 
 impl Command {
@@ -150,6 +157,7 @@ impl Command {
             session: None,
             retries: None,
             memory_limit: None,
+            fixes: false,
         }
     }
 }

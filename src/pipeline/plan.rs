@@ -424,6 +424,7 @@ impl PlannedStage {
                 retries: command.retries.as_ref(),
                 memory_limit: command.memory_limit,
                 approval: stage.needs_approval,
+                fixes: command.fixes,
             },
             Action::Manual { instructions } => {
                 let instructions = instructions.as_deref();
@@ -476,6 +477,8 @@ enum DigestStage<'a> {
         memory_limit: Option<u64>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         approval: bool,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        fixes: bool,
     },
     /// What somebody approves is what the instructions say.
     Manual {
@@ -810,6 +813,7 @@ mod tests {
             ("\"command\": \"env\"", "\"command\": \"env\", \"timeout\": 5"),
             ("\"command\": \"env\"", "\"command\": \"env\", \"retries\": 2"),
             ("\"command\": \"env\"", "\"command\": \"env\", \"memoryLimit\": \"1GiB\""),
+            ("\"command\": \"env\"", "\"command\": \"env\", \"fixes\": true"),
             ("\"command\": \"env\"", "\"command\": \"env\", \"approval\": \"required\""),
             (
                 r#""kind": "command", "id": "hello", "title": "say hello", "command": "echo hello""#,

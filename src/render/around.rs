@@ -6,11 +6,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::hook::{Stage, line, stage, variable, why};
+use super::mended;
 use super::printer::{Answer, style};
 use crate::guardrail::Verdict;
 use crate::id::short;
 use crate::ops::Refusal;
 use crate::ops::hook::commit::Said;
+use crate::ops::hook::mend::Outcome;
 use crate::ops::hook::pre_push::{Judged, OfRef, RefStanding};
 use crate::ops::hook::proof::{State, Why};
 use crate::output::untrusted::untrusted;
@@ -40,6 +42,9 @@ pub struct Document {
     guardrails: Vec<Verdict>,
     /// The reason for which it may pass all the same.
     overridden: Option<String>,
+    /// What stages that mend changed, if they changed anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mended: Option<mended::Document>,
     /// The runs that were made to find out.
     runs: Vec<String>,
     /// Where that is said which nobody waits for.
@@ -57,6 +62,7 @@ impl Said {
             Some((_, RefStanding::Problem { reason: Some(_), .. })) => "overridden",
             Some((_, RefStanding::Problem { .. })) => "broken",
             Some(_) if self.left_to.is_some() => "in-background",
+            Some((_, RefStanding::Judged(_))) if self.waits => "refused",
             Some((of, RefStanding::Judged(_))) if of.is_refused() => {
                 if self.event.is_after() {
                     "missing"
@@ -99,11 +105,20 @@ impl Said {
                 line(out, &format!("let pass by {}: {}", given.variable, given.reason))?;
             }
         }
-        if let Some((run, id)) = failed {
+        let hindered =
+            self.mended.as_ref().is_some_and(|mended| matches!(mended.outcome, Outcome::Hindered(_)));
+        if let Some((run, id)) = failed.filter(|_| !hindered) {
             line(out, &format!("→ git orchestrate logs {run} {}", shell::word(id)))?;
         }
         match &judged.reason {
             Some(reason) => line(out, &format!("let pass by {}: {}", reason.variable, reason.reason)),
+            None if self.waits => {
+                line(
+                    out,
+                    "`onFix` is `refuse`: what was mended is staged, and waits for somebody to look at it",
+                )?;
+                line(out, "→ git diff --cached, and then git commit again")
+            }
             None if self.is_refused() => self.way_out(out),
             None => Ok(()),
         }
@@ -142,6 +157,7 @@ impl Answer for Said {
             stages: judged.map(|it| it.stages.iter().map(stage).collect()).unwrap_or_default(),
             guardrails: judged.map(|judged| judged.verdicts.clone()).unwrap_or_default(),
             overridden: reason.map(|reason| reason.reason.clone()),
+            mended: self.mended.as_ref().map(mended::document),
             runs: self.ran().iter().map(|manifest| manifest.run_id.to_string()).collect(),
             log: self.left_to.as_ref().map(|path| path.display().to_string()),
         }
@@ -162,6 +178,9 @@ impl Answer for Said {
             "in-background" => ("goes on", style("ok")),
             _ => ("warning", style("warning")),
         };
+        if let Some(mended) = &self.mended {
+            mended::text(out, mended)?;
+        }
         write!(out, "{color}{shown:>8}{color:#}  {}", untrusted(&of.update.local))?;
         match &of.standing {
             RefStanding::Exempt(_) => writeln!(out),

@@ -2,6 +2,7 @@
 
 pub mod approve;
 pub mod around;
+mod mended;
 pub mod audit;
 pub mod bisect;
 pub mod docs;

@@ -67,6 +67,9 @@ enum Stage {
         /// How many bytes of memory its processes may have.
         #[serde(skip_serializing_if = "Option::is_none")]
         memory_limit: Option<u64>,
+        /// Whether it mends what it finds; left out if not.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        fixes: bool,
         /// `required`: somebody has to approve it before it begins.
         #[serde(skip_serializing_if = "Option::is_none")]
         approval: Option<&'static str>,
@@ -158,6 +161,7 @@ fn stage(planned: &PlannedStage) -> Stage {
             summary_hint,
             retries: again,
             memory_limit,
+            fixes,
             ..
         }) => Stage::Command {
             index,
@@ -173,6 +177,7 @@ fn stage(planned: &PlannedStage) -> Stage {
             timeout: stage.timeout.as_ref().map(Duration::as_secs_f64),
             retries: again.as_ref().map(retries),
             memory_limit: *memory_limit,
+            fixes: *fixes,
             approval,
         },
         Action::Subpipeline { pipeline, optional } => Stage::Subpipeline {
@@ -301,6 +306,9 @@ fn text(plan: &Plan, out: &mut dyn Write, depth: usize) -> io::Result<()> {
                 }
                 if let Some(limit) = action.memory_limit {
                     writeln!(out, "{indent}   memoryLimit: {}", shown_bytes(limit))?;
+                }
+                if action.fixes {
+                    writeln!(out, "{indent}   fixes: true")?;
                 }
                 if action.allow_failure {
                     writeln!(out, "{indent}   allowFailure: true")?;

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::guardrail::Verdict;
 use crate::run::approval::Approval;
+use crate::run::fix::Fix;
 use crate::run::manifest::{
     Cancellation, GuardrailStatus, Handle, Manifest, MemoryLimit, Owner, PrivacyDecision, PrivacyTotals,
     ResumeEvent, Reused,
@@ -117,6 +118,9 @@ pub enum Happened {
     /// Another program added sections to the manifest.
     #[serde(rename = "run:sections")]
     Sections { sections: Map<String, Value> },
+    /// Stages that mend changed something in a side worktree.
+    #[serde(rename = "run:fixed")]
+    Fixed { fix: Box<Fix> },
     /// What the tools of the run came to, where it counts them.
     #[serde(rename = "run:measured")]
     Measured {
@@ -263,6 +267,7 @@ mod tests {
 
     use super::*;
     use crate::run::approval::{Decision, DecisionSource, Ruling};
+    use crate::run::fix::{FileChange, FixedFile, Patch};
     use crate::run::manifest::{JournalMark, ResumeOutcome};
 
     fn at(second: usize) -> Stamp {
@@ -376,6 +381,16 @@ mod tests {
             }),
             ("[xyz]", text()).prop_map(|(key, value)| Happened::Sections {
                 sections: [(key, json!({"text": value}))].into_iter().collect(),
+            }),
+            text().prop_map(|path| Happened::Fixed {
+                fix: Box::new(Fix {
+                    from: "a".into(),
+                    to: "b".into(),
+                    stages: vec!["s1".into()],
+                    files: vec![FixedFile { path, change: FileChange::Changed }],
+                    count: 1,
+                    patch: Patch { path: "p".into(), sha256: "c".into(), bytes: 3 },
+                }),
             }),
             (0..9_u32).prop_map(|size| Happened::Measured {
                 tfgrpo: json!({"group_size": size}),

@@ -15,6 +15,7 @@ use crate::id::{RunId, TaskId};
 use crate::pipeline::evidence::Notes;
 use crate::run::approval::{Approval, Waiting};
 use crate::run::event::{Happened, RunEvent, StageEnd};
+use crate::run::fix::Fix;
 use crate::run::git_keys::GitKeys;
 use crate::run::key::{Definition, Fingerprint, Key, Subject};
 use crate::run::liveness::{HEARTBEAT_SECONDS, STALE_SECONDS};
@@ -127,6 +128,9 @@ pub struct Manifest {
     /// Extension: what guardrails said that ran as stages.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guardrails: Vec<StageVerdict>,
+    /// Extension: what stages that mend changed in a side worktree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<Fix>,
     /// Extension: who asked for an end of the newest attempt, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<Cancellation>,
@@ -626,6 +630,7 @@ impl Manifest {
                 self.guardrail_status = None;
                 self.run_summary_path = None;
                 self.cancellation = None;
+                self.fix = None;
                 self.parked_at = None;
                 // What an earlier attempt said about its failure is not true of this one.
                 self.summary = None;
@@ -751,6 +756,7 @@ impl Manifest {
                     self.other.insert(key.clone(), value.clone());
                 }
             }
+            Happened::Fixed { fix } => self.fix = Some((**fix).clone()),
             Happened::Measured { tfgrpo, tool_runs } => {
                 self.tfgrpo = Some(tfgrpo.clone());
                 if !tool_runs.is_empty() {

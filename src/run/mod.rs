@@ -7,6 +7,7 @@ pub mod status;
 pub mod git_keys;
 pub mod approval;
 pub mod key;
+pub mod fix;
 pub mod manifest;
 pub mod event;
 pub mod exec;

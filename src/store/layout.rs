@@ -197,6 +197,14 @@ impl RunPaths {
         self.dir.join("supervisor.log")
     }
 
+    /// Returns where the patch is of what stages that mend changed.
+    pub fn patch(&self, attempt: usize) -> PathBuf {
+        self.dir.join(match attempt {
+            0 | 1 => "fix.patch".to_owned(),
+            attempt => format!("fix.attempt-{attempt}.patch"),
+        })
+    }
+
     /// Returns the log of a stage.
     pub fn stage_log(&self, index: usize, id: &str) -> PathBuf {
         self.commands.join(format!("{}.ndjson", stem(index, id)))

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod daemon;
 pub mod digest;
 pub mod env;
+pub mod exchange;
 pub mod fs;
 pub mod gzip;
 pub mod later;

@@ -34,6 +34,7 @@ mod guard_runs;
 mod guard_spec;
 mod hook;
 mod hook_commit;
+mod hook_mend;
 mod hooks;
 mod layouts;
 mod gc;

@@ -11,6 +11,7 @@ use super::super::plan::Project;
 use super::super::{Context, Kind, Refusal};
 use super::gate::{Remote, Ruling};
 use super::guards::Staged;
+use super::mend::{Mended, Mending, Outcome, mend};
 use super::pre_push::{Exempt, Judged, Judgement, OfRef, RefStanding};
 use super::proof::states;
 use super::required::required;
@@ -19,7 +20,7 @@ use super::update::Update;
 use super::{guards, let_pass};
 use crate::git::{Commit, Pushed, Upkeep};
 use crate::guardrail::Override;
-use crate::pipeline::hooks::{Event, Gate};
+use crate::pipeline::hooks::{Event, Gate, OnFix};
 use crate::run::manifest::Manifest;
 use crate::sys::daemon;
 use crate::sys::digest::sha256_hex;
@@ -55,6 +56,10 @@ pub struct Said {
     pub event: Event,
     /// About the one tree that it is about; about nothing if nobody asks.
     pub judgement: Judgement,
+    /// What was mended, if anything was.
+    pub mended: Option<Mended>,
+    /// Whether somebody is to look at that before it is committed.
+    pub waits: bool,
     /// Where that is said which nobody waits for.
     pub left_to: Option<PathBuf>,
 }
@@ -62,6 +67,16 @@ pub struct Said {
 impl AroundCommit {
     fn is_about_index(&self) -> bool {
         matches!(self.event, Event::PreCommit | Event::CommitMsg)
+    }
+
+    fn how_to_run(&self, ctx: &Context) -> Result<RunOptions> {
+        Ok(RunOptions {
+            task: run::task(ctx)?,
+            pace: Default::default(),
+            join: self.event.is_after(),
+            upkeep: self.upkeep,
+            variables: Vec::new(),
+        })
     }
 
     /// What the answer calls it.
@@ -74,8 +89,25 @@ impl AroundCommit {
 pub fn answer(ctx: &Context, asked: &AroundCommit, watch: &SharedWatch) -> Result<Said> {
     let with_message = asked.message.as_deref().map(|path| with_message(ctx, path)).transpose()?;
     let there = with_message.as_ref().unwrap_or(ctx);
-    let mut said = Said { event: asked.event, judgement: judge(there, asked)?, left_to: None };
-    let Some(todo) = said.todo() else { return finish(ctx, asked, said) };
+    let judgement = judge(there, asked, None)?;
+    let mut said = Said { event: asked.event, judgement, mended: None, waits: false, left_to: None };
+    let ran = match asked.event {
+        Event::PreCommit => said.mend(there, asked, watch)?,
+        _ => Vec::new(),
+    };
+    let mut said = answer_for(ctx, there, asked, said, watch)?;
+    said.judgement.ran.splice(0..0, ran);
+    Ok(said)
+}
+
+fn answer_for(
+    ctx: &Context,
+    there: &Context,
+    asked: &AroundCommit,
+    mut said: Said,
+    watch: &SharedWatch,
+) -> Result<Said> {
+    let Some(todo) = said.todo().filter(|_| !said.is_settled()) else { return finish(ctx, asked, said) };
     if asked.event.is_after() && said.is_left_alone() && !asked.wait {
         let log = ctx.repo.common_dir().join("orchestrate").join(format!("{}.log", asked.event));
         let clean = (asked.upkeep == Upkeep::Virgin).then_some("--clean");
@@ -85,27 +117,22 @@ pub fn answer(ctx: &Context, asked: &AroundCommit, watch: &SharedWatch) -> Resul
         said.left_to = Some(log);
         return Ok(said);
     }
-    let variables = with_message.iter().map(|_| MESSAGE_DIGEST.to_owned()).collect();
-    let options = RunOptions {
-        task: run::task(ctx)?,
-        pace: Default::default(),
-        join: asked.event.is_after(),
-        upkeep: asked.upkeep,
-        variables,
-    };
+    let variables = asked.message.iter().map(|_| MESSAGE_DIGEST.to_owned()).collect();
+    let options = RunOptions { variables, ..asked.how_to_run(ctx)? };
     let Ran { manifests, interrupt } = run::run(there, &[todo], &options, watch)?;
     if let Some(interrupt) = interrupt {
         let message = format!("cancelled by {}", interrupt.name());
         return Err(Refusal::new(Kind::Cancelled(interrupt), message).into());
     }
     ensure_still_staged(ctx, asked, &said)?;
-    said.judgement = judge(there, asked)?;
+    let tree = said.mended.as_ref().map(|mended| mended.to.clone());
+    said.judgement = judge(there, asked, tree.as_deref())?;
     said.judgement.ran = manifests;
     finish(ctx, asked, said)
 }
 
 fn finish(ctx: &Context, asked: &AroundCommit, said: Said) -> Result<Said> {
-    if asked.event.is_after() || said.judgement.is_refused() {
+    if asked.event.is_after() || said.is_refused() {
         return Ok(said);
     }
     ensure_still_staged(ctx, asked, &said)?;
@@ -125,6 +152,27 @@ fn ensure_still_staged(ctx: &Context, asked: &AroundCommit, said: &Said) -> Resu
 }
 
 impl Said {
+    /// Lets stages that mend do so first: all else is about what they leave. Returns the runs that this took.
+    fn mend(&mut self, ctx: &Context, asked: &AroundCommit, watch: &SharedWatch) -> Result<Vec<Manifest>> {
+        let options = asked.how_to_run(ctx)?;
+        let again = |tree: &str| judge(ctx, asked, Some(tree));
+        let mending = mend(ctx, &self.judgement, &asked.index, &again, &options, watch)?;
+        let Mending { mended, ran } = mending;
+        if !ran.is_empty() {
+            let came_back = mended.as_ref().filter(|mended| mended.outcome == Outcome::CameBack);
+            self.judgement = judge(ctx, asked, came_back.map(|mended| mended.to.as_str()))?;
+            let refuses = self.judged().is_some_and(|judged| judged.gate.on_fix == OnFix::Refuse);
+            self.waits = came_back.is_some() && refuses && asked.reason.is_none();
+        }
+        self.mended = mended;
+        Ok(ran)
+    }
+
+    /// Whether to run anything more would be for nothing.
+    fn is_settled(&self) -> bool {
+        self.waits || self.mended.as_ref().is_some_and(|mended| mended.outcome != Outcome::CameBack)
+    }
+
     fn judged(&self) -> Option<&Judged> {
         match &self.judgement.refs.first()?.standing {
             RefStanding::Judged(judged) => Some(judged),
@@ -146,7 +194,7 @@ impl Said {
 
     /// Whether git is to stop. What is done already cannot be refused any more.
     pub fn is_refused(&self) -> bool {
-        !self.event.is_after() && self.judgement.is_refused()
+        !self.event.is_after() && (self.waits || self.judgement.is_refused())
     }
 
     /// Returns the runs that were made to find out.
@@ -170,10 +218,10 @@ fn with_message(ctx: &Context, path: &Path) -> Result<Context> {
     Ok(Context { repo, root: ctx.root.clone(), layout, env, clock: ctx.clock })
 }
 
-/// Judges, and runs nothing.
-fn judge(ctx: &Context, asked: &AroundCommit) -> Result<Judgement> {
+/// Judges, and runs nothing. `mended` is the tree that stages made of what is staged.
+fn judge(ctx: &Context, asked: &AroundCommit, mended: Option<&str>) -> Result<Judgement> {
     let mut commit = None;
-    let standing = standing(ctx, asked, &mut commit).unwrap_or_else(|error| RefStanding::Problem {
+    let standing = standing(ctx, asked, mended, &mut commit).unwrap_or_else(|error| RefStanding::Problem {
         error,
         commit: commit.clone(),
         reason: asked.reason.clone(),
@@ -185,7 +233,12 @@ fn judge(ctx: &Context, asked: &AroundCommit) -> Result<Judgement> {
     Ok(Judgement { remote, refs, ran: Vec::new(), now: ctx.clock.now() })
 }
 
-fn standing(ctx: &Context, asked: &AroundCommit, seen: &mut Option<Commit>) -> Result<RefStanding> {
+fn standing(
+    ctx: &Context,
+    asked: &AroundCommit,
+    mended: Option<&str>,
+    seen: &mut Option<Commit>,
+) -> Result<RefStanding> {
     let none = || Ok(RefStanding::Exempt(Exempt::NoGate));
     if ctx.repo.is_bare() {
         // Nobody commits there, and nothing could run.
@@ -194,7 +247,10 @@ fn standing(ctx: &Context, asked: &AroundCommit, seen: &mut Option<Commit>) -> R
     let (commit, base) = match asked.is_about_index() {
         true => {
             let head = ctx.repo.head_commit()?.map(|(id, _)| id);
-            let tree = ctx.repo.staged_tree(&asked.index)?;
+            let tree = match mended {
+                Some(tree) => tree.to_owned(),
+                None => ctx.repo.staged_tree(&asked.index)?,
+            };
             let id = head.clone().unwrap_or_default();
             (Commit { id, tree, subject: "what is staged".to_owned() }, head)
         }

@@ -4,6 +4,7 @@ pub mod commit;
 pub mod gate;
 pub mod guards;
 pub mod let_pass;
+pub mod mend;
 pub mod pre_push;
 pub mod proof;
 pub mod reason;

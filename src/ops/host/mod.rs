@@ -2,6 +2,7 @@
 
 mod adhoc;
 mod asked;
+mod fix;
 mod proof;
 mod queued;
 mod reuse;
@@ -252,6 +253,7 @@ impl RunHost {
             }
             self.end_open_stages()?;
         }
+        self.keep_fix()?;
         let end = self.run_end(outcome);
         self.tell(Happened::Finished(Box::new(end)), 0)?;
         let (shared, depth) = (Rc::clone(&self.shared), self.depth);
@@ -383,6 +385,7 @@ impl RunHost {
             }
         };
         match moved {
+            Some(true) if manifest.fix.is_some() => notes.extend(manifest.fix.as_ref().map(|fix| fix.line())),
             Some(true) => {
                 notes.push("The tree moved while the run went on: this run proves nothing.".to_owned())
             }

@@ -127,6 +127,7 @@ pub(super) fn manifest(
         guardrails: Vec::new(),
         cancellation: None,
         parked_at: None,
+        fix: None,
         journal: None,
         other: Default::default(),
     }

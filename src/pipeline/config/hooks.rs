@@ -1,14 +1,15 @@
 //! The section `hooks` of the configuration.
 
 use super::{ConfigError, Fields, Problem, Reader, Value, name_span, shown, span};
-use crate::pipeline::hooks::{Event, Gate, Guardrail, Hooks, OnMissing};
+use crate::pipeline::hooks::{Event, Gate, Guardrail, Hooks, OnFix, OnMissing};
 use crate::pipeline::{listing, nearest};
 
 /// Every key of an entry; not each event has all of them.
 #[cfg(test)]
 pub(in crate::pipeline) const HOOK_KEYS: &[&str] =
-    &["require", "guardrails", "inlineSeconds", "refs", "onMissing", "background"];
+    &["require", "guardrails", "inlineSeconds", "refs", "onMissing", "onFix", "background"];
 
+const BEFORE_COMMIT: &[&str] = &["require", "guardrails", "onMissing", "onFix"];
 const BEFORE: &[&str] = &["require", "guardrails", "onMissing"];
 const BEFORE_PUSH: &[&str] = &["require", "guardrails", "inlineSeconds", "onMissing", "refs"];
 const AFTER: &[&str] = &["require", "background"];
@@ -37,11 +38,13 @@ impl Reader<'_> {
     fn gate(&self, event: Event, value: &Value<'_>) -> Result<Gate, ConfigError> {
         let (keys, within) = match event {
             Event::PrePush => (BEFORE_PUSH, "the hook `pre-push`"),
+            Event::PreCommit => (BEFORE_COMMIT, "a hook that comes before a commit"),
             event if event.is_after() => (AFTER, "a hook that comes after"),
             _ => (BEFORE, "a hook that comes before a commit"),
         };
         let fields = self.object(value, &format!("`{event}`"), within)?;
         fields.only(keys, |key| match key {
+            "onFix" => Some("`onFix` belongs to `pre-commit`: nowhere else can anything be fixed".to_owned()),
             "refs" => Some("`refs` belongs to `pre-push`".to_owned()),
             "background" => {
                 Some("only what comes after, such as `post-commit`, can be left alone".to_owned())
@@ -90,12 +93,20 @@ impl Reader<'_> {
                 _ => OnMissing::Warn,
             },
         };
+        let on_fix = match fields.get("onFix") {
+            None => usual.on_fix,
+            Some(value) => match self.word(value, "`onFix`", &["commit", "refuse"])? {
+                0 => OnFix::Commit,
+                _ => OnFix::Refuse,
+            },
+        };
         Ok(Gate {
             require,
             guardrails,
             inline_seconds: fields.whole_number("inlineSeconds")?.unwrap_or(usual.inline_seconds),
             refs: if fields.get("refs").is_some() { refs } else { usual.refs },
             on_missing,
+            on_fix,
             background: fields.flag("background")?.unwrap_or(usual.background),
         })
     }
@@ -139,6 +150,7 @@ mod tests {
         let hooks = read(
             r#"{"pre-push": {"require": ["build", "gate:test"], "guardrails": ["spec", "diff-budget"],
                 "inlineSeconds": 0, "refs": ["refs/tags/*"], "onMissing": "warn"},
+               "pre-commit": {"onFix": "refuse"},
                "post-commit": {"require": ["diagnostics"], "background": true}}"#,
         );
         let hooks = hooks.unwrap();
@@ -148,10 +160,13 @@ mod tests {
             inline_seconds: 0,
             refs: vec!["refs/tags/*".to_owned()],
             on_missing: OnMissing::Warn,
+            on_fix: OnFix::Commit,
             background: false,
         };
         let after = Gate { require: vec!["diagnostics".to_owned()], background: true, ..Gate::default() };
-        assert_eq!(hooks, [(Event::PrePush, push), (Event::PostCommit, after)].into());
+        let commit = Gate { on_fix: OnFix::Refuse, ..Gate::default() };
+        let all = [(Event::PrePush, push), (Event::PreCommit, commit), (Event::PostCommit, after)];
+        assert_eq!(hooks, all.into());
     }
 
     #[test]
@@ -168,6 +183,8 @@ mod tests {
             (r#"{"pre-push": {"refs": ["main"]}}"#, "an entry of `refs` cannot be `main`"),
             (r#"{"pre-push": {"onMissing": "ask"}}"#, "`onMissing` cannot be `ask`"),
             (r#"{"pre-push": {"background": true}}"#, "unknown key `background`"),
+            (r#"{"pre-push": {"onFix": "commit"}}"#, "unknown key `onFix`"),
+            (r#"{"pre-commit": {"onFix": "warn"}}"#, "`onFix` cannot be `warn`"),
             (r#"{"pre-commit": {"refs": []}}"#, "unknown key `refs`"),
             (r#"{"pre-commit": {"inlineSeconds": 1}}"#, "unknown key `inlineSeconds`"),
             (r#"{"post-commit": {"onMissing": "warn"}}"#, "unknown key `onMissing`"),
