@@ -169,7 +169,7 @@ fn forget_old(folder: &Path, newest: &Path) {
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let age = |entry: &std::fs::DirEntry| entry.metadata().and_then(|found| found.modified()).ok();
     let mut all: Vec<_> = entries.map(|entry| (age(&entry), entry.path())).collect();
-    all.sort_by(|one, other| other.0.cmp(&one.0));
+    all.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
     for (_, path) in all.into_iter().skip(KEPT).filter(|(_, path)| path != newest) {
         // Nothing depends on it.
         let _ = if path.is_dir() { fs::remove_tree(&path) } else { fs::remove(&path) };
