@@ -6,7 +6,9 @@ program=@PROGRAM@
 	echo "hook @EVENT@: git-orchestrate is not there any more; install it, or remove $0" >&2
 	exit 1
 }
-before=${0%/*}/@EVENT@.before-orchestrate
+before=@BEFORE@
+# One that asks us itself answers alone.
+grep -q '^# git-orchestrate: hook' "$before" 2>/dev/null && [ -z "${GIT_ORCHESTRATE_PROBE-}" ] && exec "$before" "$@"
 if [ -x "$before" ] && [ -z "${GIT_ORCHESTRATE_PROBE-}" ]; then
 	"$before" "$@" || exit
 fi

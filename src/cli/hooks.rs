@@ -11,6 +11,7 @@ use super::failure::Failure;
 use crate::ops::Context;
 use crate::ops::hook::READY;
 use crate::ops::hooks::install::{HooksOptions, install, uninstall};
+use crate::ops::hooks::migrate::migrate;
 use crate::ops::hooks::status::status;
 use crate::pipeline::hooks::Event;
 use crate::render::hooks::Changed;
@@ -33,6 +34,18 @@ enum Act {
     Install(Which),
     /// Take away what was installed, and put back what was there before
     Uninstall(Which),
+    /// Propose stages and hooks for what lefthook, husky or pre-commit are told to do here
+    ///
+    /// Reads `lefthook.yml` (also `.yaml`, `.toml`, `.json`), `.husky/` and `.pre-commit-config.yaml`, and runs nothing of
+    /// what they say. What has no equivalent is named, with the reason.
+    Migrate {
+        /// Write it: where there is no configuration, or as an addition to one, of which nothing changes
+        #[arg(long)]
+        write: bool,
+        /// How the answer looks
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
     /// Try in every worktree whether each hook fires, with the search path of a program that was started from a menu
     ///
     /// Exits with 1 if one does not that somebody asked for.
@@ -68,6 +81,10 @@ pub fn run(ctx: &Context, args: HooksArgs) -> Result<ExitCode, Failure> {
             let status = status(ctx)?;
             printer::answer(&status, format.into())?;
             return Ok(ExitCode::from(u8::from(!status.is_good())));
+        }
+        Act::Migrate { write, format } => {
+            printer::answer(&migrate(ctx, write)?, format.into())?;
+            return Ok(ExitCode::SUCCESS);
         }
         Act::Install(Which { global, events, format }) => {
             let program = std::env::current_exe().context("cannot tell where this program is")?;

@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::start::interrupted;
 use super::{Format, PaceArgs, ProgressArgs, detach, plain_watch};
 use crate::git::Upkeep;
+use crate::guardrail::Override;
 use crate::id::TaskId;
 use crate::ops::detach::supervise;
 use crate::ops::evidence::remote;
@@ -129,11 +130,14 @@ fn carry_out(ctx: &Context, args: PushArgs, watch: SharedWatch) -> Result<PushOu
         task: args.task,
         pace: args.pace.into(),
         allow_gate_change: args.allow_gate_change || said.allow_gate_change,
-        reason: args.reason.or(said.reason.map(|reason| reason.reason)),
+        reason: args
+            .reason
+            .map(|reason| Override { variable: "--override".to_owned(), reason })
+            .or(said.reason),
         upkeep: if args.clean { Upkeep::Virgin } else { Upkeep::Warm },
         free_stdout: args.format == Format::Json,
     };
-    if options.reason.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
+    if options.reason.as_ref().is_some_and(|given| given.reason.trim().is_empty()) {
         return Err(Refusal::usage("`--override` needs a reason").into());
     }
     Ok(push(ctx, &options, &watch)?)

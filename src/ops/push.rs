@@ -29,8 +29,8 @@ pub struct PushOptions {
     pub pace: Pace,
     /// Whether a push may change the gate that judges it.
     pub allow_gate_change: bool,
-    /// Why something may pass that would be refused.
-    pub reason: Option<String>,
+    /// Why something may pass that would be refused, and where that was said.
+    pub reason: Option<Override>,
     /// What becomes of what earlier runs left in the side worktree.
     pub upkeep: Upkeep,
     /// Whether stdout is kept free for an answer.
@@ -158,12 +158,11 @@ fn judge(ctx: &Context, asked: &[PrePush]) -> Result<Vec<Judgement>> {
 }
 
 fn asked(options: &PushOptions, (remote, updates): (Remote, Vec<Update>), only_tried: bool) -> PrePush {
-    let reason = options.reason.clone();
     PrePush {
         remote,
         updates,
         allow_gate_change: options.allow_gate_change,
-        reason: reason.map(|reason| Override { variable: "--override".to_owned(), reason }),
+        reason: options.reason.clone(),
         if_configured: false,
         only_tried,
         upkeep: options.upkeep,
@@ -173,7 +172,7 @@ fn asked(options: &PushOptions, (remote, updates): (Remote, Vec<Update>), only_t
 /// Returns what the hook of this push, which asks again, is told.
 fn variables(options: &PushOptions) -> Vec<(&'static str, OsString)> {
     let allow = options.allow_gate_change.then(|| (ALLOW_VARIABLE, OsString::from("1")));
-    let reason = options.reason.as_ref().map(|reason| (VARIABLE, OsString::from(reason)));
+    let reason = options.reason.as_ref().map(|given| (VARIABLE, OsString::from(&given.reason)));
     allow.into_iter().chain(reason).collect()
 }
 

@@ -3,6 +3,7 @@
 pub mod builtin;
 pub mod config;
 pub mod config_error;
+pub mod config_merge;
 pub mod config_schema;
 pub mod endurance;
 pub mod evidence;

@@ -5,12 +5,11 @@ use std::io::{self, Write};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::hook::{Stage, line, stage, variable, why};
+use super::hook::{Stage, findings, line, problem, stage, variable, why};
 use super::mended;
 use super::printer::{Answer, style};
 use crate::guardrail::Verdict;
 use crate::id::short;
-use crate::ops::Refusal;
 use crate::ops::hook::commit::Said;
 use crate::ops::hook::mend::Outcome;
 use crate::ops::hook::pre_push::{Judged, OfRef, RefStanding};
@@ -97,14 +96,7 @@ impl Said {
                 }
             }
         }
-        for verdict in judged.verdicts.iter().filter(|verdict| !verdict.findings.is_empty()) {
-            for finding in &verdict.findings {
-                line(out, &format!("{} ({}): {}", verdict.rule, verdict.judged.label, finding.message))?;
-            }
-            if let Some(given) = &verdict.overridden {
-                line(out, &format!("let pass by {}: {}", given.variable, given.reason))?;
-            }
-        }
+        findings(out, judged)?;
         let hindered =
             self.mended.as_ref().is_some_and(|mended| matches!(mended.outcome, Outcome::Hindered(_)));
         if let Some((run, id)) = failed.filter(|_| !hindered) {
@@ -198,11 +190,7 @@ impl Answer for Said {
             }
             RefStanding::Problem { error, reason, .. } => {
                 writeln!(out)?;
-                line(out, &format!("{error:#}"))?;
-                let hint = error.downcast_ref::<Refusal>().and_then(|refusal| refusal.hint.as_deref());
-                for hint in hint.iter().flat_map(|hint| hint.lines()) {
-                    line(out, &format!("→ {hint}"))?;
-                }
+                problem(out, error)?;
                 match reason {
                     Some(reason) => line(out, &format!("let pass: {}", reason.reason)),
                     None if self.is_refused() => self.way_out(out),

@@ -214,15 +214,10 @@ impl Judgement {
             }
             RefStanding::Problem { error, reason, .. } => {
                 writeln!(out)?;
-                line(out, &format!("{error:#}"))?;
-                let refusal = error.downcast_ref::<crate::ops::Refusal>();
-                for hint in refusal.iter().filter_map(|refusal| refusal.hint.as_deref()).flat_map(str::lines)
-                {
-                    line(out, &format!("→ {hint}"))?;
-                }
+                let has_hint = problem(out, error)?;
                 match reason {
                     Some(reason) => line(out, &format!("let pass: {}", reason.reason)),
-                    None if refusal.is_none_or(|refusal| refusal.hint.is_none()) => {
+                    None if !has_hint => {
                         line(out, &format!("→ mend it; or, this once: {}='why' git push …", variable()))
                     }
                     None => Ok(()),
@@ -267,14 +262,7 @@ impl Judgement {
                 line(out, &format!("stage {}: {}", state.id, why(missing)))?;
             }
         }
-        for verdict in judged.verdicts.iter().filter(|verdict| !verdict.findings.is_empty()) {
-            for finding in &verdict.findings {
-                line(out, &format!("{} ({}): {}", verdict.rule, verdict.judged.label, finding.message))?;
-            }
-            if let Some(given) = &verdict.overridden {
-                line(out, &format!("let pass by {}: {}", given.variable, given.reason))?;
-            }
-        }
+        findings(out, judged)?;
         if let Some(reason) = &judged.reason {
             return line(out, &format!("let pass by {}: {}", reason.variable, reason.reason));
         }
@@ -314,6 +302,29 @@ impl Judgement {
 
 pub(super) fn variable() -> &'static str {
     crate::ops::hook::reason::VARIABLE
+}
+
+/// Writes what guardrails found, and why it may pass.
+pub(super) fn findings(out: &mut dyn Write, judged: &Judged) -> io::Result<()> {
+    for verdict in judged.verdicts.iter().filter(|verdict| !verdict.findings.is_empty()) {
+        for finding in &verdict.findings {
+            line(out, &format!("{} ({}): {}", verdict.rule, verdict.judged.label, finding.message))?;
+        }
+        if let Some(given) = &verdict.overridden {
+            line(out, &format!("let pass by {}: {}", given.variable, given.reason))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes why something cannot be judged. Returns whether it says what to do.
+pub(super) fn problem(out: &mut dyn Write, error: &anyhow::Error) -> io::Result<bool> {
+    line(out, &format!("{error:#}"))?;
+    let hint = error.downcast_ref::<crate::ops::Refusal>().and_then(|refusal| refusal.hint.as_deref());
+    for hint in hint.iter().flat_map(|hint| hint.lines()) {
+        line(out, &format!("→ {hint}"))?;
+    }
+    Ok(hint.is_some())
 }
 
 pub(super) fn line(out: &mut dyn Write, text: &str) -> io::Result<()> {

@@ -17,6 +17,7 @@ pub mod gc;
 pub mod guard;
 pub mod hook;
 pub mod hooks;
+pub mod migrated_hooks;
 pub mod list;
 pub mod logs;
 pub mod metrics;

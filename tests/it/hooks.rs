@@ -436,8 +436,6 @@ fn a_folder_of_all_repositories_takes_a_hook_that_is_silent_where_nobody_wants_o
     let run = |words: &str| {
         repo.see(repo.program().env("GIT_CONFIG_GLOBAL", &global).args(words.split_whitespace()))
     };
-    let seen = run("hooks install --global");
-    assert!(seen.code == 3 && seen.stderr.contains("in each repository"), "{seen}");
     fs::write(&global, format!("[core]\n\thooksPath = {}\n", folder.display())).unwrap();
     let seen = run("hooks install");
     assert!(seen.code == 3 && seen.stderr.contains("hooks install --global"), "{seen}");
@@ -461,4 +459,61 @@ fn a_folder_of_all_repositories_takes_a_hook_that_is_silent_where_nobody_wants_o
     assert_eq!(seen.code, 0, "{seen}");
     assert_eq!(run("hooks uninstall --global").code, 0);
     assert!(!folder.join("pre-push").exists());
+}
+
+#[test]
+fn a_folder_of_ours_stands_in_for_those_of_all_repositories_and_calls_them() {
+    let project = project();
+    let repo = &project.repo;
+    let (folder, global) = (repo.beside(".config/git/orchestrate-hooks"), repo.beside("gitconfig"));
+    let run = |words: &str| {
+        repo.see(repo.program().env("GIT_CONFIG_GLOBAL", &global).args(words.split_whitespace()))
+    };
+    for before in ["", "[user]\n\tname = A\n", "# mine\n[core]\n\teditor = vi\n"] {
+        fs::write(&global, before).unwrap();
+        // Nothing that was there may be lost: neither hooks, nor what they are told.
+        let theirs = "#!/bin/sh\nprintf '%s|' \"$@\" > \"$HOME/args\"; cat > \"$HOME/input\"\n";
+        write_hook(&repo.path(".git/hooks/pre-push"), theirs, 0o755);
+        write_hook(&repo.path(".git/hooks/prepare-commit-msg"), "#!/bin/sh\necho theirs >> \"$1\"\n", 0o755);
+        write_hook(&repo.path(".git/hooks/post-merge"), "#!/bin/sh\n", 0o644);
+        let own = look(&repo.path(".git/hooks"));
+        let seen = run("hooks install --global");
+        assert_eq!(seen.code, 0, "{seen}");
+        assert!(seen.stdout.contains("`core.hooksPath` is set for all of your repositories now"), "{seen}");
+        assert_eq!(run("hooks install --global --format json").json()["hooks"][0]["changed"], json!(false));
+        let status = run("hooks status");
+        assert_eq!(status.code, 0, "{status}");
+        repo.write("note", &format!("{}\n", before.len()));
+        repo.git(&["add", "--all"]);
+        let git =
+            |words: &[&str]| repo.see(repo.command("git").env("GIT_CONFIG_GLOBAL", &global).args(words));
+        assert_eq!(git(&["commit", "--quiet", "--message", "second"]).code, 0);
+        assert!(repo.git(&["log", "-1", "--format=%B"]).contains("theirs"));
+        let seen = git(&["push", "--dry-run", "origin", "HEAD:refs/heads/x"]);
+        assert!(seen.code == 1 && seen.stderr.contains("never ran on this tree"), "{seen}");
+        let head = repo.git(&["rev-parse", "HEAD"]);
+        assert!(fs::read_to_string(repo.beside("input")).unwrap().contains(&head));
+        assert!(fs::read_to_string(repo.beside("args")).unwrap().starts_with("origin|"));
+        // One of the repository itself answers alone.
+        let seen = run("hooks install");
+        assert!(seen.code == 0 && seen.stdout.contains("for all repositories too"), "{seen}");
+        let seen = git(&["push", "--dry-run", "origin", "HEAD:refs/heads/x"]);
+        assert_eq!(seen.stderr.matches("REFUSED").count(), 1, "{seen}");
+        assert_eq!(run("hooks uninstall").code, 0);
+        assert_eq!(look(&repo.path(".git/hooks")), own);
+        let seen = run("hooks uninstall --global");
+        assert_eq!(seen.code, 0, "{seen}");
+        assert!(seen.stdout.contains("removed  pre-push"), "{seen}");
+        assert_eq!(fs::read_to_string(&global).unwrap(), before);
+        assert!(!folder.exists());
+        assert_eq!(look(&repo.path(".git/hooks")), own);
+        assert!(run("hooks uninstall --global").stdout.contains("nothing of ours"));
+    }
+    // What is not ours in it stays.
+    fs::write(&global, "").unwrap();
+    write_hook(&folder.join("pre-push"), "#!/bin/sh\n", 0o755);
+    let seen = run("hooks install --global");
+    assert!(seen.code == 3 && seen.stderr.contains("is there already, and is not ours"), "{seen}");
+    assert_eq!(run("hooks uninstall --global").code, 0);
+    assert_eq!(look(&folder).len(), 1);
 }

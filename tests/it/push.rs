@@ -41,7 +41,18 @@ fn what_fails_is_not_pushed() {
     assert_eq!(project.there("refs/heads/main"), Some(first));
     let seen = project.repo.orchestrate("push --override flaky origin main");
     assert_eq!(seen.code, 0, "{seen}");
-    assert_eq!(project.let_pass().len(), 1);
+    let kept = project.let_pass();
+    assert_eq!((kept.len(), &kept[0]["given_as"]), (1, &json!("--override")));
+    // A variable is told as one, whichever command hears it.
+    project.repo.write("note", "another\n");
+    project.repo.git(&["commit", "--quiet", "--all", "--message", "another"]);
+    let mut command = project.repo.program();
+    command.args(["push", "origin", "main"]).env("GIT_ORCHESTRATE_OVERRIDE", "still flaky");
+    let seen = project.repo.see(&mut command);
+    assert_eq!(seen.code, 0, "{seen}");
+    let kept = project.let_pass();
+    let named: Vec<_> = kept.iter().map(|it| it["given_as"].as_str().unwrap()).collect();
+    assert_eq!(named, ["--override", "GIT_ORCHESTRATE_OVERRIDE"]);
 }
 
 #[test]

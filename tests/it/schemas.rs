@@ -67,6 +67,11 @@ fn schemas() -> Vec<(&'static str, Value)> {
             "The answer of hooks install and uninstall --format json",
             of::<render::hooks::ChangedDocument>(),
         ),
+        (
+            "hooks-migrate",
+            "The answer of hooks migrate --format json",
+            of::<render::migrated_hooks::Document>(),
+        ),
         ("hooks-status", "The answer of hooks status --format json", of::<render::hooks::StatusDocument>()),
         ("push", "The answer of push --format json", of::<render::push::Document>()),
         ("explain", "The answer of explain --format json", of::<render::explain::Document>()),
@@ -357,6 +362,9 @@ fn what_hooks_and_pushes_answer_fits_the_schemas() {
     let answer = |words: &str| project.repo.orchestrate(&format!("{words} --format json")).json();
     fits(&project.asked(&line, "--format json").json(), "hook-pre-push");
     fits(&answer("hooks status"), "hooks-status");
+    project.repo.write("lefthook.yml", "post-merge: {commands: {x: {run: x}, y: {run: y, skip: true}}}\n");
+    fits(&answer("hooks migrate"), "hooks-migrate");
+    fs::remove_file(project.repo.path("lefthook.yml")).unwrap();
     fits(&answer("push origin main"), "push");
     fits(&project.asked(&line, "--format json").json(), "hook-pre-push");
     fits(&answer("hooks install"), "hooks");

@@ -260,8 +260,14 @@ fn standing(
         },
     };
     *seen = Some(commit.clone());
-    let Some((gate, ruling)) = rule(ctx, asked, base.as_deref(), &commit)? else { return none() };
-    let mut wanted = required(&Project::at(ctx, &commit.tree)?, &gate.require)?;
+    let Some(Ruled { gate, ruling, here }) = rule(ctx, asked, base.as_deref(), &commit)? else {
+        return none();
+    };
+    let here = match here {
+        Some(here) => here,
+        None => Project::at(ctx, &commit.tree)?,
+    };
+    let mut wanted = required(&here, &gate.require)?;
     if asked.message.is_some() {
         for wanted in &mut wanted {
             wanted.plan.evidence.variables.insert(MESSAGE_DIGEST.to_owned());
@@ -314,32 +320,39 @@ fn parents(ctx: &Context, asked: &AroundCommit, base: Option<String>) -> Result<
     }
 }
 
+/// A gate, and what was read to find it.
+struct Ruled<'a> {
+    gate: Gate,
+    ruling: Ruling,
+    /// The project as it would be, if somebody had to look.
+    here: Option<Project<'a>>,
+}
+
 /// Decides which gate judges: that of the commit that the next one follows, so that no change weakens its own.
-fn rule(
-    ctx: &Context,
+fn rule<'a>(
+    ctx: &'a Context,
     asked: &AroundCommit,
     base: Option<&str>,
     commit: &Commit,
-) -> Result<Option<(Gate, Ruling)>> {
+) -> Result<Option<Ruled<'a>>> {
     let gate = |project: &Project<'_>| project.config.hooks.get(&asked.event).cloned();
-    let ruled = |gate: Gate, project: &Project<'_>, from: &str, note: Option<String>| {
+    let ruling = |project: &Project<'_>, from: &str, note: Option<String>| {
         let evidence = project.config.evidence.clone();
-        let (from, changes) = (from.to_owned(), Vec::new());
-        let ruling = Ruling { gate: Some(gate.clone()), evidence, from, note, changes, allowed: true };
-        Some((gate, ruling))
+        Ruling { gate: None, evidence, from: from.to_owned(), note, changes: Vec::new(), allowed: true }
     };
     let mut note = None;
     if let Some(base) = base {
         match Project::at(ctx, base) {
             Ok(there) => {
                 if let Some(old) = gate(&there) {
-                    if asked.is_about_index() {
-                        let here = Project::at(ctx, &commit.tree)?;
-                        note = (gate(&here).as_ref() != Some(&old)).then(|| {
-                            format!("changes `hooks.{}`, which counts from the next commit on", asked.event)
-                        });
+                    let here = asked.is_about_index().then(|| Project::at(ctx, &commit.tree)).transpose()?;
+                    if here.as_ref().is_some_and(|here| gate(here).as_ref() != Some(&old)) {
+                        note = Some(format!(
+                            "changes `hooks.{}`, which counts from the next commit on",
+                            asked.event
+                        ));
                     }
-                    return Ok(ruled(old, &there, "HEAD", note));
+                    return Ok(Some(Ruled { ruling: ruling(&there, "HEAD", note), gate: old, here }));
                 }
             }
             // It can only be mended by a commit.
@@ -355,5 +368,5 @@ fn rule(
     let here = Project::at(ctx, &commit.tree)?;
     let Some(new) = gate(&here) else { return Ok(None) };
     let note = note.or_else(|| Some("HEAD has no such gate yet, so that of this commit counts".to_owned()));
-    Ok(ruled(new, &here, "this commit", note))
+    Ok(Some(Ruled { ruling: ruling(&here, "this commit", note), gate: new, here: Some(here) }))
 }

@@ -36,7 +36,7 @@ pub struct Base {
 /// A gate, and whose it is.
 #[derive(Clone, Debug)]
 pub struct Ruling {
-    /// Nothing if nobody asks for anything.
+    /// Nothing if nobody asks for anything, or once somebody has taken it.
     pub gate: Option<Gate>,
     pub evidence: Evidence,
     /// Whose gate it is.

@@ -245,8 +245,9 @@ fn of_ref(ctx: &Context, asked: &PrePush, update: &Update) -> Result<RefStanding
         Err(_) if gate::is_not_about(ctx, base.as_ref(), &update.remote) => return exempt(Exempt::NotGated),
         project => project?,
     };
-    let ruling = gate::rule(ctx, &asked.remote, base.as_ref(), &project, &commit, asked.allow_gate_change)?;
-    let Some(gate) = ruling.gate.clone() else {
+    let mut ruling =
+        gate::rule(ctx, &asked.remote, base.as_ref(), &project, &commit, asked.allow_gate_change)?;
+    let Some(gate) = ruling.gate.take() else {
         let is_fine = asked.if_configured || ruling.allowed;
         return if is_fine { exempt(Exempt::NoGate) } else { Err(no_gate(project.text.is_some()).into()) };
     };

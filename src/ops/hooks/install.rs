@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::super::hook::READY;
 use super::super::{Context, Kind, Refusal, plan as project};
-use super::{Place, Placed, foreign, shim};
+use super::{Place, Placed, foreign, global, shim};
 use crate::git::{HooksFolder, Scope};
 use crate::pipeline::hooks::Event;
 use crate::run::shell;
@@ -58,22 +58,36 @@ pub fn install(ctx: &Context, options: &HooksOptions, program: &Path) -> Result<
         }
         return Ok(changed);
     }
+    if options.global && stands_in(ctx)? {
+        return global::install(ctx, &events, program);
+    }
     let folder = folder(ctx, options.global)?;
     // All or none: what keeps one of them from being installed is found before anything is written.
     let plans: Vec<_> = events.iter().map(|event| plan(ctx, &folder, *event)).collect::<Result<_>>()?;
     for plan in plans {
         changed.placed.push(plan.write(program, options.global)?);
-        warn_of_both(ctx, options, plan.event, &mut changed.warnings)?;
     }
     if !options.global {
+        warn_of_one_for_all(ctx, &changed.placed, &mut changed.warnings)?;
         warn_of_other_folders(ctx, &folder, &mut changed.warnings);
     }
     Ok(changed)
 }
 
+/// Whether a folder of ours is to stand in for the hooks of each repository: where git knows no others of all
+/// repositories, and nobody has named a folder for that.
+fn stands_in(ctx: &Context) -> Result<bool> {
+    let named = ctx.repo.settings_of("core.hooksPath")?;
+    let others = named.iter().filter(|(scope, _)| scope == "global" || scope == "system");
+    Ok(others.filter(|(_, value)| !global::is_ours(ctx, Path::new(value))).count() == 0)
+}
+
 /// Takes hooks away that are ours, and puts back what was there before.
 pub fn uninstall(ctx: &Context, options: &HooksOptions) -> Result<HooksChanged> {
-    let mut changed = HooksChanged::default();
+    let mut changed = match options.global {
+        true => global::uninstall(ctx, options)?,
+        false => HooksChanged::default(),
+    };
     for event in options.to_uninstall() {
         let global = options.global;
         if configured(ctx, event, options.scope())? {
@@ -125,6 +139,11 @@ fn configure(ctx: &Context, options: &HooksOptions, event: Event, program: &Path
 fn folder(ctx: &Context, global: bool) -> Result<HooksFolder> {
     let folder = ctx.repo.hooks_folder(ctx.repo.work_tree())?;
     let is_for_all = folder.named.as_ref().is_some_and(|(_, scope)| scope == "global" || scope == "system");
+    if is_for_all && !global && global::is_ours(ctx, &folder.path) {
+        // Ours calls those of the repository.
+        let path = ctx.repo.common_dir().join("hooks");
+        return Ok(HooksFolder { path, named: None, tracked: false });
+    }
     if folder.path.exists() && !folder.path.is_dir() {
         let message = format!("hooks are turned off: `core.hooksPath` is `{}`", folder.path.display());
         return Err(Refusal::new(Kind::Unsafe, message)
@@ -150,9 +169,8 @@ fn folder(ctx: &Context, global: bool) -> Result<HooksFolder> {
             );
             Err(Refusal::new(Kind::Unsafe, message)
                 .hint(
-                    "install in each repository: git orchestrate hooks install\n\
-                     or with git 2.54 or newer; or, if you want such a folder: \
-                     git config --global core.hooksPath ~/.config/git/hooks",
+                    "this repository names a folder of its own: install in it with git orchestrate hooks install\n\
+                     or for all from a folder that is in no repository with such a setting",
                 )
                 .into())
         }
@@ -203,7 +221,7 @@ fn plan(ctx: &Context, folder: &HooksFolder, event: Event) -> Result<Plan> {
 impl Plan {
     fn write(&self, program: &Path, global: bool) -> Result<Placed> {
         let Self { event, path, before, keeps, kept } = self;
-        let text = shim::text(*event, program, global);
+        let text = shim::text(*event, program, global, shim::First::Beside);
         let place = Place::File { path: path.clone(), before: (*keeps || *kept).then(|| before.clone()) };
         if fs::read_if_there(path)?.is_some_and(|there| there == text.as_bytes()) {
             return Ok(Placed { event: *event, place, changed: false });
@@ -233,7 +251,25 @@ impl Plan {
     }
 }
 
-/// Says that two hooks of ours would fire.
+/// Says that hooks of ours are there for all repositories too: those of the repository answer alone.
+fn warn_of_one_for_all(ctx: &Context, placed: &[Placed], warnings: &mut Vec<String>) -> Result<()> {
+    let folder = ctx.repo.hooks_folder(ctx.repo.work_tree())?;
+    if !global::is_ours(ctx, &folder.path) {
+        return Ok(());
+    }
+    for Placed { event, .. } in placed {
+        let text = fs::read_if_there(&folder.path.join(event.as_str()))?;
+        if text.is_some_and(|text| shim::is_ours(&text, *event)) {
+            warnings.push(format!(
+                "`{event}` is installed for all repositories too; in this one its own answers, and alone: \
+                 git orchestrate hooks uninstall {event}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Says that two hooks of ours would fire, where git keeps them in its configuration.
 fn warn_of_both(
     ctx: &Context,
     options: &HooksOptions,
@@ -249,8 +285,7 @@ fn warn_of_both(
         let text = fs::read_if_there(&folder.path.join(event.as_str())).ok().flatten()?;
         Some(shim::is_ours(&text, event))
     };
-    let is_configured = ctx.repo.reads_configured_hooks();
-    if is_configured && (configured(ctx, event, other)? || in_file() == Some(true)) {
+    if configured(ctx, event, other)? || in_file() == Some(true) {
         let whose = if options.global { "of this repository" } else { "for all repositories" };
         let whose = if configured(ctx, event, other)? { whose } else { "in the folder of hooks" };
         warnings.push(format!(

@@ -1,7 +1,9 @@
 //! `hooks`: puts hooks where git finds them, takes them away, and proves that they fire.
 
 pub mod foreign;
+pub mod global;
 pub mod install;
+pub mod migrate;
 pub mod shim;
 pub mod status;
 

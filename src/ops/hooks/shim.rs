@@ -10,14 +10,44 @@ const PLAIN: &str = include_str!("../../../hooks/plain.sh");
 /// What begins the second line of a hook of ours.
 const MARK: &str = "# git-orchestrate: hook ";
 
+const CHAIN: &str = include_str!("../../../hooks/chain.sh");
+
+/// Where the hook is that runs first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// Beside ours, under another name.
+    Beside,
+    /// In the repository itself, where git does not look for it.
+    InRepository,
+}
+
 /// Returns the text of the hook that calls `program`. One `for_all` repositories is silent where nobody
 /// configured a gate.
-pub fn text(event: Event, program: &Path, for_all: bool) -> String {
+pub fn text(event: Event, program: &Path, for_all: bool, first: First) -> String {
     let template = if event.has_input() { WITH_INPUT } else { PLAIN };
+    let before = match first {
+        First::Beside => "${0%/*}/@EVENT@.before-orchestrate",
+        First::InRepository => OWN,
+    };
     template
+        .replace("@BEFORE@", before)
         .replace("@EVENT@", event.as_str())
         .replace("@FLAGS@", if for_all { " --if-configured" } else { "" })
         .replace("@PROGRAM@", &quoted(program))
+}
+
+/// Where a repository keeps its own hooks.
+const OWN: &str = "$(git rev-parse --git-common-dir)/hooks/@EVENT@";
+
+/// Returns the text of a hook that calls the one of the repository itself, and no more.
+pub fn chain(name: &str) -> String {
+    CHAIN.replace("@BEFORE@", OWN).replace("@EVENT@", name)
+}
+
+/// Whether that is the text of a hook of ours, whichever.
+pub fn is_any_of_ours(text: &[u8]) -> bool {
+    let begins = |line: &[u8]| line.starts_with(b"# git-orchestrate: ");
+    text.split(|byte| *byte == b'\n').nth(1).is_some_and(begins)
 }
 
 /// Whether that is the text of a hook of ours for an event.
@@ -58,11 +88,11 @@ mod tests {
     #[test]
     fn a_hook_is_known_by_its_second_line() {
         for event in Event::ALL {
-            let text = text(event, Path::new("/it's here/git-orchestrate"), false);
+            let text = text(event, Path::new("/it's here/git-orchestrate"), false, First::Beside);
             assert!(is_ours(text.as_bytes(), event) && !text.replace("$@", "").contains('@'), "{text}");
             assert!(text.contains(r"program='/it'\''s here/git-orchestrate'"), "{text}");
         }
-        let push = text(Event::PrePush, Path::new("/x"), true);
+        let push = text(Event::PrePush, Path::new("/x"), true, First::InRepository);
         assert!(push.ends_with("exec \"$program\" hook pre-push --if-configured \"$@\"\n"), "{push}");
         assert!(!is_ours(push.as_bytes(), Event::PreCommit));
         assert!(!is_ours(b"#!/bin/sh\ngit orchestrate hook pre-push\n", Event::PrePush));

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::super::Context;
 use super::super::hook::{PROBE, READY, probed};
-use super::super::{Context, plan};
 use super::{foreign, shim};
-use crate::pipeline::hooks::Event;
+use crate::git::HooksFolder;
+use crate::pipeline::config::{self, FILE_NAME};
+use crate::pipeline::hooks::{Event, Hooks};
 use crate::run::shell;
 use crate::sys::{fs, room};
 
@@ -61,8 +63,7 @@ impl HooksStatus {
 pub fn status(ctx: &Context) -> Result<HooksStatus> {
     let mut worktrees = Vec::new();
     for worktree in ctx.repo.worktrees()?.into_iter().filter(|worktree| worktree.present) {
-        let mut hooks: Vec<OfHook> =
-            READY.iter().map(|event| hook(ctx, &worktree.path, *event)).collect::<Result<_>>()?;
+        let mut hooks = hooks_of(ctx, &worktree.path)?;
         // Nobody misses what nobody asked for.
         hooks.retain(|hook| hook.event == Event::PrePush || hook.configured || hook.place.is_some());
         worktrees.push(OfWorktree { path: worktree.path, hooks });
@@ -70,22 +71,46 @@ pub fn status(ctx: &Context) -> Result<HooksStatus> {
     Ok(HooksStatus { worktrees, git: ctx.repo.git_version().to_owned() })
 }
 
-/// Tries one hook in one worktree.
-pub fn hook(ctx: &Context, worktree: &Path, event: Event) -> Result<OfHook> {
-    let configured = plan::load(ctx).is_ok_and(|config| config.hooks.contains_key(&event));
-    let folder = ctx.repo.hooks_folder(worktree)?;
+/// What all hooks of a worktree have in common.
+struct Around<'a> {
+    worktree: &'a Path,
+    folder: HooksFolder,
+    /// What its own configuration asks for.
+    asked: Hooks,
+    /// The hooks that stand in git's configuration, by name.
+    in_git: Vec<String>,
+}
+
+/// Tries the hooks of one worktree.
+pub fn hooks_of(ctx: &Context, worktree: &Path) -> Result<Vec<OfHook>> {
+    let inside = ctx.layout.root.strip_prefix(ctx.repo.work_tree()).unwrap_or(Path::new(""));
+    let text = fs::read_if_there(&worktree.join(inside).join(FILE_NAME)).ok().flatten();
+    let config = text.and_then(|text| config::parse(FILE_NAME, &String::from_utf8_lossy(&text)).ok());
+    let around = Around {
+        worktree,
+        folder: ctx.repo.hooks_folder(worktree)?,
+        asked: config.map(|config| config.hooks).unwrap_or_default(),
+        in_git: ctx.repo.configured_hooks()?,
+    };
+    READY.iter().map(|event| hook(ctx, &around, *event)).collect()
+}
+
+/// Tries one hook.
+fn hook(ctx: &Context, around: &Around<'_>, event: Event) -> Result<OfHook> {
+    let Around { worktree, folder, asked, in_git } = around;
+    let configured = asked.contains_key(&event);
     let path = folder.path.join(event.as_str());
-    let in_git = ctx.repo.reads_configured_hooks()
-        && !ctx.repo.settings_of(&format!("{}.command", shim::section(event)))?.is_empty();
+    let ours = format!("orchestrate-{event}");
+    let in_git_too = ctx.repo.reads_configured_hooks() && in_git.contains(&ours);
     let text = fs::read_if_there(&path).ok().flatten();
     let is_ours = text.as_ref().is_some_and(|text| shim::is_ours(text, event));
-    let owner = foreign::owner(&folder, event, worktree);
+    let owner = foreign::owner(folder, event, worktree);
     let mend = |what: &str| match &owner {
         Some(owner) => owner.mend.clone(),
         None => format!("git -C {} orchestrate hooks {what}", shell::word(&worktree.display().to_string())),
     };
     let of = |fires, place| Ok(OfHook { event, fires, configured, place });
-    if !in_git && !is_ours {
+    if !in_git_too && !is_ours {
         let calls = format!("orchestrate hook {event}");
         let is_there = room::is_program(&path);
         let named = match &owner {
@@ -107,10 +132,8 @@ pub fn hook(ctx: &Context, worktree: &Path, event: Event) -> Result<OfHook> {
         return of(Fires::No { why, mend: mend(&format!("install {event}")) }, None);
     }
     // Nobody else's hooks are run only to be tried.
-    let mut settings: Vec<_> = ctx
-        .repo
-        .configured_hooks()?
-        .into_iter()
+    let mut settings: Vec<_> = in_git
+        .iter()
         .filter(|name| !name.starts_with("orchestrate-"))
         .map(|name| format!("hook.{name}.enabled=false"))
         .collect();
@@ -118,7 +141,7 @@ pub fn hook(ctx: &Context, worktree: &Path, event: Event) -> Result<OfHook> {
         settings.push("core.hooksPath=/dev/null".to_owned());
     }
     let (code, said) = ctx.repo.try_hook(worktree, event.as_str(), PROBE, &settings)?;
-    let place = if in_git { "git's configuration".to_owned() } else { path.display().to_string() };
+    let place = if in_git_too { "git's configuration".to_owned() } else { path.display().to_string() };
     if code == Some(0) && said.contains(&probed(event)) {
         return of(Fires::Yes, Some(place));
     }
