@@ -66,7 +66,7 @@ impl Repo {
                 } else if ours == new.id {
                     bytes.clone()
                 } else {
-                    match self.merged(&ours, &old.id, &new.id)? {
+                    match self.merged_blob(&ours, &old.id, &new.id)? {
                         Some(id) => self.smudged(&path, &id)?,
                         None => return Ok(Err(Obstacle::Overlaps(path))),
                     }
@@ -93,7 +93,12 @@ impl Repo {
     }
 
     /// Merges what became of a blob in two ways. Returns the blob that comes of it; nothing if both changed the same lines.
-    pub(super) fn merged(&self, ours: &str, base: &str, theirs: &str) -> Result<Option<String>, GitError> {
+    pub(super) fn merged_blob(
+        &self,
+        ours: &str,
+        base: &str,
+        theirs: &str,
+    ) -> Result<Option<String>, GitError> {
         let folder = tempfile::tempdir().at(&std::env::temp_dir())?;
         let mut names = Vec::new();
         for (name, id) in [("ours", ours), ("base", base), ("theirs", theirs)] {

@@ -78,7 +78,7 @@ impl Repo {
                     (Some(there), Some(old), Some(new))
                         if !there.is_submodule() && there.mode == old.mode =>
                     {
-                        let id = self.merged(&there.id, &old.id, &new.id)?;
+                        let id = self.merged_blob(&there.id, &old.id, &new.id)?;
                         Some(TreeFile { mode: new.mode.clone(), id: id.unwrap_or_else(|| there.id.clone()) })
                     }
                     _ => continue,
