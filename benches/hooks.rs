@@ -1,8 +1,8 @@
 //! Hooks against the cheapest hook there is: `cargo bench --bench hooks [-- SCENARIO…]`.
 //!
 //! Each side is a whole `git push --dry-run` to a bare repository beside; only `core.hooksPath` differs. `hook pre-commit`
-//! is held against `git write-tree`. The
-//! repositories are made here, or are clones of `small`, `medium` and `large` in `HOOKS_BENCH_REPOS=folder`, or of the one
+//! is held against `git write-tree`, and a side worktree that goes to another commit against `git read-tree -m -u` in a
+//! linked one. The repositories are made here, or are clones of `small`, `medium` and `large` in `HOOKS_BENCH_REPOS=folder`, or of the one
 //! that `BENCH_REPO` names.
 //!
 //! Every comparison is paired: each round runs both sides, in alternating order, and the figure to
@@ -12,6 +12,7 @@
 #[expect(dead_code, reason = "the peak of memory is of no interest here")]
 mod support;
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ fn main() {
             let repo = Repo::make(name, files);
             repo.pushes(name);
             repo.commits(name);
+            repo.repositions(name);
         }
     }
 }
@@ -104,6 +106,56 @@ impl Repo {
         pair(60, &hook, &tree, "at most 1.5");
     }
 
+    /// What it takes to bring a side worktree, which another process has left warm, to a commit with ten other files.
+    fn repositions(&self, name: &str) {
+        let listed =
+            self.command("git", &["ls-files", "-z", "-s"]).stdout(Stdio::piped()).output().expect("git");
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let files: Vec<_> = listed
+            .split('\0')
+            .filter(|line| line.starts_with("100644"))
+            .filter_map(|line| line.split('\t').nth(1))
+            .collect();
+        let mut commits = vec![self.commit_of("HEAD")];
+        for file in files.iter().step_by((files.len() / 10).max(1)).take(10) {
+            fs::write(self.root().join(file), "another text\n").expect("a file");
+        }
+        self.git(&["add", "--update"]);
+        self.commit("ten files");
+        commits.push(self.commit_of("HEAD"));
+        let linked = self.dir.path().join("linked");
+        self.git(&["worktree", "add", "--quiet", "--detach", linked.to_str().expect("text"), &commits[0].id]);
+        let repo = git_orchestrate::git::Repo::discover(&self.root()).expect("a repository");
+        let ours = Steps {
+            name: format!("{name}: a side worktree, ten files on"),
+            commits: &commits,
+            at: Cell::new(0),
+            go: &|_, to| {
+                let mut slot = repo.take_slot(8).expect("a side worktree");
+                slot.keep(git_orchestrate::git::Upkeep::Warm);
+                slot.reposition(to).expect("a checkout");
+            },
+        };
+        let git = Steps {
+            name: "git read-tree -m -u".to_owned(),
+            commits: &commits,
+            at: Cell::new(0),
+            go: &|from, to| {
+                let words = ["read-tree", "-m", "-u", &from.tree, &to.tree];
+                let status = self.command("git", &words).current_dir(&linked).status().expect("git starts");
+                assert!(status.success(), "git {words:?}");
+            },
+        };
+        support::Side::time(&ours);
+        ours.at.set(0);
+        pair(60, &ours, &git, "at most 2");
+    }
+
+    fn commit_of(&self, revision: &str) -> git_orchestrate::git::Commit {
+        let repo = git_orchestrate::git::Repo::discover(&self.root()).expect("a repository");
+        repo.commit(revision).expect("git answers").expect("a commit")
+    }
+
     /// Makes a folder with a hook: a text, or what `hooks install` puts there.
     fn hooks(&self, name: &str, text: Option<&str>) -> PathBuf {
         let folder = self.dir.path().join(name);
@@ -144,6 +196,27 @@ impl Repo {
     fn git(&self, args: &[&str]) {
         let status = self.command("git", args).status().expect("git starts");
         assert!(status.success(), "git {args:?}");
+    }
+}
+
+/// Goes to and fro between two commits.
+struct Steps<'a> {
+    name: String,
+    commits: &'a [git_orchestrate::git::Commit],
+    at: Cell<usize>,
+    go: &'a dyn Fn(&git_orchestrate::git::Commit, &git_orchestrate::git::Commit),
+}
+
+impl support::Side for Steps<'_> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn time(&self) -> f64 {
+        let at = self.at.replace(1 - self.at.get());
+        let begin = Instant::now();
+        (self.go)(&self.commits[at], &self.commits[1 - at]);
+        begin.elapsed().as_secs_f64() * 1000.0
     }
 }
 

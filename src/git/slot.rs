@@ -6,8 +6,9 @@
 //! the slot again: a run that goes on may need it, and a person may want to look at it.
 
 pub(super) mod pool;
+mod position;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -21,6 +22,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 
 use super::error::At;
 use super::tree::Filters;
+use super::tree::ignores::Rules;
 use super::{Commit, GitError, HeadState, Pushed, Repo, open_in_process};
 use crate::run::git_keys::Head;
 use crate::sys::fs::{Durability, Fingerprint, Lock, PathError, write_atomically};
@@ -48,6 +50,10 @@ pub struct Slot {
     folder: PathBuf,
     last: Option<String>,
     at: Option<Position>,
+    /// Whether what the last user wrote down about it counts.
+    known: bool,
+    /// The digest of the rules by which files are converted.
+    rules: Option<String>,
     upkeep: Upkeep,
     _lock: Lock,
 }
@@ -65,7 +71,7 @@ pub enum Upkeep {
 }
 
 /// What was checked out, and the index as we left it.
-struct Position {
+pub(in crate::git) struct Position {
     commit: Commit,
     index: Fingerprint,
 }
@@ -120,7 +126,18 @@ impl Slot {
         repo.side = Some(side.clone());
         let last = fs::read_to_string(folder.join("run")).ok().map(|run| run.trim().to_owned());
         let last = last.filter(|run| !run.is_empty());
-        Ok(Self { repo, side, folder, last, at: None, upkeep: Upkeep::Clean, _lock: lock })
+        let rules = Self::rules_of(&repo);
+        Ok(Self {
+            repo,
+            side,
+            folder,
+            last,
+            at: None,
+            known: true,
+            rules,
+            upkeep: Upkeep::Clean,
+            _lock: lock,
+        })
     }
 
     /// Says what becomes of what is in it and in no commit.
@@ -164,6 +181,9 @@ impl Slot {
     /// something we did not watch may have changed it.
     pub fn distrust(&mut self) {
         self.at = None;
+        self.known = false;
+        // Whoever comes next has no more reason to trust it. If that fails, they look at every file all the same.
+        let _ = self.forget_position();
     }
 
     /// Checks a commit out and removes everything else, or what is not ignored of it.
@@ -181,8 +201,14 @@ impl Slot {
             self.at = None;
             self.begin_anew()?;
         }
-        let stepped = match self.at.take() {
-            Some(at) if self.is_as_we_left_it(&at) => self.step(&at, commit),
+        let at = match self.at.take() {
+            None if self.known && self.upkeep != Upkeep::Virgin => self.recognise(),
+            at => at.filter(|at| self.is_as_we_left_it(at)),
+        };
+        self.forget_position()?;
+        self.known = true;
+        let stepped = match at {
+            Some(at) => self.step(&at, commit),
             _ => Err(GitError::unsupported(&self.folder, "nobody knows what is in it")),
         };
         let done = match stepped {
@@ -197,7 +223,10 @@ impl Slot {
             }
             done => done?,
         }
-        self.at = Some(Position { index: self.settle()?, commit: commit.clone() });
+        let at = Position { index: self.settle()?, commit: commit.clone() };
+        self.note_rules()?;
+        self.note_position(&at)?;
+        self.at = Some(at);
         // What is staged besides makes it dirty, and whoever wants to know has to look.
         if self.repo.is_tree_of(commit)? {
             *lock(&self.side.fresh) = Some(head_at(commit));
@@ -233,8 +262,13 @@ impl Slot {
         if self.upkeep == Upkeep::Warm {
             // Other rules may have come with the commit.
             let kept: Vec<_> = leftovers.into_iter().filter(|path| !path.ends_with(b"/")).collect();
-            let shown = self.untracked(&kept, &[])?;
-            self.remove_each(shown.iter())?;
+            let mut kept = kept;
+            let still = self.told_ignored(&kept);
+            kept.retain(|path| still.get(path) != Some(&true));
+            let shown: Vec<_> = self.untracked(&kept, &[])?.into_iter().collect();
+            // git shows a folder too in which all is ignored.
+            let still = self.untracked(&shown, &["--ignored"])?;
+            self.remove_each(shown.iter().filter(|path| !still.contains(*path)))?;
         }
         self.set_head(commit)
     }
@@ -250,7 +284,7 @@ impl Slot {
         if kept.exists() {
             fs::copy(&kept, &index).at(&index)?;
             age_of(&kept, &index).at(&index)?;
-            if self.attributes_differ(commit)? {
+            if self.is_converted_otherwise() || self.attributes_differ(commit)? {
                 self.begin_anew()?;
             }
         }
@@ -370,10 +404,35 @@ impl Slot {
     fn remove_all(&self, leftovers: &[BString]) -> Result<(), GitError> {
         let ignored = match self.upkeep {
             // What belongs to a submodule is not ours to ignore.
-            Upkeep::Warm => self.untracked(leftovers, &["--ignored"])?,
+            Upkeep::Warm => {
+                let told = self.told_ignored(leftovers);
+                let untold: Vec<_> =
+                    leftovers.iter().filter(|path| !told.contains_key(*path)).cloned().collect();
+                let mut ignored = self.untracked(&untold, &["--ignored"])?;
+                ignored.extend(told.into_iter().filter_map(|(path, ignored)| ignored.then_some(path)));
+                ignored
+            }
             Upkeep::Clean | Upkeep::Virgin => HashSet::new(),
         };
         self.remove_each(leftovers.iter().filter(|path| !ignored.contains(*path)))
+    }
+
+    /// Returns which of some untracked paths are ignored, as far as that can be told without git. Of a folder that is
+    /// not, git looks at what is in it.
+    fn told_ignored(&self, paths: &[BString]) -> HashMap<BString, bool> {
+        let mut told = HashMap::new();
+        let Some(mut rules) = Rules::of(&self.repo) else { return told };
+        for path in paths {
+            let full = self.repo.work_tree.join(path.to_path_lossy());
+            let Ok(found) = full.symlink_metadata() else { continue };
+            let ignored = match path.ends_with(b"/") {
+                // What belongs to a submodule is not ours to ignore.
+                true => Some(false),
+                false => rules.ignores(path.as_bstr(), found.is_dir()).filter(|it| *it || !found.is_dir()),
+            };
+            told.extend(ignored.map(|ignored| (path.clone(), ignored)));
+        }
+        told
     }
 
     fn remove_each<'a>(&self, paths: impl Iterator<Item = &'a BString>) -> Result<(), GitError> {

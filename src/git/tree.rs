@@ -9,7 +9,7 @@ mod build;
 pub(super) mod by_git;
 mod compare;
 pub(super) mod content;
-mod ignores;
+pub(super) mod ignores;
 mod kept;
 mod stat;
 mod step;

@@ -349,6 +349,14 @@ impl Fingerprint {
     }
 }
 
+/// One word, to be compared with another time's.
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { inode, size, modified: (seconds, nanos) } = self;
+        write!(f, "{inode}:{size}:{seconds}.{nanos}")
+    }
+}
+
 /// A file that grows by whole lines.
 #[derive(Debug)]
 pub struct Appender {

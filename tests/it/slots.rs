@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, id, manifest};
+use crate::hook::Project;
 use crate::witness::{Gate, ended, spawn, wait_until};
 
 /// A project whose gate before a commit is the command given, with side worktrees as given.
@@ -228,4 +229,70 @@ fn what_a_commit_does_not_ignore_is_not_carried_and_links_out_are_refused() {
     assert!(seen.stderr.contains("the link `deps/out` leads outside, to `../../elsewhere`"), "{seen}");
     assert!(!slot(&repo, "deps").exists());
     assert_eq!(repo.orchestrate("start gate --commit HEAD --task t").code, 3);
+}
+
+#[test]
+fn two_pushes_at_once_do_not_wait_for_each_other() {
+    let stage = json!({"kind": "command", "id": "test",
+        "command": "echo on > \"$HOME/on-$(cat note)\"; read _ < \"$HOME/gate-$(cat note)\""});
+    let project = Project::with(&json!({
+        "pipelines": [{"id": "gate", "guardrailsRequired": false, "stages": [stage]}],
+        "hooks": {"pre-push": {"require": ["test"]}},
+    }));
+    let names = ["one", "two"];
+    for name in names {
+        project.repo.git(&["checkout", "--quiet", "-b", name, "main"]);
+        project.commit(name);
+    }
+    let mut gates = names.map(|name| Gate::new(&project.repo, &format!("gate-{name}")));
+
+    let pushes = names.map(|name| spawn(project.repo.program().args(["push", "origin", name])));
+
+    // Each is at it while the other is.
+    for name in names {
+        wait_until(name, || project.repo.beside(&format!("on-{name}")).exists());
+    }
+    gates.iter_mut().for_each(Gate::open);
+    for (push, name) in pushes.into_iter().zip(names) {
+        let seen = ended(push);
+        assert_eq!(seen.code, 0, "{seen}");
+        assert!(project.there(&format!("refs/heads/{name}")).is_some());
+    }
+    let slots = project.repo.path(".git/orchestrate/slots");
+    assert_eq!(fs::read_dir(slots).unwrap().count(), 2);
+}
+
+#[test]
+fn whoever_is_killed_on_the_way_to_a_commit_leaves_nothing_wrong() {
+    let repo = project(
+        "git diff-files --quiet && test -z \"$(git ls-files --others --exclude-standard)\" && cat note >> \"$HOME/said\"",
+        &json!({"carry": ["deps"], "setup": [{"command": "test -e deps/lib && echo ready > deps/ready", "inputs": ["lock"]}]}),
+    );
+    repo.write("deps/lib", "library\n");
+    assert_eq!(repo.orchestrate("hook pre-commit").code, 0);
+    let mut begun = repo.runs("0101").len();
+    for step in 1.. {
+        // Each time to another tree, with other dependencies and another set-up.
+        stage(&repo, "note", &format!("{step}\n"));
+        stage(&repo, &format!("added/{step}"), "new\n");
+        stage(&repo, "lock", &format!("{step}\n"));
+        repo.write(&format!("deps/{step}"), "");
+        let mut command = repo.program();
+        let seen =
+            repo.see(command.args(["hook", "pre-commit"]).env("GIT_ORCHESTRATE_CRASH_AT", step.to_string()));
+        let is_on_the_way = repo.runs("0101").len() == begun;
+        said(&repo, "said");
+        let again = repo.orchestrate("hook pre-commit");
+        assert_eq!(again.code, 0, "step {step}: {seen}, then {again}");
+        assert_eq!(said(&repo, "said"), [step.to_string()], "step {step}");
+        assert!(
+            slot(&repo, &format!("deps/{step}")).exists() && slot(&repo, "deps/ready").exists(),
+            "step {step}"
+        );
+        begun = repo.runs("0101").len();
+        if !is_on_the_way {
+            assert!(step > 5, "{seen}");
+            break;
+        }
+    }
 }

@@ -17,6 +17,9 @@ type Change = (&'static str, bool, fn(&Scene));
 /// What is done to a side worktree, whose top it is given, or to its repository.
 type Unusual = (&'static str, fn(&Scene, &Path));
 
+/// What was done to a slot or its repository, and whether it is still known then.
+type Left = (&'static str, bool, fn(&Scene, &Path));
+
 /// A commit after the first, and whether the way to it and back needs no git.
 const COMMITS: &[Change] = &[
     ("changed", true, |it| it.write("dir/b.txt", "changed\n")),
@@ -264,6 +267,106 @@ fn what_is_unusual_is_left_to_git() {
         assert!(!step(&repo, &one, &two).expect("no step"), "{what}");
 
         assert_eq!(files(repo.work_tree()), before, "{what}: nothing was touched");
+    }
+}
+
+/// Takes the slot that a scene has, as another process would.
+fn again(scene: &Scene) -> Slot {
+    // A child of another test may hold the lock for a moment, until it is another program.
+    let again = || scene.repo().try_take_slot(1).expect("a slot");
+    let mut slot = std::iter::repeat_with(again).find_map(|slot| slot).expect("it is free");
+    slot.keep(crate::git::Upkeep::Warm);
+    slot
+}
+
+/// Whether a slot is recognised by whoever takes it next, and what was done to it or its repository before that.
+const LEFT: &[Left] = &[
+    ("as it was", true, |_, _| {}),
+    ("with something new in it", false, |_, top| fs::write(top.join("more.txt"), "more\n").expect("a file")),
+    ("with something ignored in it", true, |_, top| fs::write(top.join("x.log"), "more\n").expect("a file")),
+    ("with a folder of ignored files", true, |_, top| {
+        fs::create_dir(top.join("logs")).expect("a folder");
+        fs::write(top.join("logs/x.log"), "more\n").expect("a file");
+    }),
+    ("with a changed file", false, |_, top| fs::write(top.join("a"), "mine\n").expect("a file")),
+    ("without a file", false, |_, top| fs::remove_file(top.join("dir/b.txt")).expect("a file")),
+    ("with another mode", false, |_, top| {
+        fs::set_permissions(top.join("a"), fs::Permissions::from_mode(0o755)).expect("a mode");
+    }),
+    ("with another index", false, |_, top| in_slot(top, &["rm", "--quiet", "--cached", "a"])),
+    ("with another HEAD", false, |_, top| {
+        in_slot(top, &["commit", "--quiet", "--allow-empty", "-m", "mine"]);
+    }),
+    ("with another end of line", false, |it, _| {
+        it.git("config core.autocrlf true");
+    }),
+    ("with other attributes", false, |it, _| it.write(".git/info/attributes", "* text eol=crlf\n")),
+    ("with a filter", false, |it, _| {
+        it.write(".git/info/attributes", "*.txt filter=loud\n");
+        it.git("config filter.loud.smudge cat");
+    }),
+];
+
+#[test]
+fn a_slot_is_recognised_by_whoever_takes_it_next() {
+    for (what, expected, change) in LEFT {
+        for back in [false, true] {
+            let scene = Scene::new();
+            scene.write(".gitignore", "*.log\n");
+            let one = commit(&scene, "one");
+            scene.write("a", "two\n");
+            scene.write("new.txt", "two\n");
+            let two = commit(&scene, "two");
+            let (slot, repo) = slot_at(&scene, &one);
+            change(&scene, repo.work_tree());
+            drop(slot);
+
+            let mut slot = again(&scene);
+
+            assert_eq!(slot.recognise().is_some(), *expected, "{what}");
+            let to = if back { &one } else { &two };
+            let repo = slot.reposition(to).expect("a checkout");
+            let logs = repo.work_tree().join("logs");
+            assert_eq!(logs.exists(), what.contains("folder"), "{what}");
+            let _ = (fs::remove_file(repo.work_tree().join("x.log")), fs::remove_dir_all(logs));
+            assert_is(&repo, &scene, to, what);
+        }
+    }
+}
+
+#[test]
+fn a_slot_that_was_left_half_way_is_right_the_next_time() {
+    for (what, _, change) in COMMITS.iter().filter(|(what, ..)| *what != "very many") {
+        let scene = Scene::new();
+        let one = head(&scene);
+        change(&scene);
+        let two = commit(&scene, what);
+        let half = files(&scene.top);
+        for written in [half.len() / 2, half.len()] {
+            let (slot, repo) = slot_at(&scene, &one);
+            // As if it had been killed on its way: no index yet, and some of the files.
+            fs::remove_file(slot.folder().join("at")).expect("it is noted");
+            for (path, mode, content) in half.iter().take(written) {
+                let full = repo.work_tree().join(path);
+                if path.starts_with(".git") || path.starts_with("sub") || scene.path(path).is_symlink() {
+                    continue;
+                }
+                if scene.path(path).is_dir() {
+                    let _ = fs::create_dir(full);
+                } else if full.parent().is_some_and(Path::is_dir) && !full.is_dir() && !full.is_symlink() {
+                    fs::write(&full, content).expect("a file");
+                    fs::set_permissions(&full, fs::Permissions::from_mode(*mode)).expect("a mode");
+                }
+            }
+            fs::write(repo.git_dir().join("index.lock"), "").expect("a lock");
+            drop(slot);
+            for commit in [&two, &one] {
+                let mut slot = again(&scene);
+                slot.keep(crate::git::Upkeep::Clean);
+                let repo = slot.reposition(commit).expect("a checkout");
+                assert_is(&repo, &scene, commit, what);
+            }
+        }
     }
 }
 

@@ -1,15 +1,19 @@
 //! Which untracked paths are ignored: gix matches, we keep its pattern lists folder by folder.
 #![expect(clippy::disallowed_methods, reason = "git's own variables decide where ignore files are")]
 
+use std::collections::HashMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gix::bstr::{BStr, ByteSlice};
+use gix::bstr::{BStr, BString, ByteSlice};
 use gix::glob::pattern::Case;
 use gix::ignore::Search;
 use gix::ignore::search::Ignore;
 
+use super::super::Repo;
 use super::Fail;
+use super::content::on_disk;
 
 /// The patterns of one source, and those that count where it says nothing.
 pub(super) struct Ignores {
@@ -59,6 +63,62 @@ impl Ignores {
             next = ignores.above.as_deref();
         }
         false
+    }
+}
+
+/// The patterns of a work tree, read as paths are asked about.
+pub(in crate::git) struct Rules<'a> {
+    top: &'a Path,
+    root: Arc<Ignores>,
+    /// For each folder what counts in it; nothing where all of it is ignored.
+    folders: HashMap<BString, Option<Arc<Ignores>>>,
+}
+
+impl<'a> Rules<'a> {
+    /// Returns the patterns of a work tree; nothing if only git can read them.
+    pub fn of(ours: &'a Repo) -> Option<Self> {
+        let repo = ours.in_process()?;
+        if repo.filesystem_options().ok()?.ignore_case {
+            return None;
+        }
+        let root = Ignores::of_repository(&repo, &ours.common_dir, &ours.left_out).ok()?;
+        Some(Self { top: &ours.work_tree, root: Arc::new(root), folders: HashMap::new() })
+    }
+
+    /// Whether a pattern ignores a path or a folder above it; nothing if only git can tell.
+    pub fn ignores(&mut self, path: &BStr, is_folder: bool) -> Option<bool> {
+        let above = path.rfind_byte(b'/').map_or(&b""[..], |at| &path[..at]);
+        let rules = self.within(above.as_bstr())?;
+        Some(rules.is_none_or(|rules| rules.exclude(path, is_folder)))
+    }
+
+    fn within(&mut self, folder: &BStr) -> Option<Option<Arc<Ignores>>> {
+        if let Some(known) = self.folders.get(folder) {
+            return Some(known.clone());
+        }
+        let above = match folder.rfind_byte(b'/') {
+            _ if folder.is_empty() => Some(self.root.clone()),
+            Some(at) => self.within(folder[..at].as_bstr())?,
+            None => self.within(BStr::new(b""))?,
+        };
+        let found = match above {
+            Some(above) if folder.is_empty() || !above.exclude(folder, true) => {
+                let mut path = folder.to_owned();
+                path.extend_from_slice(if folder.is_empty() { b"" } else { b"/" });
+                let disk = on_disk(self.top, path.as_bstr()).join(".gitignore");
+                // git follows no link here.
+                match disk.symlink_metadata().is_ok_and(|found| found.is_file()) {
+                    true => {
+                        let content = fs::read(&disk).ok()?;
+                        Some(Arc::new(Ignores::below(&above, path.as_bstr(), &content).ok()?))
+                    }
+                    false => Some(above),
+                }
+            }
+            _ => None,
+        };
+        self.folders.insert(folder.to_owned(), found.clone());
+        Some(found)
     }
 }
 
