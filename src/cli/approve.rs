@@ -13,14 +13,12 @@ use crate::render::approve::Answered;
 use crate::render::printer;
 use crate::run::approval::Decision;
 
-/// Approve a stage that waits for a decision, from any terminal or worktree
 #[derive(Debug, clap::Args)]
 pub struct ApproveArgs {
     #[command(flatten)]
     decide: DecideArgs,
 }
 
-/// Reject a stage that waits for a decision, from any terminal or worktree
 #[derive(Debug, clap::Args)]
 pub struct RejectArgs {
     #[command(flatten)]

@@ -13,7 +13,6 @@ use crate::pipeline::evidence::Notes;
 use crate::render::bisect::Bisected;
 use crate::render::printer;
 
-/// Find the first commit of a range on which a stage fails
 #[derive(Debug, clap::Args)]
 pub struct BisectArgs {
     /// `A..B`: the stage succeeds on `A` and fails on `B`

@@ -10,7 +10,6 @@ use crate::ops::cancel::{CancelOptions, cancel};
 use crate::render::printer;
 use crate::render::start::Finished;
 
-/// End a run, from any terminal or worktree, and wait until it has ended
 #[derive(Debug, clap::Args)]
 pub struct CancelArgs {
     #[command(flatten)]

@@ -16,7 +16,6 @@ use crate::render::printer;
 use crate::sys::clock::Clock;
 use crate::sys::env::Env;
 
-/// Print the completion script of a shell
 #[derive(Debug, clap::Args)]
 pub struct CompletionsArgs {
     /// The shell that is to complete
@@ -35,7 +34,6 @@ enum Shell {
     Fish,
 }
 
-/// Print what the word at an index can go on with, one candidate per line; completion scripts ask this
 #[derive(Debug, clap::Args)]
 pub struct CompleteWordsArgs {
     /// The position of the word, from 0 for the program
@@ -64,7 +62,10 @@ pub fn words(env: Env, args: CompleteWordsArgs) -> Result<ExitCode, Failure> {
     words.resize(words.len().max(index + 1).min(MAX_WORDS), OsString::new());
     let typed_nothing = words.get(index).is_none_or(|word| word.is_empty());
     let cwd = env.cwd().to_owned();
-    let mut command = with_values(super::Cli::command(), &env);
+    let mut command = super::Cli::command();
+    // The flags of all requests are there from now on.
+    command.build();
+    let mut command = with_values(command, &env);
     let found = complete(&mut command, words, index, Some(&cwd)).unwrap_or_default();
     // Flags come when a dash is typed, or where nothing else could.
     let is_flag =

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Parser;
 
 use super::failure::Failure;
+use super::later::Later;
 use super::{Cli, Format, Request, plain_watch};
 use crate::id::{RunId, TaskId};
 use crate::ops::Context;
@@ -15,7 +16,6 @@ use crate::render::printer;
 use crate::render::start::Finished;
 use crate::sys::daemon::{self, Side};
 
-/// Own a detached run
 #[derive(Debug, clap::Args)]
 pub struct SuperviseArgs {
     /// The request that makes the run
@@ -23,7 +23,6 @@ pub struct SuperviseArgs {
     request: Vec<OsString>,
 }
 
-/// End what a killed owner left
 #[derive(Debug, clap::Args)]
 pub struct SweepArgs {
     #[arg(long)]
@@ -59,8 +58,8 @@ pub fn supervise(ctx: &Context, args: SuperviseArgs) -> Result<ExitCode, Failure
     let name = std::env::args_os().next().unwrap_or_default();
     let cli = Cli::try_parse_from(std::iter::once(name).chain(args.request));
     match cli.map(|cli| cli.request) {
-        Ok(Request::Start(args)) => super::start::supervised(ctx, args),
-        Ok(Request::Resume(args)) => super::resume::supervised(ctx, args),
+        Ok(Request::Start(Later(args))) => super::start::supervised(ctx, args),
+        Ok(Request::Resume(Later(args))) => super::resume::supervised(ctx, args),
         _ => Err(anyhow::anyhow!("only `start` and `resume` make runs that can be detached").into()),
     }
 }

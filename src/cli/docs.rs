@@ -10,7 +10,6 @@ use crate::ops::docs::new::{NewOptions, new};
 use crate::ops::docs::sync::{SyncOptions, sync};
 use crate::render::printer;
 
-/// Keep a task's documents in step
 #[derive(Debug, clap::Args)]
 pub struct DocsArgs {
     #[command(subcommand)]

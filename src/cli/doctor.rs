@@ -9,10 +9,6 @@ use crate::render::printer;
 use crate::sys::clock::Clock;
 use crate::sys::env::Env;
 
-/// Name everything that would stop a run, and what to do about it
-///
-/// Writes nothing and runs nothing of the project. Exits with 0 if nothing would stop a run, and with 1 if something
-/// would.
 #[derive(Debug, clap::Args)]
 pub struct DoctorArgs {
     /// How the answer looks

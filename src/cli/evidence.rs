@@ -30,7 +30,6 @@ use crate::pipeline::evidence::Notes;
 use crate::render::evidence::Manifests;
 use crate::render::printer;
 
-/// Show, check, audit and exchange what git notes say about commits
 #[derive(Debug, Args)]
 pub struct EvidenceArgs {
     #[command(subcommand)]

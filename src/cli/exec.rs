@@ -13,9 +13,6 @@ use crate::ops::exec::{ExecOptions, exec};
 use crate::ops::{Context, Kind, Refusal};
 use crate::render::exec::{Mode, Show, ended};
 
-/// Run one command and record its evidence, as if it were a stage
-///
-/// Exits as the command does. What it prints is JSON, unless both stdout and stderr are a terminal.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "git orchestrate exec [OPTIONS] -- <COMMAND>...")]
 pub struct ExecArgs {

@@ -10,9 +10,6 @@ use crate::ops::explain::{ExplainOptions, explain};
 use crate::render::explain::Explanation;
 use crate::render::printer;
 
-/// Say which run proves a stage, or what differs from the nearest one
-///
-/// It runs nothing but the commands that `fingerprint` in the configuration names.
 #[derive(Debug, clap::Args)]
 pub struct ExplainArgs {
     /// One stage; all of the pipeline by default

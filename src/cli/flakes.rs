@@ -10,7 +10,6 @@ use crate::render::flakes::Flakes;
 use crate::render::printer;
 use crate::sys::process::whoami;
 
-/// List stages that passed and failed on the same tree, or clear them
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct FlakesArgs {

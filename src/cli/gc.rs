@@ -14,11 +14,6 @@ use crate::render::gc::Swept;
 use crate::render::printer;
 use crate::run::retention::Limits;
 
-/// Remove old runs of this worktree that nothing needs any more
-///
-/// A run goes that is beyond any of the limits; without a limit, those that ended more than 30 days ago.
-/// It stays if it ended less than an hour ago, is not finished, is being worked on, or is named by a
-/// run that stays, a file of the repository, a note or a link. What a run had added to the history and to the metrics stays.
 #[derive(Debug, clap::Args)]
 pub struct GcArgs {
     /// Remove runs that ended longer ago than this, such as `30d`

@@ -14,7 +14,6 @@ use crate::ops::{Context, Refusal};
 use crate::render::guard::{AcceptedSpec, Verdicts};
 use crate::render::{printer, sarif};
 
-/// Judge a change: its size, and whether specs and documents keep up with it
 #[derive(Debug, Args)]
 #[command(after_help = "Without a name all guardrails are run that the configuration requires.")]
 pub struct GuardArgs {

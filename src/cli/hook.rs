@@ -21,9 +21,6 @@ use crate::render::printer::{self, Answer};
 use crate::sys::clock::Clock;
 use crate::sys::env::Env;
 
-/// Answer for a hook of git, or by hand
-///
-/// What it says goes to stderr, as with all hooks; `--format json` answers on stdout.
 #[derive(Debug, Args)]
 pub struct HookArgs {
     #[command(subcommand)]

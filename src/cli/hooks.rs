@@ -17,7 +17,6 @@ use crate::pipeline::hooks::Event;
 use crate::render::hooks::Changed;
 use crate::render::printer;
 
-/// Put hooks where git finds them, take them away, and prove that they fire
 #[derive(Debug, Args)]
 pub struct HooksArgs {
     #[command(subcommand)]

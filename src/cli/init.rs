@@ -11,7 +11,6 @@ use crate::ops::init::{InitOptions, init};
 use crate::pipeline::builtin;
 use crate::render::printer;
 
-/// Write a configuration that fits the project, never over an existing one
 #[derive(Debug, clap::Args)]
 pub struct InitArgs {
     /// What the project is built with; may be given more than once. By default everything that is found in the root

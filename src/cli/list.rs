@@ -13,7 +13,6 @@ use crate::render::list::Runs;
 use crate::render::printer;
 use crate::run::status::RunStatus;
 
-/// List the runs of all worktrees of the repository, newest first
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
     /// Only runs of this task

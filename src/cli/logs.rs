@@ -11,7 +11,6 @@ use crate::output::json::harmless;
 use crate::render::logs::Text;
 use crate::render::printer;
 
-/// Print what the stages of a run printed
 #[derive(Debug, clap::Args)]
 pub struct LogsArgs {
     /// Run id, a prefix that is unique, or `latest`

@@ -12,7 +12,6 @@ use crate::render::printer;
 use crate::sys::env::Env;
 use crate::sys::fs::{self, Durability};
 
-/// Print the manual page, or install all pages
 #[derive(Debug, clap::Args)]
 pub struct ManArgs {
     /// The command whose page to print; by default the page of the program

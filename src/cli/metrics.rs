@@ -13,7 +13,6 @@ use crate::ops::metrics::{MetricsOptions, keep, metrics};
 use crate::render::metrics::{Summed, summary, warnings};
 use crate::render::{openmetrics, printer};
 
-/// Show how the runs of this worktree went: rates, durations, slow and flaky stages
 #[derive(Debug, clap::Args)]
 pub struct MetricsArgs {
     /// Only runs of this task

@@ -10,7 +10,6 @@ use crate::ops::migrate::{MigrateOptions, migrate};
 use crate::render::migrate::Migrated;
 use crate::render::printer;
 
-/// Move runs of the older layout to where runs live now
 #[derive(Debug, clap::Args)]
 pub struct MigrateArgs {
     /// Show what would be moved; only a log of it is written

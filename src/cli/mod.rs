@@ -13,6 +13,7 @@ mod cancel;
 mod detach;
 mod failure;
 mod init;
+mod later;
 mod gc;
 mod guard;
 mod hook;
@@ -48,6 +49,7 @@ use crate::store::catalog::Wanted;
 use crate::sys::clock::Clock;
 use crate::sys::env::{Env, is_true};
 use failure::Failure;
+use later::Later;
 
 /// Run a project's pipelines in a git worktree and keep evidence of what ran on which tree
 #[derive(Debug, Parser)]
@@ -61,42 +63,93 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Request {
-    Init(init::InitArgs),
-    Doctor(doctor::DoctorArgs),
-    Start(start::StartArgs),
-    Bisect(bisect::BisectArgs),
-    Plan(plan::PlanArgs),
-    Resume(resume::ResumeArgs),
-    Status(status::StatusArgs),
-    Stream(stream::StreamArgs),
-    List(list::ListArgs),
-    Logs(logs::LogsArgs),
-    Docs(docs::DocsArgs),
-    Evidence(evidence::EvidenceArgs),
-    Exec(exec::ExecArgs),
-    Explain(explain::ExplainArgs),
-    Flakes(flakes::FlakesArgs),
-    Completions(completions::CompletionsArgs),
-    Man(man::ManArgs),
+    /// Write a configuration that fits the project, never over an existing one
+    Init(Later<init::InitArgs>),
+    /// Name everything that would stop a run, and what to do about it
+    ///
+    /// Writes nothing and runs nothing of the project. Exits with 0 if nothing would stop a run, and with 1 if something
+    /// would.
+    Doctor(Later<doctor::DoctorArgs>),
+    /// Run a pipeline and record its evidence
+    Start(Later<start::StartArgs>),
+    /// Find the first commit of a range on which a stage fails
+    Bisect(Later<bisect::BisectArgs>),
+    /// Show what would run, without running anything
+    Plan(Later<plan::PlanArgs>),
+    /// Go on with a run that did not finish: keep what succeeded, run the rest
+    Resume(Later<resume::ResumeArgs>),
+    /// Show where a run stands
+    Status(Later<status::StatusArgs>),
+    /// Work on several things at once: a branch and a worktree each, with runs of their own
+    Stream(Later<stream::StreamArgs>),
+    /// List the runs of all worktrees of the repository, newest first
+    List(Later<list::ListArgs>),
+    /// Print what the stages of a run printed
+    Logs(Later<logs::LogsArgs>),
+    /// Keep a task's documents in step
+    Docs(Later<docs::DocsArgs>),
+    /// Show, check, audit and exchange what git notes say about commits
+    Evidence(Later<evidence::EvidenceArgs>),
+    /// Run one command and record its evidence, as if it were a stage
+    ///
+    /// Exits as the command does. What it prints is JSON, unless both stdout and stderr are a terminal.
+    Exec(Later<exec::ExecArgs>),
+    /// Say which run proves a stage, or what differs from the nearest one
+    ///
+    /// It runs nothing but the commands that `fingerprint` in the configuration names.
+    Explain(Later<explain::ExplainArgs>),
+    /// List stages that passed and failed on the same tree, or clear them
+    Flakes(Later<flakes::FlakesArgs>),
+    /// Print the completion script of a shell
+    Completions(Later<completions::CompletionsArgs>),
+    /// Print the manual page, or install all pages
+    Man(Later<man::ManArgs>),
+    /// Print what the word at an index can go on with, one candidate per line; completion scripts ask this
     #[command(hide = true)]
-    CompleteWords(completions::CompleteWordsArgs),
-    Metrics(metrics::MetricsArgs),
-    Migrate(migrate::MigrateArgs),
-    Gc(gc::GcArgs),
-    Guard(guard::GuardArgs),
-    Hook(hook::HookArgs),
-    Hooks(hooks::HooksArgs),
-    Push(push::PushArgs),
-    Snapshot(snapshot::SnapshotArgs),
-    Cancel(cancel::CancelArgs),
-    Approve(approve::ApproveArgs),
-    Reject(approve::RejectArgs),
+    CompleteWords(Later<completions::CompleteWordsArgs>),
+    /// Show how the runs of this worktree went: rates, durations, slow and flaky stages
+    Metrics(Later<metrics::MetricsArgs>),
+    /// Move runs of the older layout to where runs live now
+    Migrate(Later<migrate::MigrateArgs>),
+    /// Remove old runs of this worktree that nothing needs any more
+    ///
+    /// A run goes that is beyond any of the limits; without a limit, those that ended more than 30 days ago.
+    /// It stays if it ended less than an hour ago, is not finished, is being worked on, or is named by a
+    /// run that stays, a file of the repository, a note or a link. What a run had added to the history and to the metrics stays.
+    Gc(Later<gc::GcArgs>),
+    /// Judge a change: its size, and whether specs and documents keep up with it
+    Guard(Later<guard::GuardArgs>),
+    /// Answer for a hook of git, or by hand
+    ///
+    /// What it says goes to stderr, as with all hooks; `--format json` answers on stdout.
+    Hook(Later<hook::HookArgs>),
+    /// Put hooks where git finds them, take them away, and prove that they fire
+    Hooks(Later<hooks::HooksArgs>),
+    /// Run what a push needs and is not proven yet, then push, then send the evidence
+    ///
+    /// What would be pushed is asked of git, with `git push --dry-run`; submodules that it would push too are not looked
+    /// at. Exits as git does, or with 1 if something may not be pushed.
+    Push(Later<push::PushArgs>),
+    /// Keep the work tree as it is in an archive, and bring it back
+    ///
+    /// A snapshot holds the tracked and the untracked files, without those that git ignores, as an archive and as a
+    /// commit that `refs/orchestrate/snapshots/` keeps. The index, HEAD, the stash and the branches stay as they are.
+    Snapshot(Later<snapshot::SnapshotArgs>),
+    /// End a run, from any terminal or worktree, and wait until it has ended
+    Cancel(Later<cancel::CancelArgs>),
+    /// Approve a stage that waits for a decision, from any terminal or worktree
+    Approve(Later<approve::ApproveArgs>),
+    /// Reject a stage that waits for a decision, from any terminal or worktree
+    Reject(Later<approve::RejectArgs>),
+    /// Own a detached run
     #[command(hide = true)]
-    Supervise(detach::SuperviseArgs),
+    Supervise(Later<detach::SuperviseArgs>),
+    /// End what a killed owner left
     #[command(hide = true)]
-    Sweep(detach::SweepArgs),
+    Sweep(Later<detach::SweepArgs>),
+    /// Send the notes to a remote, while nobody waits
     #[command(hide = true)]
-    SendEvidence(push::SendEvidenceArgs),
+    SendEvidence(Later<push::SendEvidenceArgs>),
 }
 
 /// What this program is, the commit it was built from and what it can do: `build.rs` knows.
@@ -256,9 +309,9 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
     // A detached run is owned by a copy of this process, which goes on from here. It has to be made before
     // there is anything that must not be there twice.
     let answered = match &request {
-        Request::Start(args) if args.detach => args.hand_over()?,
-        Request::Resume(args) if args.detach => args.hand_over()?,
-        Request::Push(args) if args.detach => args.hand_over()?,
+        Request::Start(Later(args)) if args.detach => args.hand_over()?,
+        Request::Resume(Later(args)) if args.detach => args.hand_over()?,
+        Request::Push(Later(args)) if args.detach => args.hand_over()?,
         Request::Supervise(_) | Request::SendEvidence(_) => {
             crate::sys::daemon::leave_session();
             None
@@ -272,34 +325,34 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
     trace(&env);
     // These are about the program and about no repository.
     let request = match request {
-        Request::Completions(args) => return completions::run(args),
-        Request::CompleteWords(args) => return completions::words(env, args),
-        Request::Man(args) => return man::run(&env, args),
+        Request::Completions(Later(args)) => return completions::run(args),
+        Request::CompleteWords(Later(args)) => return completions::words(env, args),
+        Request::Man(Later(args)) => return man::run(&env, args),
         // What keeps us from opening the repository is what it is asked about.
-        Request::Doctor(args) => return doctor::run(env, args),
+        Request::Doctor(Later(args)) => return doctor::run(env, args),
         // A hook is called in repositories without a work tree too.
-        Request::Hook(args) => return hook::run(env, args),
+        Request::Hook(Later(args)) => return hook::run(env, args),
         request => request,
     };
     let ctx = match &request {
-        Request::Evidence(args) if args.only_looks() => Context::open_any(env, Clock::System)?,
+        Request::Evidence(Later(args)) if args.only_looks() => Context::open_any(env, Clock::System)?,
         _ => Context::open(env, Clock::System)?,
     };
     match request {
-        Request::Init(args) => init::run(&ctx, args),
-        Request::Start(args) => start::run(&ctx, args),
-        Request::Bisect(args) => bisect::run(&ctx, args),
-        Request::Plan(args) => plan::run(&ctx, args),
-        Request::Resume(args) => resume::run(&ctx, args),
-        Request::Status(args) => status::run(&ctx, args),
-        Request::Stream(args) => stream::run(&ctx, args),
-        Request::List(args) => list::run(&ctx, args),
-        Request::Logs(args) => logs::run(&ctx, args),
-        Request::Docs(args) => docs::run(&ctx, args),
-        Request::Evidence(args) => evidence::run(&ctx, args),
-        Request::Exec(args) => exec::run(&ctx, args),
-        Request::Explain(args) => explain::run(&ctx, args),
-        Request::Flakes(args) => flakes::run(&ctx, args),
+        Request::Init(Later(args)) => init::run(&ctx, args),
+        Request::Start(Later(args)) => start::run(&ctx, args),
+        Request::Bisect(Later(args)) => bisect::run(&ctx, args),
+        Request::Plan(Later(args)) => plan::run(&ctx, args),
+        Request::Resume(Later(args)) => resume::run(&ctx, args),
+        Request::Status(Later(args)) => status::run(&ctx, args),
+        Request::Stream(Later(args)) => stream::run(&ctx, args),
+        Request::List(Later(args)) => list::run(&ctx, args),
+        Request::Logs(Later(args)) => logs::run(&ctx, args),
+        Request::Docs(Later(args)) => docs::run(&ctx, args),
+        Request::Evidence(Later(args)) => evidence::run(&ctx, args),
+        Request::Exec(Later(args)) => exec::run(&ctx, args),
+        Request::Explain(Later(args)) => explain::run(&ctx, args),
+        Request::Flakes(Later(args)) => flakes::run(&ctx, args),
         Request::Completions(_)
         | Request::CompleteWords(_)
         | Request::Man(_)
@@ -307,19 +360,19 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         | Request::Hook(_) => {
             unreachable!("answered above, without a repository")
         }
-        Request::Metrics(args) => metrics::run(&ctx, args),
-        Request::Migrate(args) => migrate::run(&ctx, args),
-        Request::Gc(args) => gc::run(&ctx, args),
-        Request::Guard(args) => guard::run(&ctx, args),
-        Request::Hooks(args) => hooks::run(&ctx, args),
-        Request::Push(args) => push::run(&ctx, args),
-        Request::Snapshot(args) => snapshot::run(&ctx, args),
-        Request::Cancel(args) => cancel::run(&ctx, args),
-        Request::Approve(args) => approve::approve(&ctx, args),
-        Request::Reject(args) => approve::reject(&ctx, args),
-        Request::Supervise(args) => detach::supervise(&ctx, args),
-        Request::Sweep(args) => detach::swept(&ctx, &args),
-        Request::SendEvidence(args) => push::send_evidence(&ctx, &args),
+        Request::Metrics(Later(args)) => metrics::run(&ctx, args),
+        Request::Migrate(Later(args)) => migrate::run(&ctx, args),
+        Request::Gc(Later(args)) => gc::run(&ctx, args),
+        Request::Guard(Later(args)) => guard::run(&ctx, args),
+        Request::Hooks(Later(args)) => hooks::run(&ctx, args),
+        Request::Push(Later(args)) => push::run(&ctx, args),
+        Request::Snapshot(Later(args)) => snapshot::run(&ctx, args),
+        Request::Cancel(Later(args)) => cancel::run(&ctx, args),
+        Request::Approve(Later(args)) => approve::approve(&ctx, args),
+        Request::Reject(Later(args)) => approve::reject(&ctx, args),
+        Request::Supervise(Later(args)) => detach::supervise(&ctx, args),
+        Request::Sweep(Later(args)) => detach::swept(&ctx, &args),
+        Request::SendEvidence(Later(args)) => push::send_evidence(&ctx, &args),
     }
 }
 

@@ -10,7 +10,6 @@ use crate::ops::plan::{PlanOptions, plan};
 use crate::render::plan::Planned;
 use crate::render::printer;
 
-/// Show what would run, without running anything
 #[derive(Debug, clap::Args)]
 pub struct PlanArgs {
     /// Pipeline to plan; by default the configuration's `defaultPipeline`, else `diagnostics`

@@ -19,10 +19,6 @@ use crate::ops::push::{PushOptions, PushOutcome, push};
 use crate::ops::{Context, Refusal};
 use crate::render::printer;
 
-/// Run what a push needs and is not proven yet, then push, then send the evidence
-///
-/// What would be pushed is asked of git, with `git push --dry-run`; submodules that it would push too are not looked
-/// at. Exits as git does, or with 1 if something may not be pushed.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "git orchestrate push [OPTIONS] [GIT PUSH ARGUMENTS]...")]
 pub struct PushArgs {
@@ -56,7 +52,6 @@ pub struct PushArgs {
     args: Vec<OsString>,
 }
 
-/// Send the notes to a remote, while nobody waits
 #[derive(Debug, clap::Args)]
 pub struct SendEvidenceArgs {
     #[arg(allow_hyphen_values = true)]

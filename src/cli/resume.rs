@@ -12,7 +12,6 @@ use crate::ops::resume::{ResumeOptions, resume};
 use crate::render::printer;
 use crate::render::start::Finished;
 
-/// Go on with a run that did not finish: keep what succeeded, run the rest
 #[derive(Debug, clap::Args)]
 pub struct ResumeArgs {
     #[command(flatten)]

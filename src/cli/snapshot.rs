@@ -13,10 +13,6 @@ use crate::ops::{Context, Refusal};
 use crate::render::printer;
 use crate::render::snapshot::{Listed, Restored, Shown};
 
-/// Keep the work tree as it is in an archive, and bring it back
-///
-/// A snapshot holds the tracked and the untracked files, without those that git ignores, as an archive and as a
-/// commit that `refs/orchestrate/snapshots/` keeps. The index, HEAD, the stash and the branches stay as they are.
 #[derive(Debug, Args)]
 pub struct SnapshotArgs {
     #[command(subcommand)]

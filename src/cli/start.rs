@@ -17,7 +17,6 @@ use crate::render::start::Finished;
 use crate::run::status::RunStatus;
 use crate::runner::interrupt::Interrupt;
 
-/// Run a pipeline and record its evidence
 #[derive(Debug, clap::Args)]
 pub struct StartArgs {
     /// Pipeline to run; by default the configuration's `defaultPipeline`, else `diagnostics`

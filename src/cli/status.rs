@@ -12,7 +12,6 @@ use crate::render::printer::{self, Answer};
 use crate::render::status::Standing;
 use crate::store::catalog::Wanted;
 
-/// Show where a run stands
 #[derive(Debug, clap::Args)]
 pub struct StatusArgs {
     #[command(flatten)]

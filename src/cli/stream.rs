@@ -24,7 +24,6 @@ use crate::render::stream_gone::{Offers, Removed, Restored};
 use crate::render::streams::{OneStream, Streams};
 use crate::store::catalog::Wanted;
 
-/// Work on several things at once: a branch and a worktree each, with runs of their own
 #[derive(Debug, Args)]
 pub struct StreamArgs {
     #[command(subcommand)]
