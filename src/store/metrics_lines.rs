@@ -8,6 +8,7 @@ use crate::id::TaskId;
 use crate::run::tally::Tally;
 use crate::store::layout::Layout;
 use crate::store::lines::{self, LONGEST};
+use crate::sys::cores;
 use crate::sys::fs::{At, PathError};
 
 /// A thread is worth it from so many bytes on.
@@ -36,8 +37,7 @@ fn in_parallel(path: &Path, task: &TaskId) -> Result<Tally, PathError> {
         Ok(_) => return Err(std::io::Error::other("no file")).at(path),
         Err(err) => return Err(err).at(path),
     };
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-    let parts = (meta.len() / WORTH + 1).min(cores.min(8));
+    let parts = (meta.len() / WORTH + 1).min(cores::for_files() as u64);
     let part = meta.len().div_ceil(parts).max(1);
     let count = |number: u64| {
         let mut tally = Tally::new(task.as_str());

@@ -5,6 +5,7 @@ pub mod archive;
 pub mod beneath;
 pub mod carry;
 pub mod clock;
+pub mod cores;
 pub mod daemon;
 pub mod digest;
 pub mod env;

@@ -23,6 +23,7 @@ use super::super::tree::content::on_disk;
 use super::{AsText, DiffRule, Now, Pair, Side};
 use crate::guardrail::File;
 use crate::sys::beneath::open_at;
+use crate::sys::cores;
 
 /// Fewer files than this are not worth another thread.
 const FILES_PER_THREAD: usize = 16;
@@ -49,14 +50,14 @@ pub(super) fn count(
 ) -> Result<Vec<File>, Fail> {
     // Neighbours share their attributes.
     pairs.sort_by(|a, b| a.path.cmp(&b.path));
-    let cores = thread::available_parallelism().map_or(1, |count| count.get().min(8));
-    let threads = pairs.len().div_ceil(FILES_PER_THREAD).clamp(1, cores);
+    let threads = pairs.len().div_ceil(FILES_PER_THREAD).clamp(1, cores::for_files());
     let share = pairs.len().div_ceil(threads).max(1);
     let big =
         repo.config_snapshot().integer("core.bigFileThreshold").map_or(BIG_FILE, |size| size.max(0) as u64);
     // Then nobody has to look for them in each folder.
     let is_attributes = |entry: &gix::index::Entry| entry.path(index).ends_with(b".gitattributes");
     let attributes = attributes || index.entries().iter().any(is_attributes);
+    let capabilities = repo.filesystem_options().unwrap_or_default();
     let shared = repo.clone().into_sync();
     let job = |part: &[Pair]| -> Result<Vec<File>, Fail> {
         let mut repo = shared.to_thread_local();
@@ -67,6 +68,7 @@ pub(super) fn count(
             index,
             attributes,
             big,
+            capabilities,
             pipeline: None,
             top: None,
             buffer: Vec::new(),
@@ -126,6 +128,7 @@ struct Reader<'a> {
     index: &'a State,
     attributes: bool,
     big: u64,
+    capabilities: gix::fs::Capabilities,
     pipeline: Option<gix::filter::Pipeline<'a>>,
     /// The top level of the work tree.
     top: Option<OwnedFd>,
@@ -269,7 +272,7 @@ impl<'a> Reader<'a> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let converted = self.pipeline()?.convert_to_git(file, &path.to_path_lossy(), index);
         let content = match converted.map_err(|_| Fail::NeedsGit)? {
-            ToGitOutcome::Unchanged(mut file) if alone => lines_of(&mut file, as_text, &mut buffer),
+            ToGitOutcome::Unchanged(mut file) if alone => lines_of(&mut file, size, as_text, &mut buffer),
             ToGitOutcome::Unchanged(mut file) => {
                 let mut bytes = Vec::with_capacity(size.min(MAX_IN_MEMORY) as usize + 1);
                 let read = (&mut file).take(big + 1).read_to_end(&mut bytes);
@@ -320,11 +323,11 @@ impl<'a> Reader<'a> {
     /// What kind of file git would store, where the file system may not be able to say.
     fn kind(&self, executable: bool, indexed: Option<gix::index::entry::Mode>) -> EntryKind {
         use gix::index::entry::Mode;
-        let capabilities = self.repo.filesystem_options().unwrap_or_default();
+        let gix::fs::Capabilities { symlink, executable_bit, .. } = self.capabilities;
         match indexed {
-            Some(Mode::SYMLINK) if !capabilities.symlink => EntryKind::Link,
-            Some(Mode::FILE_EXECUTABLE) if !capabilities.executable_bit => EntryKind::BlobExecutable,
-            _ if executable && capabilities.executable_bit => EntryKind::BlobExecutable,
+            Some(Mode::SYMLINK) if !symlink => EntryKind::Link,
+            Some(Mode::FILE_EXECUTABLE) if !executable_bit => EntryKind::BlobExecutable,
+            _ if executable && executable_bit => EntryKind::BlobExecutable,
             _ => EntryKind::Blob,
         }
     }
@@ -334,14 +337,16 @@ fn unreadable(err: &io::Error) -> String {
     format!("unreadable: {err}")
 }
 
-/// Counts the lines of a file piece by piece.
-fn lines_of(file: &mut impl Read, as_text: AsText, buffer: &mut Vec<u8>) -> io::Result<Content> {
+/// Counts the lines of a file of `size` bytes piece by piece. What is added meanwhile does not count, as with git.
+fn lines_of(file: &mut impl Read, size: u64, as_text: AsText, buffer: &mut Vec<u8>) -> io::Result<Content> {
     buffer.resize(PIECE, 0);
     let (mut lines, mut seen, mut last) = (0, 0, b'\n');
+    let mut file = file.take(size);
     if as_text == AsText::Never {
         return Ok(Content::Binary);
     }
-    loop {
+    // At the end nobody has to be asked whether it is the end.
+    while file.limit() > 0 {
         let count = match file.read(buffer) {
             Ok(0) => break,
             Ok(count) => count,
@@ -433,7 +438,9 @@ mod tests {
     fn lines_are_counted_as_git_counts_them() {
         for (text, lines) in [("", 0), ("a", 1), ("a\n", 1), ("a\nb", 2), ("\n\n", 2), ("a\r\nb\r\n", 2)] {
             assert_eq!(byte_lines_count(text.as_bytes()), lines, "{text:?}");
-            let counted = lines_of(&mut text.as_bytes(), AsText::ByContent, &mut Vec::new()).unwrap();
+            let counted =
+                lines_of(&mut text.as_bytes(), text.len() as u64, AsText::ByContent, &mut Vec::new())
+                    .unwrap();
             assert_eq!(length(&counted), lines, "{text:?}");
         }
     }
@@ -447,7 +454,8 @@ mod tests {
         };
         for (at, lines) in [(0, None), (7999, None), (8000, Some(8999 + 1))] {
             let bytes = with_zero_at(at);
-            let piecewise = lines_of(&mut bytes.as_slice(), AsText::ByContent, &mut Vec::new()).unwrap();
+            let piecewise =
+                lines_of(&mut bytes.as_slice(), 9000, AsText::ByContent, &mut Vec::new()).unwrap();
             assert_eq!(matches!(piecewise, Content::Binary), lines.is_none());
             let counted = counts(&Content::Nothing, &Content::Bytes(bytes), AsText::ByContent);
             assert_eq!(counted.added, lines.map_or(0, |_| 8999));

@@ -43,7 +43,7 @@ impl Walk<'_> {
         };
         let mut entries = self.index.entries();
         entries = &entries[..folder.range.end];
-        let mut at = folder.range.start;
+        let (mut at, mut near) = (folder.range.start, 0);
         while at < entries.len() {
             let path = entries[at].path(self.index);
             let rest = &path[depth..];
@@ -52,7 +52,7 @@ impl Walk<'_> {
                 let count = entries[at..].partition_point(|it| it.path(self.index).starts_with(inside));
                 let range = at..at + count;
                 at += count;
-                let found = listing.find(&rest[..slash]);
+                let found = listing.find_next(&rest[..slash], &mut near);
                 let is_folder = found.is_some_and(|it| listing.names[it].kind == FileType::Directory);
                 if entries[range.start].mode.is_sparse() {
                     if found.is_some() {
@@ -74,7 +74,7 @@ impl Walk<'_> {
                 continue;
             }
             let count = entries[at..].iter().take_while(|it| it.path(self.index) == path).count();
-            let found = listing.find(rest);
+            let found = listing.find_next(rest, &mut near);
             if let Some(it) = found {
                 listing.names[it].tracked = true;
             }

@@ -21,6 +21,7 @@ use super::super::{GitError, Repo};
 use super::build::Known;
 use super::walk::{Change, Seen};
 use super::{Fail, Filters};
+use crate::sys::cores;
 
 /// Fewer files than this are not worth another thread.
 const FILES_PER_THREAD: usize = 32;
@@ -66,8 +67,7 @@ pub(super) fn resolve(
         }
         // Neighbours share their attributes.
         open.sort_by(|a, b| a.path.cmp(&b.path));
-        let cores = thread::available_parallelism().map_or(1, |count| count.get().min(8));
-        let threads = open.len().div_ceil(FILES_PER_THREAD).min(cores);
+        let threads = open.len().div_ceil(FILES_PER_THREAD).min(cores::for_files());
         let share = open.len().div_ceil(threads);
         let shared = repo.clone().into_sync();
         let job = |part: &[Change]| {

@@ -23,6 +23,7 @@ use super::kept::{self, Identity, Kept, Page};
 use super::stat::StatRule;
 use crate::sys::beneath::open_at;
 use crate::sys::clock::Clock;
+use crate::sys::cores;
 
 /// After so many folders the work is worth more threads.
 const FOLDERS_ALONE: usize = 8;
@@ -182,6 +183,16 @@ impl Listing<'_> {
     pub fn find(&self, name: &[u8]) -> Option<usize> {
         self.names.binary_search_by(|it| self.bytes[it.range.clone()].cmp(name)).ok()
     }
+
+    /// Like [`Listing::find`], for names that come in order: most are right behind the last one, `near`.
+    pub fn find_next(&self, name: &[u8], near: &mut usize) -> Option<usize> {
+        let found = match self.names.get(*near) {
+            Some(it) if &self.bytes[it.range.clone()] == name => Some(*near),
+            _ => self.find(name),
+        };
+        *near = found.map_or(*near, |at| at + 1);
+        found
+    }
 }
 
 impl Walk<'_> {
@@ -195,10 +206,15 @@ impl Walk<'_> {
         if folders.is_empty() {
             return Ok(seen);
         }
-        let threads = thread::available_parallelism().map_or(1, |count| count.get().min(8));
+        let threads = cores::for_files();
         *self.lock() = Queue { folders, active: threads };
         thread::scope(|scope| {
-            let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(|| self.work())).collect();
+            let taken = cores::Taken::here();
+            let helper = move || {
+                taken.leave();
+                self.work()
+            };
+            let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(helper)).collect();
             let mut parts = vec![self.work()];
             parts.extend(helpers.into_iter().map(|it| it.join().expect("a walker does not panic")));
             for part in parts {

@@ -1,8 +1,10 @@
 //! Work on many things at once, on all processors.
 
+use crate::sys::cores;
+
 /// Does something about each item, on all processors, and returns the results in order.
 pub fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    let threads = cores::all().min(items.len());
     if threads <= 1 {
         return items.iter().map(work).collect();
     }

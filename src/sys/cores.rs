@@ -1,0 +1,59 @@
+//! How many threads can run at the same time here.
+
+use std::sync::OnceLock;
+use std::thread;
+
+/// More threads than this wait for each other's files.
+const ENOUGH: usize = 8;
+
+/// Returns how many threads are worth it for work on many files: the processors that this process may use, and not
+/// more than eight. The machine is asked once: for the limits of control groups, several files are read.
+pub fn for_files() -> usize {
+    all().min(ENOUGH)
+}
+
+/// Returns how many processors this process may use.
+pub fn all() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// The processor that a thread runs on when it starts others.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    #[cfg(target_os = "linux")]
+    core: Option<usize>,
+}
+
+impl Taken {
+    /// Returns where this thread runs.
+    pub fn here() -> Self {
+        Self {
+            // SAFETY: It takes nothing and changes nothing.
+            #[cfg(target_os = "linux")]
+            core: usize::try_from(unsafe { libc::sched_getcpu() }).ok(),
+        }
+    }
+
+    /// Takes this thread to another processor, if it may use one, and lets it go from there wherever it likes. A
+    /// scheduler that packs what is new beside its maker would have both take turns for the few milliseconds that
+    /// they are there.
+    pub fn leave(self) {
+        #[cfg(target_os = "linux")]
+        if let Some(core) = self.core.filter(|core| *core < libc::CPU_SETSIZE as usize) {
+            let size = size_of::<libc::cpu_set_t>();
+            // SAFETY: Both sets are as large as the kernel is told, zero is a valid one, and `core` is within.
+            unsafe {
+                let mut all: libc::cpu_set_t = std::mem::zeroed();
+                if libc::sched_getaffinity(0, size, &raw mut all) != 0 {
+                    return;
+                }
+                let mut others = all;
+                libc::CPU_CLR(core, &mut others);
+                if libc::CPU_COUNT(&others) > 0 && libc::sched_setaffinity(0, size, &raw const others) == 0 {
+                    libc::sched_setaffinity(0, size, &raw const all);
+                }
+            }
+        }
+    }
+}
