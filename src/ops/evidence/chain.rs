@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use anyhow::Result;
 
 use super::parallel::in_parallel;
-use super::{read, write};
+use super::{ours, read};
 use crate::git::{Note, Ref, Repo};
 use crate::proof::note;
 use crate::proof::statement::Envelope;
@@ -67,7 +67,7 @@ fn broken(repo: &Repo, writer: &str, refs: &[&Ref]) -> Result<Option<String>> {
     let mut last = Vec::new();
     for of in refs {
         notes.extend(repo.notes(&of.tip)?);
-        last.extend(write::last_record(repo, &of.tip)?);
+        last.extend(ours::last_record(repo, &of.tip)?);
     }
     let notes: Vec<_> = notes.into_iter().collect();
     let links = in_parallel(&notes, |note| links(repo, note));

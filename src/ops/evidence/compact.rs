@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use super::display::FETCHED;
+use super::ours::{self, Ours, Step, last_record, moved};
 use super::remote::{self, SEEN};
-use super::write::{LAST, PATIENCE, last_record, writer};
-use super::{TRIES, lock, manifests, pause};
-use crate::git::{Author, Changes, InUse, NOTES, Repo};
+use super::write::PATIENCE;
+use super::{lock, manifests};
+use crate::git::{Author, Changes, InUse, Repo};
 use crate::ops::Context;
 use crate::proof::note;
 use crate::proof::statement::Envelope;
@@ -45,23 +46,21 @@ impl Compacted {
 /// Makes the ref of this writer small.
 pub fn compact(ctx: &Context, sign: Option<bool>, dry_run: bool) -> Result<Compacted> {
     let repo = &ctx.repo;
-    let author = repo.author(ctx.clock.now().as_millis() / 1000)?;
-    let writer = writer(&author, repo.signing(sign).ok().flatten().as_ref());
-    let reference = format!("{NOTES}{writer}");
+    let Ours { author, writer, reference, .. } = Ours::of(repo, sign, ctx.clock.now())?;
     // What is on its way to a remote must not be taken for what no remote has.
     let _locks = match dry_run {
         true => None,
         false => Some((lock(repo, remote::LOCK, PATIENCE)?, lock(repo, "lock", PATIENCE)?)),
     };
-    for attempt in 0..TRIES {
+    moved(repo, &reference, &author, |tip| {
         let mut compacted = Compacted { reference: reference.clone(), dry_run, ..Compacted::default() };
-        let Some(tip) = repo.tip(&reference)? else { return Ok(compacted) };
-        let bases = bases(repo, &writer, &tip)?;
-        compacted.before = repo.count_commits(&tip, &[])?;
-        let undelivered = repo.count_commits(&tip, &bases)?;
+        let Some(tip) = tip else { return Ok(Step::Stay(compacted)) };
+        let bases = bases(repo, &writer, tip)?;
+        compacted.before = repo.count_commits(tip, &[])?;
+        let undelivered = repo.count_commits(tip, &bases)?;
         compacted.delivered = compacted.before - undelivered;
         let changes = match repo.in_use()? {
-            Some(used) => unused(repo, &tip, &used)?,
+            Some(used) => unused(repo, tip, &used)?,
             None => Changes::default(),
         };
         compacted.notes.clone_from(&changes.without_notes);
@@ -71,15 +70,10 @@ pub fn compact(ctx: &Context, sign: Option<bool>, dry_run: bool) -> Result<Compa
             compacted.after = compacted.delivered + 1;
         }
         if dry_run || !compacted.is_change() {
-            return Ok(compacted);
+            return Ok(Step::Stay(compacted));
         }
-        let new = commit(repo, &tip, &bases, &changes, &author)?;
-        if repo.move_ref(&reference, Some(&new), Some(&tip), &author)? {
-            return Ok(compacted);
-        }
-        pause(attempt);
-    }
-    anyhow::bail!("others change `{reference}` all the time")
+        Ok(Step::Move(commit(repo, tip, &bases, &changes, &author)?, compacted))
+    })
 }
 
 /// Returns the newest commits of the history that a remote is known to have: what is built on them can be sent there.
@@ -96,9 +90,8 @@ fn bases(repo: &Repo, writer: &str, tip: &str) -> Result<Vec<String>> {
 }
 
 fn commit(repo: &Repo, tip: &str, bases: &[String], changes: &Changes, author: &Author) -> Result<String> {
-    let last = last_record(repo, tip)?.map(|last| format!("\n{LAST}{last}\n")).unwrap_or_default();
+    let message = ours::message("compacted", last_record(repo, tip)?.as_deref());
     let parents: Vec<_> = bases.iter().map(String::as_str).collect();
-    let message = format!("evidence: compacted\n{last}");
     Ok(repo.commit_notes_of(Some(tip), &parents, changes, author, &message)?)
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::write::writer;
+use super::ours::Ours;
 use crate::git::NOTES;
 use crate::ops::Context;
 
@@ -24,9 +24,8 @@ pub fn configure(ctx: &Context) -> Result<Vec<(String, String)>> {
         return Ok(added);
     }
     // Ours from here and those of others from there; git warns of a ref that is not there, and not of a pattern.
-    let author = ctx.repo.author(ctx.clock.now().as_millis() / 1000)?;
-    let signing = ctx.repo.signing(super::super::plan::load(ctx)?.evidence.sign).ok().flatten();
-    let ours = format!("{NOTES}{}*", writer(&author, signing.as_ref()));
+    let sign = super::super::plan::load(ctx)?.evidence.sign;
+    let ours = format!("{}*", Ours::of(&ctx.repo, sign, ctx.clock.now())?.reference);
     add("notes.displayRef", std::slice::from_ref(&ours))?;
     for remote in remotes {
         let there = format!("{FETCHED}{remote}/orchestrate/*");

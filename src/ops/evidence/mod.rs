@@ -6,6 +6,7 @@ pub mod compact;
 pub mod display;
 mod expected;
 pub mod manifests;
+mod ours;
 pub(in crate::ops) mod parallel;
 pub mod policy;
 pub mod read;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use super::ours::{Step, moved};
 use super::read::{self, Line, Refused, Signature};
 use super::{TRIES, lock, manifests, pause, signers};
 use crate::git::{Author, Changes, GitError, NOTES, Note, Ref, Repo};
@@ -237,20 +238,15 @@ fn take_in(ctx: &Context, remote: &str, limit: Duration) -> Result<Fetched> {
 /// Gives our ref of a writer what another has, and keeps what it has itself.
 fn join(repo: &Repo, name: &str, theirs: &str, author: &Author) -> Result<()> {
     let _lock = lock(repo, "lock", OF_WRITERS)?;
-    for attempt in 0..TRIES {
-        let ours = repo.tip(name)?;
-        let new = match &ours {
+    moved(repo, name, author, |ours| {
+        let new = match ours {
             None => theirs.to_owned(),
-            Some(ours) if repo.is_ancestor(theirs, ours)? => return Ok(()),
+            Some(ours) if repo.is_ancestor(theirs, ours)? => return Ok(Step::Stay(())),
             Some(ours) if repo.is_ancestor(ours, theirs)? => theirs.to_owned(),
             Some(ours) => union(repo, ours, theirs, author)?,
         };
-        if repo.move_ref(name, Some(&new), ours.as_deref(), author)? {
-            return Ok(());
-        }
-        pause(attempt);
-    }
-    anyhow::bail!("others change `{name}` all the time")
+        Ok(Step::Move(new, ()))
+    })
 }
 
 /// Makes a commit that has the notes of both sides.

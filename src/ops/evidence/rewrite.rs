@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use super::write::{LAST, PATIENCE, last_record, writer};
-use super::{TRIES, lock, pause, read};
-use crate::git::{Author, Changes, NOTES, Object, Ref, Repo};
+use super::ours::{self, Ours, Step, last_record, moved, note_with};
+use super::write::PATIENCE;
+use super::{lock, read};
+use crate::git::{Changes, Object, Ref, Repo};
 use crate::ops::Refusal;
 use crate::proof::note;
 use crate::proof::statement::Envelope;
@@ -74,38 +75,30 @@ pub fn rewrite(repo: &Repo, pairs: &[Pair], sign: Option<bool>, now: Stamp) -> R
     if refs.is_empty() || pairs.is_empty() {
         return Ok(Rewritten::default());
     }
-    let author = repo.author(now.as_millis() / 1000)?;
-    let writer = writer(&author, repo.signing(sign).ok().flatten().as_ref());
-    let reference = format!("{NOTES}{writer}");
+    let ours = Ours::of(repo, sign, now)?;
     let _lock = lock(repo, "lock", PATIENCE)?;
-    for attempt in 0..TRIES {
-        let tip = repo.tip(&reference)?;
-        let work = Work { repo, refs: &refs, author: &author, writer: &writer, tip: tip.as_deref() };
+    moved(repo, &ours.reference, &ours.author, |tip| {
+        let work = Work { repo, refs: &refs, ours: &ours, tip };
         let mut rewritten = Rewritten::default();
         let changes = work.changes(pairs, &mut rewritten)?;
         if changes.notes.is_empty() {
-            return Ok(rewritten);
+            return Ok(Step::Stay(rewritten));
         }
         // The next record of this writer goes on where the last one was.
-        let last = tip.as_deref().map(|tip| last_record(repo, tip)).transpose()?.flatten();
-        let last = last.map(|last| format!("\n{LAST}{last}\n")).unwrap_or_default();
-        let message = format!("evidence: carried over to {} commits\n{last}", changes.notes.len());
-        let parents: Vec<_> = tip.as_deref().into_iter().collect();
-        let new = repo.commit_notes(&parents, &changes, &author, &message)?;
-        if repo.move_ref(&reference, Some(&new), tip.as_deref(), &author)? {
-            rewritten.reference = Some(reference);
-            return Ok(rewritten);
-        }
-        pause(attempt);
-    }
-    anyhow::bail!("others change `{reference}` all the time")
+        let last = tip.map(|tip| last_record(repo, tip)).transpose()?.flatten();
+        let what = format!("carried over to {} commits", changes.notes.len());
+        let message = ours::message(&what, last.as_deref());
+        let parents: Vec<_> = tip.into_iter().collect();
+        let new = repo.commit_notes(&parents, &changes, &ours.author, &message)?;
+        rewritten.reference = Some(ours.reference.clone());
+        Ok(Step::Move(new, rewritten))
+    })
 }
 
 struct Work<'a> {
     repo: &'a Repo,
     refs: &'a [Ref],
-    author: &'a Author,
-    writer: &'a str,
+    ours: &'a Ours,
     /// What our own ref names.
     tip: Option<&'a str>,
 }
@@ -132,7 +125,7 @@ impl Work<'_> {
                     continue;
                 }
             };
-            let mut note = self.note(&changes, &pair.new)?;
+            let mut note = note_with(self.repo, self.tip, &changes, &pair.new)?;
             let mut runs = Vec::new();
             for line in about {
                 // What is not to be believed where it stands is so nowhere else.
@@ -154,22 +147,13 @@ impl Work<'_> {
         Ok(changes)
     }
 
-    /// Returns what the note about a commit says so far.
-    fn note(&self, changes: &Changes, object: &str) -> Result<Vec<u8>> {
-        if let Some((_, text)) = changes.notes.iter().find(|(known, _)| known == object) {
-            return Ok(text.clone());
-        }
-        let found = self.tip.map(|tip| self.repo.note(tip, object, note::LARGEST)).transpose()?;
-        Ok(found.flatten().unwrap_or_default())
-    }
-
     /// Returns a note with one more record; nothing if it has it already.
     fn with(&self, note: &[u8], envelope: &Envelope, line: &[u8], pair: &Pair) -> Option<Vec<u8>> {
         let record = &envelope.statement.record;
         let known = format!("run {}, ", record.run_id);
-        let is_ours = envelope.statement.writer == self.writer;
+        let is_ours = envelope.statement.writer == self.ours.writer;
         let by = match is_ours {
-            true => format!("{} <{}>", self.author.name, self.author.email),
+            true => format!("{} <{}>", self.ours.author.name, self.ours.author.email),
             false => format!("writer {}", envelope.statement.writer),
         };
         let key = envelope.signatures.first().map(|signature| signature.keyid.as_str());

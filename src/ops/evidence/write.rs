@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use super::lock;
 use super::manifests::{self, OnDisk};
-use super::{TRIES, lock, pause};
-use crate::git::{Author, Changes, Commit, NOTES, Repo, Signing};
+use super::ours::{self, Ours, Step, last_record, moved, note_with};
+use crate::git::{Changes, Commit, Repo};
 use crate::ops::Context;
 use crate::proof::standing::{Entry, Origin};
 use crate::proof::statement::{Envelope, Signature, Statement, commit_of, to_sign};
@@ -18,16 +19,10 @@ use crate::run::status::RunStatus;
 use crate::store::ledger::Ledger;
 use crate::sys::digest::sha256_hex;
 use crate::sys::fs::{self, Durability};
-use crate::sys::{gzip, process};
+use crate::sys::gzip;
 
 /// How long to wait for others who write notes: one of them may be asked for a passphrase.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What begins the line of a commit message that names the last record.
-pub(super) const LAST: &str = "Record: ";
-
-/// How many commits of a writer are looked through for the last record.
-const FAR_ENOUGH: usize = 1000;
 
 /// A record, and the commits that have exactly its tree.
 #[derive(Clone, Debug)]
@@ -67,30 +62,14 @@ pub fn is_worth_a_note(record: &Record) -> bool {
 
 /// Writes notes about records, as one commit of the writer's ref. A run that has its note already gets none.
 pub fn write(repo: &Repo, wanted: &[Wanted], manner: Manner<'_>, now: Stamp) -> Result<Written> {
-    let author = repo.author(now.as_millis() / 1000)?;
-    let mut written = Written::default();
-    let signing = match repo.signing(manner.sign) {
-        Ok(signing) => signing,
-        Err(err) => {
-            written.unsigned = Some(err.to_string());
-            None
-        }
-    };
-    let writer = writer(&author, signing.as_ref());
-    written.reference = format!("{NOTES}{writer}");
+    let ours = Ours::of(repo, manner.sign, now)?;
+    let mut unsigned = ours.unsigned.clone();
     let _lock = lock(repo, "lock", PATIENCE)?;
-    for attempt in 0..TRIES {
-        let tip = repo.tip(&written.reference)?;
-        let mut work = Work {
-            repo,
-            author: &author,
-            tip: tip.as_deref(),
-            signing: signing.as_ref(),
-            changes: Changes::default(),
-        };
-        written.runs.clear();
-        written.without_manifest.clear();
-        let mut previous = match &tip {
+    moved(repo, &ours.reference, &ours.author, |tip| {
+        let reference = ours.reference.clone();
+        let mut written = Written { reference, unsigned: unsigned.clone(), ..Written::default() };
+        let mut work = Work { repo, ours: &ours, tip, changes: Changes::default() };
+        let mut previous = match tip {
             Some(tip) => last_record(repo, tip)?,
             None => None,
         };
@@ -99,7 +78,7 @@ pub fn write(repo: &Repo, wanted: &[Wanted], manner: Manner<'_>, now: Stamp) -> 
                 continue;
             }
             let manifest = manner.manifests.and_then(|on_disk| work.packs(record, on_disk, &mut written));
-            let (record, writer) = (record.clone(), writer.clone());
+            let (record, writer) = (record.clone(), ours.writer.clone());
             let statement = Statement { record, writer, previous: previous.take(), manifest };
             let envelope = work.sealed(statement, &mut written)?;
             previous = Some(envelope.digest(sha256_hex));
@@ -107,64 +86,28 @@ pub fn write(repo: &Repo, wanted: &[Wanted], manner: Manner<'_>, now: Stamp) -> 
             written.runs.push(envelope.statement.record.run_id);
         }
         if written.runs.is_empty() {
-            return Ok(written);
+            return Ok(Step::Stay(written));
         }
-        let message = format!(
-            "evidence: {}\n\n{LAST}{}\n",
-            written.runs.join(", "),
-            previous.as_deref().unwrap_or_default()
-        );
-        let parents: Vec<_> = tip.as_deref().into_iter().collect();
-        let new = repo.commit_notes(&parents, &work.changes, &author, &message)?;
-        if repo.move_ref(&written.reference, Some(&new), tip.as_deref(), &author)? {
-            return Ok(written);
-        }
-        pause(attempt);
-    }
-    anyhow::bail!("others change `{}` all the time", written.reference)
-}
-
-/// Returns the id of a writer: a person on a machine with a key. It tells nobody who that is.
-pub fn writer(author: &Author, signing: Option<&Signing>) -> String {
-    let machine = fs::read_if_there("/etc/machine-id".as_ref()).ok().flatten().unwrap_or_default();
-    let key = signing.map(Signing::key).unwrap_or_default();
-    let parts =
-        format!("{}\n{}\n{}\n{key}\n", author.email, process::host(), String::from_utf8_lossy(&machine));
-    sha256_hex(parts.as_bytes())[..16].to_owned()
-}
-
-/// Returns the digest of the last record of a writer, whatever others did to the ref since.
-pub fn last_record(repo: &Repo, tip: &str) -> Result<Option<String>> {
-    let mut at = tip.to_owned();
-    for _ in 0..FAR_ENOUGH {
-        let (message, parent) = repo.message(&at)?;
-        if let Some(digest) = message.lines().find_map(|line| line.strip_prefix(LAST)) {
-            return Ok(Some(digest.to_owned()));
-        }
-        match parent {
-            Some(parent) => at = parent,
-            None => break,
-        }
-    }
-    Ok(None)
+        // What could not sign is not asked again.
+        unsigned.clone_from(&written.unsigned);
+        let message = ours::message(&written.runs.join(", "), previous.as_deref());
+        let parents: Vec<_> = tip.into_iter().collect();
+        let new = repo.commit_notes(&parents, &work.changes, &ours.author, &message)?;
+        Ok(Step::Move(new, written))
+    })
 }
 
 struct Work<'a> {
     repo: &'a Repo,
-    author: &'a Author,
+    ours: &'a Ours,
     tip: Option<&'a str>,
-    signing: Option<&'a Signing>,
     changes: Changes,
 }
 
 impl Work<'_> {
     /// Returns what the note about an object says so far.
     fn note(&self, object: &str) -> Result<Vec<u8>> {
-        if let Some((_, text)) = self.changes.notes.iter().find(|(known, _)| known == object) {
-            return Ok(text.clone());
-        }
-        let found = self.tip.map(|tip| self.repo.note(tip, object, note::LARGEST)).transpose()?;
-        Ok(found.flatten().unwrap_or_default())
+        note_with(self.repo, self.tip, &self.changes, object)
     }
 
     fn set(&mut self, object: &str, text: Vec<u8>) {
@@ -204,7 +147,7 @@ impl Work<'_> {
     fn sealed(&self, statement: Statement, written: &mut Written) -> Result<Envelope> {
         let payload = statement.payload();
         let mut signatures = Vec::new();
-        if let Some(signing) = self.signing.filter(|_| written.unsigned.is_none()) {
+        if let Some(signing) = self.ours.signing.as_ref().filter(|_| written.unsigned.is_none()) {
             match self.repo.sign(signing, &to_sign(&payload)) {
                 Ok(signed) => {
                     written.key = Some(signed.key.clone());
@@ -222,7 +165,8 @@ impl Work<'_> {
         let line = envelope.line();
         self.set(&record.tree, note::add(&self.note(&record.tree)?, None, &line));
         let key = envelope.signatures.first().map(|signature| signature.keyid.as_str());
-        let mut text = note::text(record, &format!("{} <{}>", self.author.name, self.author.email), key);
+        let mut text =
+            note::text(record, &format!("{} <{}>", self.ours.author.name, self.ours.author.email), key);
         if let (Some(_), Some(path)) = (&envelope.statement.manifest, manifests::path(&record.run_id)) {
             text.push_str(&format!("  manifest: {path}\n"));
         }
