@@ -14,12 +14,15 @@ use crate::sys::digest::sha256_hex;
 /// What is wrong with the records of writers, by their ids.
 pub type Chains = HashMap<String, Option<String>>;
 
+/// Lines that were read already, and what stands in each.
+pub type Known<'a> = HashMap<&'a [u8], &'a Envelope>;
+
 /// Looks at the chains of writers, wherever their records stand.
-pub fn of(repo: &Repo, refs: &[Ref], writers: &BTreeSet<&str>) -> Result<Chains> {
+pub fn of(repo: &Repo, refs: &[Ref], writers: &BTreeSet<&str>, known: &Known<'_>) -> Result<Chains> {
     let mut chains = Chains::new();
     for writer in writers {
         let refs: Vec<_> = refs.iter().filter(|of| read::writer_of(of) == **writer).collect();
-        chains.insert((*writer).to_owned(), broken(repo, writer, &refs)?);
+        chains.insert((*writer).to_owned(), broken(repo, writer, &refs, known)?);
     }
     Ok(chains)
 }
@@ -45,7 +48,7 @@ pub fn removed(repo: &Repo, refs: &[Ref], objects: &BTreeSet<String>) -> Result<
     let writers: BTreeSet<_> = refs.iter().map(|of| read::writer_of(of)).collect();
     for writer in writers {
         let refs: Vec<_> = refs.iter().copied().filter(|of| read::writer_of(of) == writer).collect();
-        let Some(gap) = broken(repo, &writer, &refs)? else { continue };
+        let Some(gap) = broken(repo, &writer, &refs, &Known::new())? else { continue };
         let mut noted = BTreeSet::new();
         for of in refs {
             // Where the history is not all here nobody can tell; that there is a gap is told all the same.
@@ -61,7 +64,7 @@ pub fn removed(repo: &Repo, refs: &[Ref], objects: &BTreeSet<String>) -> Result<
 }
 
 /// Returns what is wrong with the chain of a writer: a record is named that is not there.
-fn broken(repo: &Repo, writer: &str, refs: &[&Ref]) -> Result<Option<String>> {
+fn broken(repo: &Repo, writer: &str, refs: &[&Ref], read: &Known<'_>) -> Result<Option<String>> {
     let mut notes = BTreeSet::new();
     // What a ref says was written last must be there too: nothing comes after it that would miss it.
     let mut last = Vec::new();
@@ -70,7 +73,7 @@ fn broken(repo: &Repo, writer: &str, refs: &[&Ref]) -> Result<Option<String>> {
         last.extend(ours::last_record(repo, &of.tip)?);
     }
     let notes: Vec<_> = notes.into_iter().collect();
-    let links = in_parallel(&notes, |note| links(repo, note));
+    let links = in_parallel(&notes, |note| links(repo, note, read));
     let (mut known, mut named) = (BTreeSet::new(), BTreeMap::new());
     for links in links {
         for Link { digest, previous, run } in links? {
@@ -95,14 +98,17 @@ struct Link {
     run: String,
 }
 
-fn links(repo: &Repo, note: &Note) -> Result<Vec<Link>> {
+fn links(repo: &Repo, note: &Note, known: &Known<'_>) -> Result<Vec<Link>> {
     // What is too large is refused where it stands, and links nothing.
     let Ok(text) = repo.note_text(note, note::LARGEST) else { return Ok(Vec::new()) };
-    let envelopes = note::lines(&text).filter_map(|line| Envelope::parse(line, sha256_hex).ok());
-    let link = |envelope: Envelope| Link {
+    let link = |envelope: &Envelope| Link {
         digest: envelope.digest(sha256_hex),
-        previous: envelope.statement.previous,
-        run: envelope.statement.record.run_id,
+        previous: envelope.statement.previous.clone(),
+        run: envelope.statement.record.run_id.clone(),
     };
-    Ok(envelopes.map(link).collect())
+    let of_line = |line: &[u8]| match known.get(line) {
+        Some(envelope) => Some(link(envelope)),
+        None => Envelope::parse(line, sha256_hex).ok().as_ref().map(link),
+    };
+    Ok(note::lines(&text).filter_map(of_line).collect())
 }

@@ -9,7 +9,7 @@ use super::parallel::in_parallel;
 use super::signers::Signers;
 use crate::git::{Checked, Checker, Commit, GitError, NOTES, Object, Ref, Repo};
 use crate::proof::note;
-use crate::proof::statement::{Envelope, to_sign};
+use crate::proof::statement::{Envelope, Flaw, to_sign};
 use crate::run::key::Subject;
 use crate::sys::digest::sha256_hex;
 
@@ -129,21 +129,17 @@ pub fn about_subjects(
         // What cannot be read is refused where it is about one of the commits.
         notes.extend(repo.notes(&of.tip).unwrap_or_default().into_iter().map(|note| (writer_of(of), note)));
     }
-    let is_about = |line: &[u8]| {
-        let envelope = Envelope::parse(line, sha256_hex);
-        envelope.is_ok_and(|it| it.statement.record.subjects().iter().any(|it| subjects.contains(it)))
-    };
     let lines = in_parallel(&notes, |(writer, note)| {
         let text = repo.note_text(note, note::LARGEST).unwrap_or_default();
-        let lines = note::lines(&text).filter(|line| is_about(line));
-        let line = |bytes: &[u8]| Line {
-            writer: writer.clone(),
-            object: note.object.clone(),
-            bytes: bytes.to_owned(),
+        let about = |bytes: &[u8]| {
+            let envelope = Envelope::parse(bytes, sha256_hex).ok()?;
+            let is_about = envelope.statement.record.subjects().iter().any(|it| subjects.contains(it));
+            let (writer, object) = (writer.clone(), note.object.clone());
+            is_about.then(|| (Line { writer, object, bytes: bytes.to_owned() }, Ok(envelope)))
         };
-        lines.map(line).collect::<Vec<_>>()
+        note::lines(&text).filter_map(about).collect::<Vec<_>>()
     });
-    Ok(judge(repo, lines.into_iter().flatten().collect(), signers)?.found)
+    Ok(judge_parsed(repo, lines.into_iter().flatten().collect(), signers)?.found)
 }
 
 /// Returns every ref with notes of ours or of others, however it came here.
@@ -165,12 +161,31 @@ pub fn writer_of(of: &Ref) -> String {
 
 /// Judges lines.
 pub fn judge(repo: &Repo, lines: Vec<Line>, signers: &Signers) -> Result<Reading> {
+    // The commit's note and the tree's have the same lines, and to read one takes a while.
+    let (mut places, mut distinct) = (HashMap::new(), Vec::new());
+    let mut place = |line: &Line| {
+        *places.entry(sha256_hex(&line.bytes)).or_insert_with(|| {
+            distinct.push(line.bytes.clone());
+            distinct.len() - 1
+        })
+    };
+    let at: Vec<_> = lines.iter().map(&mut place).collect();
+    let parsed = in_parallel(&distinct, |bytes| Envelope::parse(bytes, sha256_hex));
+    let lines = lines.into_iter().zip(at).map(|(line, at)| (line, parsed[at].clone()));
+    judge_parsed(repo, lines.collect(), signers)
+}
+
+/// Judges lines and what stands in each.
+fn judge_parsed(
+    repo: &Repo,
+    lines: Vec<(Line, std::result::Result<Envelope, Flaw>)>,
+    signers: &Signers,
+) -> Result<Reading> {
     let mut reading = Reading::default();
     let mut whole: Vec<(Line, Envelope)> = Vec::new();
     let mut objects: HashMap<String, Object> = HashMap::new();
     let mut known: HashSet<Vec<u8>> = HashSet::new();
-    let parsed = in_parallel(&lines, |line| Envelope::parse(&line.bytes, sha256_hex));
-    for (line, parsed) in lines.into_iter().zip(parsed) {
+    for (line, parsed) in lines {
         if !objects.contains_key(&line.object) {
             objects.insert(line.object.clone(), repo.object(&line.object)?);
         }

@@ -122,7 +122,9 @@ pub fn check(
         refused.entry(&of.object).or_default().push(of);
     }
     let writers = reading.found.iter().chain(&elsewhere).map(|found| found.line.writer.as_str());
-    let chains = chain::of(&ctx.repo, refs, &writers.collect())?;
+    let found = reading.found.iter().chain(&elsewhere);
+    let known = found.map(|found| (found.line.bytes.as_slice(), &found.envelope)).collect();
+    let chains = chain::of(&ctx.repo, refs, &writers.collect(), &known)?;
     let is_bare = |commit: &&Commit| {
         let tree = Subject::tree(&commit.tree, None);
         let named = |object: &String| refused.contains_key(object.as_str());
