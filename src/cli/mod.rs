@@ -130,7 +130,7 @@ enum Request {
     /// What would be pushed is asked of git, with `git push --dry-run`; submodules that it would push too are not looked
     /// at. Exits as git does, or with 1 if something may not be pushed.
     Push(Later<push::PushArgs>),
-    /// Keep the work tree as it is in an archive, and bring it back
+    /// Keep the work tree as it is in an archive, bring it back, and replay what ran on it
     ///
     /// A snapshot holds the tracked and the untracked files, without those that git ignores, as an archive and as a
     /// commit that `refs/orchestrate/snapshots/` keeps. The index, HEAD, the stash and the branches stay as they are.

@@ -4,14 +4,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use jiff::SignedDuration;
 
 use super::Format;
 use super::failure::Failure;
+use super::span::span;
 use crate::id::TaskId;
-use crate::ops::snapshot::{create, list, restore};
+use crate::ops::gc::Action;
+use crate::ops::snapshot::{again, create, gc, list, restore};
 use crate::ops::{Context, Refusal};
 use crate::render::printer;
-use crate::render::snapshot::{Listed, Restored, Shown};
+use crate::render::snapshot::{Collected, Listed, Replayed, Restored, Shown};
+use crate::run::learning::Verdict;
+use crate::run::shell;
 
 #[derive(Debug, Args)]
 pub struct SnapshotArgs {
@@ -66,6 +71,49 @@ enum Act {
         #[command(flatten)]
         look: Look,
     },
+    /// Run the scenario of a snapshot on it, in a clean side worktree
+    ///
+    /// Exits with 0 if it holds, and with 1 if it fails or does not come to its end. The environment of the commands is
+    /// a short list of variables; the work tree is not touched.
+    Replay(ReplayArgs),
+    /// Remove snapshots whose time is over
+    ///
+    /// A snapshot stays for 30 days, or as long as the configuration said when it was taken. It stays longer if a file of
+    /// the repository, a note or another run names it, and none goes that is younger than an hour.
+    Gc {
+        /// Remove those that are older than this, such as `7d`
+        #[arg(long, value_name = "SPAN", value_parser = span)]
+        older_than: Option<SignedDuration>,
+        /// Only those of this task
+        #[arg(long, value_name = "ID")]
+        task: Option<TaskId>,
+        /// Show what would become of each, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        look: Look,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ReplayArgs {
+    /// A digest, the id of its run, the beginning of either, or `latest`; with `--archive` a whole digest
+    #[arg(value_name = "SNAPSHOT")]
+    snapshot: String,
+    /// Take this archive, such as one from another machine
+    #[arg(long, value_name = "FILE")]
+    archive: Option<PathBuf>,
+    /// Run what this file says; by default the scenario beside the archive
+    #[arg(long, value_name = "FILE", conflicts_with = "command")]
+    scenario: Option<PathBuf>,
+    /// End it when it takes longer than this, such as `5m`; by default what the configuration says
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    timeout: Option<SignedDuration>,
+    /// Run this command instead of a scenario
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+    #[command(flatten)]
+    look: Look,
 }
 
 #[derive(Debug, Args)]
@@ -102,8 +150,42 @@ pub fn run(ctx: &Context, args: SnapshotArgs) -> Result<ExitCode, Failure> {
             let unpacked = restore::restore(&archive, &digest, &target)?;
             printer::answer(&Restored { digest, target, unpacked }, look.format.into())?;
         }
+        Act::Replay(args) => return replay(ctx, args),
+        Act::Gc { older_than, task, dry_run, look } => {
+            let cleared = gc::gc(ctx, &gc::SnapshotGc { task, older_than, dry_run })?;
+            printer::answer(&Collected(&cleared), look.format.into())?;
+            if cleared.snapshots.iter().any(|fate| fate.action == Action::Failed) {
+                return Ok(ExitCode::from(4));
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn replay(ctx: &Context, args: ReplayArgs) -> Result<ExitCode, Failure> {
+    let ReplayArgs { snapshot, archive, scenario, timeout, command, look } = args;
+    let (archive, snapshot) = match archive {
+        Some(archive) => {
+            let (archive, digest) = which(ctx, &snapshot, Some(archive))?;
+            (Some(archive), digest)
+        }
+        None => (None, snapshot),
+    };
+    let words = command.iter().map(String::as_str);
+    let wanted = again::Wanted {
+        snapshot,
+        archive,
+        scenario: scenario.map(|path| ctx.env.cwd().join(path)),
+        command: (!command.is_empty()).then(|| shell::words(words)),
+        limit: timeout.and_then(|span| span.try_into().ok()),
+    };
+    let repeated = again::again(ctx, &wanted)?;
+    printer::answer(&Replayed(&repeated), look.format.into())?;
+    Ok(match repeated.replayed.verdict {
+        Verdict::Validated => ExitCode::SUCCESS,
+        Verdict::NeedsManualScenario => ExitCode::from(2),
+        _ => ExitCode::from(1),
+    })
 }
 
 /// Returns an archive, and the digest that it must have.

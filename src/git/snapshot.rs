@@ -260,6 +260,23 @@ impl Repo {
         git.line()
     }
 
+    /// Returns the tree that holds nothing.
+    pub fn empty_tree(&self) -> Result<String, GitError> {
+        self.git().args(["hash-object", "-t", "tree", "-w", "--stdin"]).line()
+    }
+
+    /// Returns the names of all files of a tree, one per line, quoted as git does.
+    pub fn names_of(&self, tree: &str) -> Result<Vec<u8>, GitError> {
+        self.git().args(["ls-tree", "-r", "--name-only", "--full-tree", tree]).run()
+    }
+
+    /// Returns what `git status --short` and the last lines of `git log --oneline` say, as far as git can tell.
+    pub fn status_and_history(&self) -> (Vec<u8>, Vec<u8>) {
+        let status = self.git().args(["status", "--short"]).run();
+        let history = self.git().args(["log", "--oneline", "--max-count=5"]).run();
+        (status.unwrap_or_default(), history.unwrap_or_default())
+    }
+
     /// Keeps the commit of a snapshot from being thrown away. Returns the ref.
     pub fn keep_snapshot(&self, id: &str, commit: &str) -> Result<String, GitError> {
         let name = format!("{SNAPSHOTS}{id}");

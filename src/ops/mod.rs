@@ -20,6 +20,7 @@ pub mod host;
 pub mod init;
 pub mod instructions;
 pub mod gc;
+pub mod learning;
 pub mod list;
 pub mod logs;
 pub mod metrics;

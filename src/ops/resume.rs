@@ -11,7 +11,7 @@ use super::side::{self, Side};
 use super::start::{Pace, RunOutcome, with_interrupts};
 use super::verify::{self, Sections, adopted};
 use super::which;
-use super::{Context, Kind, Refusal, group};
+use super::{Context, Kind, Refusal, group, learning};
 use crate::git::Commit;
 use crate::id::{TaskId, short};
 use crate::pipeline::plan::Plan;
@@ -127,6 +127,7 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     let mut plan = plan::plan(there, &PlanOptions { pipeline, target, target_of_environment: false })
         .context("cannot plan what is left of the run")?;
     verify_plan(&found, manifest, &plan)?;
+    plan.learning = learning::wanted(there)?;
     // What began as a group goes on as one.
     plan.group = manifest.plan.as_ref().is_some_and(|recorded| recorded.group);
     group::check_pace(&plan, options.pace)?;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use super::host::{Origin, ReuseOptions, RunHost, Shared, SharedWatch};
 use super::plan::PlanOptions;
 use super::side::{Side, There};
-use super::{Context, Kind, Refusal, group};
+use super::{Context, Kind, Refusal, group, learning};
 use crate::id::{PipelineId, RunId, TaskId};
 use crate::pipeline::evidence::Notes;
 use crate::pipeline::plan::Plan;
@@ -60,7 +60,8 @@ pub struct RunOutcome {
 
 /// Runs a pipeline. `watch` is told everything as it happens.
 pub fn start(ctx: &Context, options: StartOptions, watch: SharedWatch) -> Result<RunOutcome> {
-    let plan = plan_of(ctx, &options)?;
+    let mut plan = plan_of(ctx, &options)?;
+    plan.learning = learning::wanted(ctx)?;
     ctx.layout.check(&options.task)?;
     with_interrupts(async |interrupts| {
         let run = Asked { plan, options: &options, series: None };
@@ -86,7 +87,8 @@ pub fn start_at(
             }
             There::Interrupted => return Err(cancelled(interrupts).into()),
         };
-        let plan = plan_of(&there, &options)?;
+        let mut plan = plan_of(&there, &options)?;
+        plan.learning = learning::wanted(&there)?;
         let run = Asked { plan, options: &options, series: None };
         run.execute(&there, watch, interrupts, |run| side.used_by(run)).await
     })

@@ -6,6 +6,7 @@
 //! is an error for whoever chooses it: others in the same file stay usable.
 
 mod evidence;
+mod learning;
 mod guardrails;
 mod hooks;
 mod slots;
@@ -31,6 +32,9 @@ pub use guardrails::parse_guardrails;
 pub(super) use guardrails::{DIFF_BUDGET_KEYS, DOCS_KEYS, GUARDRAIL_KEYS, SPEC_KEYS};
 #[cfg(test)]
 pub(super) use hooks::HOOK_KEYS;
+pub use learning::parse_learning;
+#[cfg(test)]
+pub(super) use learning::{CRYSTALIZER_KEYS, LEARNING_KEYS};
 #[cfg(test)]
 pub(super) use slots::{SETUP_KEYS, SLOTS_KEYS};
 #[cfg(test)]
@@ -61,6 +65,7 @@ pub(super) const TOP_KEYS: &[&str] = &[
     "hooks",
     "slots",
     "streams",
+    "learning",
 ];
 pub(super) const PIPELINE_KEYS: &[&str] =
     &["id", "title", "description", "tags", "guardrailsRequired", "jobs", "timeout", "reuse", "stages"];
@@ -105,7 +110,7 @@ const EXECUTION_MODE: [&str; 3] = ["executionMode", "execution_mode", "mode"];
 const DEFAULT_TARGET: [&str; 3] = ["defaultTarget", "default", "primary"];
 
 /// Sections that the design knows and this version does not read.
-const LATER_KEYS: &[&str] = &["learning", "budget"];
+const LATER_KEYS: &[&str] = &["budget"];
 
 /// What a stage can do, and the keys that belong to it.
 struct Kind {
@@ -254,6 +259,7 @@ impl<'f> Reader<'f> {
         let hooks = self.hooks(&top)?;
         let slots = self.slots(&top)?;
         let streams = self.streams(&top)?;
+        self.learning(&top)?;
         let flaws = self.flaws(&read, &by_id);
         Ok(Config {
             pipelines: read.into_iter().map(|read| read.pipeline).collect(),
@@ -1217,7 +1223,7 @@ mod tests {
             (r#"{"pipeline": []}"#.to_owned(), "did you mean `pipelines`?"),
             (
                 r#"{"budget": {}}"#.to_owned(),
-                "a newer version may know `budget`; this one reads $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence, hooks, slots, streams",
+                "a newer version may know `budget`; this one reads $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence, hooks, slots, streams, learning",
             ),
             (with_stage_keys(r#""allow_failure": true"#), "did you mean `allowFailure`?"),
             (with_stage_keys(r#""optional": true"#), "`optional` belongs to stages of kind `subpipeline`"),
@@ -1335,6 +1341,8 @@ mod tests {
         assert_eq!(keys("/$defs/Slots"), sorted(&[SLOTS_KEYS]));
         assert_eq!(keys("/$defs/SetUp"), sorted(&[SETUP_KEYS]));
         assert_eq!(keys("/$defs/Streams"), sorted(&[STREAM_KEYS]));
+        assert_eq!(keys("/$defs/Learning"), sorted(&[LEARNING_KEYS]));
+        assert_eq!(keys("/$defs/Crystalizer"), sorted(&[CRYSTALIZER_KEYS]));
         let required = |at: &str| schema.pointer(at).expect(at)["required"].clone();
         assert_eq!(required("/$defs/Pipeline"), serde_json::json!(["id", "stages"]));
         assert_eq!(required("/$defs/Stage/oneOf/0"), serde_json::json!(["kind", "id", "command"]));

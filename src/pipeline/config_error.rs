@@ -490,7 +490,7 @@ mod tests {
         1 | { "�31m��\u001b": 1 }
           |   ^^^^^^^^^^^^^^
           |
-          = hint: known keys: $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence, hooks, slots, streams
+          = hint: known keys: $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence, hooks, slots, streams, learning
         "#);
     }
 

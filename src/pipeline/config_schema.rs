@@ -81,6 +81,15 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("refs", &[r#"["refs/heads/*"]"#]),
     ("onMissing", &[r#""warn""#]),
     ("background", &["true"]),
+    ("learning", &[r#"{"enabled": true, "retentionDays": 14}"#]),
+    ("enabled", &["true"]),
+    ("maxFileBytes", &["10485760"]),
+    ("maxTotalBytes", &["1073741824"]),
+    ("retentionDays", &["14"]),
+    ("environment", &[r#"["JAVA_HOME"]"#]),
+    ("crystalizer", &[r#"{"command": "learner", "budgetUsd": 0.25}"#]),
+    ("model", &[r#""small""#]),
+    ("budgetUsd", &["0.25"]),
     ("pre-commit", &[r#"{"require": ["lint"]}"#]),
     ("commit-msg", &[r#"{"require": ["message"]}"#]),
     ("post-commit", &[r#"{"require": ["diagnostics"], "background": true}"#]),
@@ -206,6 +215,8 @@ struct ConfigFile {
     slots: Option<Slots>,
     /// Where streams are, and what makes them ready to work in.
     streams: Option<Streams>,
+    /// What is learned from runs that succeed.
+    learning: Option<Learning>,
 }
 
 /// What makes side worktrees ready. Read from the commit that is checked out there.
@@ -257,6 +268,43 @@ struct Streams {
 enum Lfs {
     Now,
     Later,
+}
+
+/// What is learned from runs that succeed.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Learning {
+    /// Whether each run of `start` and `exec` that succeeds is learned from; false if left out.
+    enabled: Option<bool>,
+    /// Files larger than this are left out of a snapshot; 100 MiB if left out.
+    max_file_bytes: Option<u64>,
+    /// Files are left out that would make a snapshot larger than this, unpacked; 2 GiB if left out.
+    max_total_bytes: Option<u64>,
+    /// For how many days `snapshot gc` keeps a snapshot; 30 if left out.
+    retention_days: Option<u64>,
+    /// How long the replay of a scenario may take; 10 minutes if left out.
+    timeout: Option<Time>,
+    /// Names of variables that a replay is given, beside the usual ones.
+    environment: Option<Vec<String>>,
+    /// Who makes a pattern of a scenario that holds.
+    crystalizer: Option<Crystalizer>,
+}
+
+/// Who makes a pattern of a scenario that holds.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Crystalizer {
+    /// The program, called with `chat --model M --input-file F --output-file G`; else what `CODEX_CLI_BIN` names.
+    #[schemars(length(min = 1))]
+    command: Option<String>,
+    /// The model that it is asked to use; else what `CRYSTALIZER_MODEL` names.
+    #[schemars(length(min = 1))]
+    model: Option<String>,
+    /// What a pattern may cost; 0.5 if left out.
+    #[schemars(range(min = 0))]
+    budget_usd: Option<f64>,
+    /// How long it may take; 5 minutes if left out.
+    timeout: Option<Time>,
 }
 
 /// What hooks of git ask for, by their names. Read from the commit that a change is compared with.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::config_error::ConfigError;
 use super::endurance::Retries;
 use super::evidence::Evidence;
+use super::learning::Learning;
 use super::{Action, Config, Pipeline, Source, Stage, builtin, listing, nearest, shown};
 use crate::id::{PipelineId, StageId};
 
@@ -37,6 +38,9 @@ pub struct Plan {
     pub reuse: Option<bool>,
     /// What verdicts depend on, and how long they count.
     pub evidence: Evidence,
+    /// How the run is to be learned from, if it is.
+    #[serde(skip)]
+    pub learning: Option<Learning>,
     pub stages: Vec<PlannedStage>,
     /// The position in `stages` of the stage that a run is about. A plan that [`Plan::new`] made has one.
     pub target: Option<usize>,
@@ -194,6 +198,7 @@ impl Plan {
             timeout: None,
             reuse: None,
             evidence: Evidence::default(),
+            learning: None,
             stages: Vec::new(),
             target: None,
             only_target: false,
@@ -277,6 +282,7 @@ impl Plan {
             timeout,
             reuse,
             evidence: config.evidence.clone(),
+            learning: None,
             stages: planned,
             target,
             only_target: false,

@@ -11,8 +11,12 @@ use super::gc::size;
 use super::printer::{Answer, Table, about, style};
 use crate::id::short;
 use crate::ops::Place;
+use crate::ops::gc::Action;
 use crate::ops::snapshot::Captured;
+use crate::ops::snapshot::again::Repeated;
+use crate::ops::snapshot::gc::{Cleared, Fate};
 use crate::output::untrusted::untrusted;
+use crate::run::learning::Verdict;
 use crate::run::snapshot::{LeftOut, Reason, Snapshot};
 use crate::run::stamp::Stamp;
 use crate::store::snapshots::Stored;
@@ -258,5 +262,126 @@ impl Answer for Restored {
             size(bytes),
             untrusted(&folder)
         )
+    }
+}
+
+/// A scenario that was replayed.
+pub struct Replayed<'a>(pub &'a Repeated);
+
+/// The document of a scenario that was replayed.
+#[derive(Serialize, JsonSchema)]
+pub struct ReplayDocument {
+    digest: String,
+    status: Verdict,
+    /// Why, unless it is validated.
+    reason: Option<String>,
+    commands: Vec<String>,
+    seconds: u64,
+    /// The last that the commands printed.
+    output: String,
+}
+
+impl Answer for Replayed<'_> {
+    type Document = ReplayDocument;
+
+    fn document(&self) -> ReplayDocument {
+        let Repeated { digest, scenario, replayed } = self.0;
+        ReplayDocument {
+            digest: digest.clone(),
+            status: replayed.verdict,
+            reason: replayed.reason.clone(),
+            commands: scenario.commands.clone(),
+            seconds: replayed.seconds,
+            output: replayed.output.clone(),
+        }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Repeated { digest, scenario, replayed } = self.0;
+        for command in &scenario.commands {
+            writeln!(out, "$ {}", untrusted(command))?;
+        }
+        if !replayed.output.is_empty() {
+            write!(out, "{}", untrusted(&replayed.output).with_lines())?;
+        }
+        let color = style(if replayed.verdict == Verdict::Validated { "ok" } else { "failed" });
+        write!(out, "{color}{}{color:#} on snapshot {}", replayed.verdict.word(), untrusted(short(digest)))?;
+        match &replayed.reason {
+            Some(reason) => writeln!(out, ": {}", untrusted(reason)),
+            None => writeln!(out),
+        }
+    }
+}
+
+/// What became of snapshots.
+pub struct Collected<'a>(pub &'a Cleared);
+
+/// The document of what became of snapshots.
+#[derive(Serialize, JsonSchema)]
+pub struct GcDocument {
+    generated_at: Stamp,
+    /// The worktree that was looked at.
+    root: String,
+    dry_run: bool,
+    /// Oldest first.
+    snapshots: Vec<Collectible>,
+    /// What crashed processes had left.
+    leftovers: Vec<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Collectible {
+    id: String,
+    task_id: String,
+    digest: String,
+    bytes: u64,
+    created_at: Stamp,
+    action: Action,
+    reason: String,
+}
+
+impl Answer for Collected<'_> {
+    type Document = GcDocument;
+
+    fn document(&self) -> GcDocument {
+        let item = |fate: &Fate| Collectible {
+            id: fate.stored.snapshot.id.to_string(),
+            task_id: fate.stored.snapshot.task_id.to_string(),
+            digest: fate.stored.snapshot.digest.clone(),
+            bytes: fate.stored.snapshot.bytes,
+            created_at: fate.stored.snapshot.created_at,
+            action: fate.action,
+            reason: fate.reason.clone(),
+        };
+        GcDocument {
+            generated_at: self.0.at,
+            root: text(&self.0.place.root),
+            dry_run: self.0.dry_run,
+            snapshots: self.0.snapshots.iter().map(item).collect(),
+            leftovers: self.0.leftovers.clone(),
+        }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        about(out, &self.0.place)?;
+        let mut gone = 0;
+        for Fate { stored, action, reason } in &self.0.snapshots {
+            let (word, color) = match action {
+                Action::Kept => ("kept", style("ok")),
+                Action::WouldRemove => ("would go", style("warning")),
+                Action::Removed => ("removed", style("warning")),
+                Action::Failed => ("failed", style("failed")),
+            };
+            gone += usize::from(matches!(action, Action::WouldRemove | Action::Removed));
+            if self.0.dry_run || *action != Action::Kept {
+                let id = untrusted(stored.snapshot.id.as_str());
+                writeln!(out, "{id}  {color}{word}{color:#}: {}", untrusted(reason))?;
+            }
+        }
+        for leftover in &self.0.leftovers {
+            writeln!(out, "Leftover of a crash: {}", untrusted(leftover))?;
+        }
+        let word = if self.0.dry_run { "Would remove" } else { "Removed" };
+        writeln!(out, "{word} {gone} of {} snapshots.", self.0.snapshots.len())
     }
 }

@@ -128,6 +128,9 @@ pub enum Happened {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tool_runs: Vec<Value>,
     },
+    /// What was learned from the run so far.
+    #[serde(rename = "run:learned")]
+    Learned { learning: Value },
     #[serde(rename = "run:finished")]
     Finished(Box<RunEnd>),
     /// What follows a run is on disk: its summary and its metrics.

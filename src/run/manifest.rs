@@ -763,6 +763,7 @@ impl Manifest {
                     self.other.insert("toolRuns".to_owned(), Value::Array(tool_runs.clone()));
                 }
             }
+            Happened::Learned { learning } => self.learning = Some(learning.clone()),
             Happened::Finished(end) => {
                 self.status = self.status.to(end.status)?;
                 self.status_detail = end.status_detail.clone();

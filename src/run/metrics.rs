@@ -109,7 +109,9 @@ pub fn line(manifest: &Manifest, at: Stamp) -> MetricsLine {
     let count = |status| manifest.commands.iter().filter(|entry| entry.status == status).count();
     let group = |key: &str| manifest.tfgrpo.as_ref()?.get(key);
     let tools = |key: &str| manifest.tfgrpo.as_ref()?.get("tool_metrics")?.get(key);
-    let learning = |pointer: &str| Some(manifest.learning.as_ref()?.pointer(pointer)?.as_str()?.to_owned());
+    let learned = |pointer: &str| manifest.learning.as_ref()?.pointer(pointer);
+    let learning = |pointer: &str| Some(learned(pointer)?.as_str()?.to_owned());
+    let count_of = |pointer: &str| learned(pointer).and_then(Value::as_u64).unwrap_or(0);
     MetricsLine {
         run_id: manifest.run_id.to_string(),
         task_id: manifest.task_id.to_string(),
@@ -164,14 +166,14 @@ pub fn line(manifest: &Manifest, at: Stamp) -> MetricsLine {
         learning_snapshot_status: learning("/snapshot/status"),
         learning_scenario_status: learning("/scenario/status"),
         learning_crystalizer_status: learning("/crystalizer/status"),
-        learning_alerts: 0,
-        learning_group_id: None,
-        learning_review_rejections: 0,
-        learning_review_latency_ms: None,
-        learning_regressions_detected: 0,
-        learning_pattern_promoted: 0,
-        learning_pattern_deprecated: 0,
-        learning_throughput_candidates: 0,
+        learning_alerts: learned("/alerts").and_then(Value::as_array).map_or(0, Vec::len),
+        learning_group_id: learning("/validation/grouping/id"),
+        learning_review_rejections: count_of("/review/rejections"),
+        learning_review_latency_ms: learned("/review/latency_ms").and_then(Value::as_f64),
+        learning_regressions_detected: count_of("/regressions/detected"),
+        learning_pattern_promoted: count_of("/pattern_hygiene/promoted"),
+        learning_pattern_deprecated: count_of("/pattern_hygiene/deprecated"),
+        learning_throughput_candidates: count_of("/throughput/candidates"),
         tree: manifest.git.as_ref().filter(|git| git.moved != Some(true)).and_then(|git| git.tree.clone()),
         stages: stages(manifest),
         guardrails: manifest
@@ -227,8 +229,39 @@ pub struct Totals {
     pub missing_instance_stats: u64,
     pub missing_privacy_events: u64,
     pub missing_control_plane_status: u64,
+    /// What was learned from runs that succeeded, which have one line only.
+    #[serde(default)]
+    pub learning: Learned,
     /// The runs whose last line did not succeed: only they can have another one.
     pub unfinished: BTreeMap<String, Counted>,
+}
+
+/// How learning from runs went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Learned {
+    pub validated: u64,
+    pub failed: u64,
+    pub stalled: u64,
+    pub manual: u64,
+    pub snapshots_failed: u64,
+    pub alerts: u64,
+    pub candidates: u64,
+}
+
+impl Learned {
+    fn add(&mut self, line: &CountedLine) {
+        match line.learning_validation_status.as_deref() {
+            Some("validated") => self.validated += 1,
+            Some("snapshot_failed") => self.failed += 1,
+            Some("stalled_snapshot") => self.stalled += 1,
+            Some("needs_manual_scenario") => self.manual += 1,
+            _ => {}
+        }
+        self.snapshots_failed +=
+            u64::from(line.learning_snapshot_status.as_deref() == Some("snapshot_failed"));
+        self.alerts += line.learning_alerts;
+        self.candidates += line.learning_throughput_candidates;
+    }
 }
 
 /// `metrics/baseline.json`.
@@ -274,6 +307,14 @@ pub struct CountedLine {
     privacy_events: Vec<serde::de::IgnoredAny>,
     #[serde(default)]
     control_plane_status: Option<String>,
+    #[serde(default)]
+    learning_validation_status: Option<String>,
+    #[serde(default)]
+    learning_snapshot_status: Option<String>,
+    #[serde(default)]
+    learning_alerts: u64,
+    #[serde(default)]
+    learning_throughput_candidates: u64,
 }
 
 impl From<&MetricsLine> for CountedLine {
@@ -286,6 +327,10 @@ impl From<&MetricsLine> for CountedLine {
             instance_stats: line.instance_stats.iter().map(|_| serde::de::IgnoredAny).collect(),
             privacy_events: line.privacy_events.iter().map(|_| serde::de::IgnoredAny).collect(),
             control_plane_status: Some(line.control_plane_status.clone()),
+            learning_validation_status: line.learning_validation_status.clone(),
+            learning_snapshot_status: line.learning_snapshot_status.clone(),
+            learning_alerts: line.learning_alerts as u64,
+            learning_throughput_candidates: line.learning_throughput_candidates,
         }
     }
 }
@@ -331,6 +376,7 @@ impl Totals {
         self.miss(missing, true);
         if line.status == RunStatus::Succeeded {
             self.succeeded += 1;
+            self.learning.add(line);
         } else {
             self.unfinished.insert(line.run_id.clone(), Counted { duration: line.duration_seconds, missing });
         }
@@ -398,16 +444,23 @@ impl Totals {
 
     /// Returns `out/<task>/state.json`. Its counters belong to the learning pipeline.
     pub fn state(&self, at: Stamp) -> Value {
+        let Learned { validated, failed, stalled, manual, snapshots_failed, alerts, candidates } =
+            &self.learning;
         serde_json::json!({
             "updated_at": at,
             "safety": {
-                "validation": {"passed": 0, "failed": 0, "stalled": 0, "manual": 0},
+                "validation": {"passed": validated, "failed": failed, "stalled": stalled, "manual": manual},
                 "reviewer": {"rejections": 0, "average_latency_ms": null},
                 "regression_detection": {"detected": 0},
                 "pattern_hygiene": {"promoted": 0, "deprecated": 0},
             },
-            "throughput": {"candidates": 0},
-            "alerts": {"total": 0, "snapshot_failed": 0, "stalled_snapshot": 0, "needs_manual_scenario": 0},
+            "throughput": {"candidates": candidates},
+            "alerts": {
+                "total": alerts,
+                "snapshot_failed": snapshots_failed,
+                "stalled_snapshot": stalled,
+                "needs_manual_scenario": manual,
+            },
         })
     }
 }

@@ -11,6 +11,7 @@ pub mod fix;
 pub mod manifest;
 pub mod event;
 pub mod exec;
+pub mod learning;
 pub mod liveness;
 pub mod summary;
 pub mod metrics;

@@ -29,6 +29,21 @@ pub struct Stored {
     pub document: PathBuf,
 }
 
+impl Stored {
+    /// Returns all files that belong to it, but for its document.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let more = ["scenario.json", "replays.ndjson"].map(|name| beside(&self.archive, name));
+        more.into_iter().chain([self.archive.clone()]).collect()
+    }
+}
+
+/// Returns the file beside an archive that has its name and another ending.
+pub fn beside(archive: &Path, ending: &str) -> PathBuf {
+    let name = archive.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let stem = name.strip_suffix(".tar.gz").unwrap_or(&name);
+    archive.with_file_name(format!("{stem}.{ending}"))
+}
+
 impl Snapshots {
     /// Returns the folder: `.runs/learning-snapshots`, unless `LEARNING_SNAPSHOT_DIR` says otherwise.
     pub fn of(layout: &Layout, env: &Env) -> Self {

@@ -20,5 +20,6 @@ pub mod process;
 pub mod resident;
 pub mod reading;
 pub mod room;
+pub mod shell;
 pub mod tools;
 pub mod unpack;

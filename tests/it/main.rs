@@ -39,6 +39,7 @@ mod hook_mend;
 mod hooks;
 mod hooks_migrate;
 mod layouts;
+mod learning;
 mod gc;
 mod list;
 mod logs;

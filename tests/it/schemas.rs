@@ -147,6 +147,12 @@ fn schemas() -> Vec<(&'static str, Value)> {
             of::<render::snapshot::ListDocument>(),
         ),
         (
+            "snapshot-replay",
+            "The answer of snapshot replay --format json",
+            of::<render::snapshot::ReplayDocument>(),
+        ),
+        ("snapshot-gc", "The answer of snapshot gc --format json", of::<render::snapshot::GcDocument>()),
+        (
             "snapshot-restore",
             "The answer of snapshot restore --format json",
             of::<render::snapshot::RestoreDocument>(),

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 
 use super::host::{Origin, RunHost, Shared};
 use super::start::{Pace, with_interrupts};
-use super::{Context, Kind, Refusal, group};
+use super::{Context, Kind, Refusal, group, learning};
 use crate::id::TaskId;
 use crate::net::notify;
 use crate::net::target::{Target, Targets};
@@ -93,7 +93,8 @@ pub fn exec(ctx: &Context, options: ExecOptions, follow: Box<dyn Follow>) -> Res
     let targets = targets(&ctx.env, options.notify)?;
     let cwd = folder(ctx, options.cwd)?;
     let shell = shell::words(options.words.iter().map(String::as_str));
-    let plan = plan(&shell, cwd);
+    let mut plan = plan(&shell, cwd);
+    plan.learning = learning::wanted(ctx)?;
     ctx.layout.check(&options.task)?;
     let collector = Rc::new(RefCell::new(Collector::new(follow)));
     let mut shared = Shared::new(ctx, options.task, &plan, collector.clone())?;

@@ -37,6 +37,7 @@ impl RunHost {
         self.tell(Happened::Measured { tfgrpo, tool_runs: vec![tool_run] }, 0)?;
         let end = self.run_end(outcome);
         self.tell(Happened::Finished(Box::new(end)), 0)?;
+        self.learn()?;
         let summary = summarize(self.manifest());
         let run_summary_path = self.shared.keep_summary(self.recorder.paths().summary.as_path(), &summary);
         let metrics_recorded = self.record_in_task(None, false, self.now());

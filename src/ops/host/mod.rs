@@ -3,6 +3,7 @@
 mod adhoc;
 mod asked;
 mod fix;
+mod learn;
 mod proof;
 mod queued;
 mod reuse;
@@ -256,6 +257,7 @@ impl RunHost {
         self.keep_fix()?;
         let end = self.run_end(outcome);
         self.tell(Happened::Finished(Box::new(end)), 0)?;
+        self.learn()?;
         let (shared, depth) = (Rc::clone(&self.shared), self.depth);
         let manifest = self.record_end(false)?;
         if depth == 0 {

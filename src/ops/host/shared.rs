@@ -13,7 +13,7 @@ use crate::git::{Repo, is_local_variable};
 use crate::id::{RunId, TaskId};
 use crate::net::trace::Tracing;
 use crate::ops::Context;
-use crate::output::mask::MaskMode;
+use crate::output::mask::{MaskMode, Masker};
 use crate::output::secrets::Secrets;
 use crate::pipeline::Action;
 use crate::pipeline::evidence::Notes;
@@ -225,6 +225,11 @@ impl Masking {
                 _ => MaskMode::Enforce,
             },
         }
+    }
+
+    /// Returns what masks a stream.
+    pub fn masker(&self) -> Masker {
+        Masker::new(&self.secrets, self.mode)
     }
 
     /// Returns a text without its secrets.

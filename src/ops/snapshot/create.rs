@@ -4,8 +4,7 @@ use anyhow::{Context as _, Result};
 
 use super::capture::{Captured, Subject, capture};
 use crate::id::{RunId, TaskId};
-use crate::ops::Context;
-use crate::pipeline::learning::Learning;
+use crate::ops::{Context, learning};
 use crate::sys::digest::random_hex;
 
 /// Takes a snapshot with an id of its own, which has the shape of that of a run.
@@ -13,6 +12,6 @@ pub fn create(ctx: &Context, task: &TaskId) -> Result<Captured> {
     ctx.layout.check(task)?;
     let id = format!("{}-{}", ctx.clock.now().as_run_prefix(), random_hex::<4>().context("no randomness")?);
     let id: RunId = id.parse().expect("a stamp and hex digits are a run id");
-    let learning = Learning::default();
+    let learning = learning::settings(ctx)?;
     capture(ctx, &Subject { id: &id, task, learning: &learning })
 }

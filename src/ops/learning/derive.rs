@@ -1,0 +1,120 @@
+//! The scenario of a run, from what is known of it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::Lesson;
+use crate::ops::host::Masking;
+use crate::pipeline::plan::{Plan, PlannedStage};
+use crate::pipeline::{Action, Command};
+use crate::run::learning::{Clues, Environment, Executed, Scenario, ScenarioSource};
+use crate::run::stamp::Stamp;
+use crate::run::status::StageStatus;
+use crate::sys::fs;
+
+/// A prompt or a diff that is longer than this is none.
+const LARGEST: u64 = 1 << 20;
+
+/// Returns what a scenario is called.
+pub(super) fn id(lesson: &Lesson<'_>) -> String {
+    format!("learning-{}", lesson.manifest.run_id)
+}
+
+/// Returns a scenario that somebody has to fill in.
+pub(super) fn template(lesson: &Lesson<'_>) -> Scenario {
+    Scenario {
+        id: id(lesson),
+        entrypoint: String::new(),
+        commands: vec![String::new()],
+        validation: Default::default(),
+        context: Clues::default(),
+        generated_at: None,
+        cwd: None,
+        environment: Environment { allow: lesson.learning.environment.clone(), set: BTreeMap::new() },
+        timeout_seconds: Some(lesson.learning.timeout.as_secs()),
+    }
+}
+
+/// Returns the scenario and what it was taken from, or what is known and why that is not enough.
+pub(super) fn scenario(
+    lesson: &Lesson<'_>,
+    at: Stamp,
+) -> Result<(Scenario, ScenarioSource), (Clues, String)> {
+    let masking = Masking::new(&lesson.ctx.env, Some(lesson.plan));
+    let ran = newest(lesson.plan, &|planned| has_succeeded(lesson, planned));
+    let folder = lesson.folder();
+    let text = |name: &str| {
+        let bytes = fs::read_regular(&folder.join(name), LARGEST).ok()?;
+        Some(masking.masked(&String::from_utf8_lossy(&bytes)))
+    };
+    let mut clues =
+        Clues { prompt: text("prompt.md"), diff: text("diff.patch"), execution_history: Vec::new() };
+    let mut hidden = false;
+    if let Some((index, command)) = &ran {
+        let shown = masking.masked(&command.command);
+        // Without its secret the command is another one.
+        hidden = shown != command.command;
+        let entry = lesson.manifest.entry(*index);
+        clues.execution_history.push(Executed {
+            command: shown,
+            exit_code: if hidden { -1 } else { 0 },
+            cwd: cwd_of(lesson, command),
+            timestamp: entry.and_then(|entry| entry.completed_at),
+        });
+    }
+    let Some((command, source)) = clues.command() else {
+        let reason = match hidden {
+            true => "the newest command that succeeded holds a secret, so it cannot be written down",
+            false => "no command of the run succeeded, and neither a prompt nor a diff says what to run",
+        };
+        return Err((clues, reason.to_owned()));
+    };
+    let of_stage = ran.filter(|_| source == ScenarioSource::ExecutionHistory).map(|(_, command)| command);
+    let mut environment = Environment { allow: lesson.learning.environment.clone(), set: BTreeMap::new() };
+    for (name, value) in of_stage.iter().flat_map(|command| &command.env) {
+        match masking.masked(value) == *value {
+            true => drop(environment.set.insert(name.clone(), value.clone())),
+            // Whoever replays it has to have it.
+            false => environment.allow.push(name.clone()),
+        }
+    }
+    let scenario = Scenario {
+        entrypoint: command.clone(),
+        commands: vec![command],
+        context: clues,
+        generated_at: Some(at),
+        cwd: of_stage.and_then(|command| cwd_of(lesson, command)),
+        environment,
+        ..template(lesson)
+    };
+    Ok((scenario, source))
+}
+
+fn has_succeeded(lesson: &Lesson<'_>, planned: &PlannedStage) -> bool {
+    lesson.manifest.entry(planned.index).is_some_and(|entry| {
+        entry.status == StageStatus::Succeeded && entry.exit_code.is_none_or(|code| code == 0)
+    })
+}
+
+/// Returns the last command of a plan that succeeded, and its stage.
+fn newest<'p>(plan: &'p Plan, succeeded: &dyn Fn(&PlannedStage) -> bool) -> Option<(usize, &'p Command)> {
+    plan.stages.iter().rev().filter(|planned| succeeded(planned)).find_map(|planned| {
+        match (&planned.stage.action, &planned.child) {
+            (Action::Command(command), _) => Some((planned.index, command)),
+            // Of a pipeline that succeeded the last command did.
+            (_, Some(child)) => Some((planned.index, newest(child, &|_| true)?.1)),
+            _ => None,
+        }
+    })
+}
+
+/// Returns the folder of a command, relative to the root; nothing for the root, and for one that is elsewhere.
+fn cwd_of(lesson: &Lesson<'_>, command: &Command) -> Option<String> {
+    let cwd = Path::new(command.cwd.as_deref()?);
+    let inside = match cwd.is_absolute() {
+        true => cwd.strip_prefix(&lesson.ctx.root).ok()?,
+        false => cwd,
+    };
+    let inside = inside.to_str()?;
+    (!inside.is_empty() && inside != ".").then(|| inside.to_owned())
+}

@@ -1,0 +1,329 @@
+//! What follows a run that succeeded, where somebody wants to learn from it: a snapshot of its work tree, the
+//! scenario that made it succeed, the proof that the scenario holds, and a pattern. Nothing here changes the
+//! verdict of the run.
+
+mod crystal;
+mod derive;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::host::SharedWatch;
+use super::snapshot::replay::{Replay, replay};
+use super::snapshot::{Captured, Subject, capture, link_or_copy, restore};
+use super::{Context, Refusal};
+use crate::pipeline::config::{FILE_NAME, parse_learning};
+use crate::pipeline::learning::Learning;
+use crate::pipeline::plan::Plan;
+use crate::run::learning::{Queue, Scenario, ScenarioState, Section, SnapshotState, Validation, Verdict};
+use crate::run::manifest::Manifest;
+use crate::store::layout::RunPaths;
+use crate::store::pointers::pretty;
+use crate::store::snapshots::beside;
+use crate::sys::fs::{self, Durability};
+
+/// The variable that turns it on, or off, whatever the configuration says.
+pub const VARIABLE: &str = "LEARNING_PIPELINE_ENABLED";
+/// So often a snapshot is tried, with such pauses in between.
+const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
+/// Where alerts would go; they are kept, and sent to nobody.
+const SLACK: (&str, &str) = ("slack", "#learning-alerts");
+const PAGERDUTY: (&str, &str) = ("pagerduty", "learning-pipeline");
+
+/// Returns what the configuration of the work tree says about learning.
+pub fn settings(ctx: &Context) -> Result<Learning> {
+    let path = ctx.root.join(FILE_NAME);
+    let Some(bytes) = fs::read_if_there(&path)? else { return Ok(Learning::default()) };
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Refusal::usage(format!("`{}` is no UTF-8 text", path.display())))?;
+    Ok(parse_learning(FILE_NAME, &text)?)
+}
+
+/// Returns how a run is to be learned from; nothing if it is not.
+pub fn wanted(ctx: &Context) -> Result<Option<Learning>> {
+    let asked = ctx.env.get(VARIABLE).filter(|value| !value.is_empty());
+    match (asked, settings(ctx)) {
+        (Some("1"), settings) => settings.map(Some),
+        (Some(_), _) => Ok(None),
+        (None, Ok(settings)) => Ok(Some(settings).filter(|settings| settings.enabled)),
+        // Whoever did not ask for it need not hear of it.
+        (None, Err(_)) => Ok(None),
+    }
+}
+
+/// A run that succeeded.
+pub struct Lesson<'a> {
+    pub ctx: &'a Context,
+    pub learning: &'a Learning,
+    pub plan: &'a Plan,
+    pub manifest: &'a Manifest,
+    pub paths: &'a RunPaths,
+    pub watch: &'a SharedWatch,
+}
+
+impl Lesson<'_> {
+    /// Learns from the run. `keep` is told what is known so far, after each step.
+    pub fn learn(&self, keep: &mut dyn FnMut(&Section) -> Result<()>) -> Result<()> {
+        let known = self.manifest.learning.clone();
+        let mut section: Section =
+            known.and_then(|known| serde_json::from_value(known).ok()).unwrap_or_default();
+        if let Err(err) = fs::create_dir_all(&self.folder()) {
+            return self.failed(&mut section, &format!("{err}"), 1).and_then(|()| keep(&section));
+        }
+        let Some(captured) = self.snapshot(&mut section, keep)? else { return keep(&section) };
+        let scenario = self.scenario(&mut section);
+        if let Err(err) = self.payload(&mut section, &captured) {
+            self.warn(&format!("the queue payload was not written: {err:#}"));
+        }
+        keep(&section)?;
+        let Some(scenario) = scenario else { return Ok(()) };
+        let copy = beside(&captured.archive, "scenario.json");
+        if let Err(err) = fs::write_atomically(&copy, &pretty(&scenario), Durability::Process) {
+            self.warn(&format!("the scenario is not beside the archive: {err}"));
+        }
+        self.validate(&mut section, &captured, &scenario);
+        keep(&section)?;
+        if section.validation.status == Verdict::Validated {
+            let budget_exceeded = self.crystalize(&mut section, &scenario);
+            if let Some(message) = budget_exceeded {
+                section.alert("budget_exceeded", &[SLACK], &message, self.ctx.clock.now());
+            }
+            keep(&section)?;
+        }
+        Ok(())
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.paths.dir.join("learning")
+    }
+
+    fn relative(&self, path: &Path) -> String {
+        self.ctx.layout.relative(path)
+    }
+
+    fn warn(&self, text: &str) {
+        self.watch.borrow_mut().warn(text);
+    }
+
+    /// Takes the snapshot, again if it fails.
+    fn snapshot(
+        &self,
+        section: &mut Section,
+        keep: &mut dyn FnMut(&Section) -> Result<()>,
+    ) -> Result<Option<Captured>> {
+        let Manifest { run_id, task_id, .. } = self.manifest;
+        let subject = Subject { id: run_id, task: task_id, learning: self.learning };
+        let mut attempts = 1;
+        let captured = loop {
+            match self.capture(&subject) {
+                Ok(captured) => break captured,
+                Err(err) => {
+                    let reason = format!("{err:#}");
+                    self.failed(section, &reason, attempts)?;
+                    // A disk that is full is full in a second, too.
+                    let hopeless = reason.contains("os error 28") || reason.contains("os error 30");
+                    let Some(pause) = PAUSES.get(attempts as usize - 1).filter(|_| !hopeless) else {
+                        return Ok(None);
+                    };
+                    std::thread::sleep(*pause);
+                    attempts += 1;
+                }
+            }
+        };
+        let snapshot = &captured.snapshot;
+        section.snapshot = Some(SnapshotState {
+            tag: snapshot.reference.clone(),
+            commit_sha: snapshot.commit.clone(),
+            tarball_path: self.relative(&self.tarball()),
+            tarball_digest: snapshot.digest.clone(),
+            storage_path: self.relative(&captured.archive),
+            retention_days: snapshot.retention_days,
+            status: "captured".to_owned(),
+            attempts,
+            created_at: snapshot.created_at,
+            last_error: None,
+            left_out: snapshot.left_out.len(),
+        });
+        section.validation = Validation::default();
+        let secrets =
+            snapshot.left_out.iter().filter(|it| it.reason == crate::run::snapshot::Reason::Secret).count();
+        if secrets > 0 {
+            self.warn(&format!("{secrets} files look like secrets and are not in the snapshot"));
+        }
+        keep(section)?;
+        Ok(Some(captured))
+    }
+
+    fn tarball(&self) -> PathBuf {
+        self.folder().join(format!("{}.tar.gz", self.manifest.run_id))
+    }
+
+    fn capture(&self, subject: &Subject<'_>) -> Result<Captured> {
+        let captured = capture(self.ctx, subject)?;
+        link_or_copy(&captured.archive, &self.tarball())?;
+        let listed = self.folder().join("snapshot-files.txt");
+        let names = self.ctx.repo.names_of(&captured.snapshot.tree)?;
+        fs::write_atomically(&listed, &names, Durability::Process)?;
+        Ok(captured)
+    }
+
+    /// Takes note of a snapshot that could not be taken.
+    fn failed(&self, section: &mut Section, reason: &str, attempts: u32) -> Result<()> {
+        let at = self.ctx.clock.now();
+        let reason = super::host::Masking::new(&self.ctx.env, None).masked(reason);
+        self.warn(&format!("no snapshot was taken: {reason}"));
+        section.snapshot = Some(SnapshotState {
+            tag: "unavailable".to_owned(),
+            commit_sha: "unknown".to_owned(),
+            tarball_path: "unavailable".to_owned(),
+            tarball_digest: "unavailable".to_owned(),
+            storage_path: "unavailable".to_owned(),
+            retention_days: self.learning.retention_days,
+            status: "snapshot_failed".to_owned(),
+            attempts,
+            created_at: at,
+            last_error: Some(reason.clone()),
+            left_out: 0,
+        });
+        section.alert("snapshot_failed", &[SLACK, PAGERDUTY], &reason, at);
+        section.validation.status = Verdict::SnapshotFailed;
+        section.validation.reason = Some("there is no snapshot to replay on".to_owned());
+        section.validation.last_error = Some(reason);
+        Ok(())
+    }
+
+    /// Finds out what made the run succeed; nothing if somebody has to say it.
+    fn scenario(&self, section: &mut Section) -> Option<Scenario> {
+        let at = self.ctx.clock.now();
+        let derived = derive::scenario(self, at);
+        let path = self.folder().join(match derived {
+            Ok(_) => "scenario.json",
+            Err(_) => "scenario.partial.json",
+        });
+        let mut state = ScenarioState {
+            path: None,
+            generated_at: None,
+            source: crate::run::learning::ScenarioSource::Template,
+            status: "needs_manual_scenario".to_owned(),
+            attempts: 1,
+            partial_path: None,
+            manual_template: None,
+            approver: None,
+            reason: None,
+        };
+        let (written, scenario) = match derived {
+            Ok((scenario, source)) => {
+                state.path = Some(self.relative(&path));
+                state.generated_at = Some(at);
+                state.source = source;
+                state.status = "synthesized".to_owned();
+                (fs::write_atomically(&path, &pretty(&scenario), Durability::Process), Some(scenario))
+            }
+            Err((clues, reason)) => {
+                let template = self.folder().join("manual-scenario-template.json");
+                state.partial_path = Some(self.relative(&path));
+                state.manual_template = Some(self.relative(&template));
+                state.reason = Some(reason.clone());
+                section.alert("needs_manual_scenario", &[SLACK], &reason, at);
+                section.validation.status = Verdict::NeedsManualScenario;
+                section.validation.reason = Some(reason.clone());
+                let partial = json!({
+                    "id": derive::id(self),
+                    "fallback_reason": reason,
+                    "prompt": clues.prompt,
+                    "diff": clues.diff,
+                    "execution_history": clues.execution_history,
+                });
+                let written =
+                    fs::write_atomically(&template, &pretty(&derive::template(self)), Durability::Process)
+                        .and_then(|()| fs::write_atomically(&path, &pretty(&partial), Durability::Process));
+                (written, None)
+            }
+        };
+        section.scenario = Some(state);
+        if let Err(err) = written {
+            self.warn(&format!("the scenario was not written: {err}"));
+        }
+        scenario
+    }
+
+    /// Writes what a learner is handed.
+    fn payload(&self, section: &mut Section, captured: &Captured) -> Result<()> {
+        let folder = self.folder();
+        let there = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
+        let text = |path: &Path| path.display().to_string();
+        let (prompt, diff) = (there("prompt.md"), there("diff.patch"));
+        let path = folder.join("queue-payload.json");
+        let document = json!({
+            "snapshot_id": captured.snapshot.reference,
+            "snapshot_commit": captured.snapshot.commit,
+            "diff_path": diff.as_deref().map(text),
+            "prompt_path": prompt.as_deref().map(text),
+            "execution_history_path": text(&self.paths.journal),
+            "manifest_path": text(&self.paths.manifest),
+        });
+        let written = fs::write_atomically(&path, &pretty(&document), Durability::Process);
+        section.queue = Some(Queue {
+            snapshot_id: captured.snapshot.reference.clone(),
+            diff_path: diff.map(|path| self.relative(&path)),
+            prompt_path: prompt.map(|path| self.relative(&path)),
+            execution_history_path: Some(text(&self.paths.journal)),
+            manifest_path: self.relative(&self.paths.manifest),
+            enqueued_at: self.ctx.clock.now(),
+            payload_path: self.relative(&path),
+            status: if written.is_ok() { "queued" } else { "failed" }.to_owned(),
+        });
+        Ok(written?)
+    }
+
+    /// Replays the scenario on the snapshot.
+    fn validate(&self, section: &mut Section, captured: &Captured, scenario: &Scenario) {
+        let log = self.folder().join("scenario-validation.log");
+        let replayed = restore::open(&captured.archive, &captured.snapshot.digest).and_then(|archive| {
+            replay(
+                self.ctx,
+                Replay {
+                    archive,
+                    head: captured.snapshot.head.as_deref(),
+                    scenario,
+                    limit: self.learning.timeout,
+                    environment: &self.learning.environment,
+                    log: Some(&log),
+                },
+            )
+        });
+        let (verdict, reason, output) = match replayed {
+            Ok(replayed) => (replayed.verdict, replayed.reason, replayed.output),
+            // It could not begin, which says nothing about the scenario.
+            Err(err) => (Verdict::StalledSnapshot, Some(format!("{err:#}")), String::new()),
+        };
+        section.validation.status = verdict;
+        section.validation.log_path = log.exists().then(|| self.relative(&log));
+        section.validation.last_error = match (verdict, output.trim()) {
+            (Verdict::Validated, _) => None,
+            (_, "") => reason.clone(),
+            (_, output) => Some(output.to_owned()),
+        };
+        if let Some(reason) = &reason {
+            self.warn(&format!("the scenario is not validated: {reason}"));
+        }
+        if verdict == Verdict::StalledSnapshot {
+            let message = reason.clone().unwrap_or_default();
+            section.alert("stalled_snapshot", &[SLACK], &message, self.ctx.clock.now());
+            let (status, history) = self.ctx.repo.status_and_history();
+            for (name, bytes, place) in [
+                ("validation-git-status.txt", status, &mut section.validation.git_status_path),
+                ("validation-git-log.txt", history, &mut section.validation.git_log_path),
+            ] {
+                let path = self.folder().join(name);
+                if fs::write_atomically(&path, &bytes, Durability::Process).is_ok() {
+                    *place = Some(self.ctx.layout.relative(&path));
+                }
+            }
+        }
+        section.validation.reason = reason;
+    }
+}

@@ -1,0 +1,123 @@
+//! Replaying a snapshot that was kept, or one from another machine.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use super::replay::{Replay, Replayed, replay};
+use super::{list, restore};
+use crate::ops::{Context, Refusal, learning};
+use crate::run::learning::{Scenario, Verdict};
+use crate::run::stamp::Stamp;
+use crate::store::snapshots::beside;
+use crate::sys::fs::{self, Appender};
+use crate::sys::process;
+
+/// No scenario is longer than this.
+const LARGEST: u64 = 4 << 20;
+
+/// What is replayed.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// A digest or an id; with an archive of its own a whole digest.
+    pub snapshot: String,
+    pub archive: Option<PathBuf>,
+    /// The file that says what to run; by default the one beside the archive.
+    pub scenario: Option<PathBuf>,
+    /// What to run, instead of a scenario.
+    pub command: Option<String>,
+    pub limit: Option<std::time::Duration>,
+}
+
+/// A replay that came to an end.
+#[derive(Debug)]
+pub struct Repeated {
+    pub digest: String,
+    pub scenario: Scenario,
+    pub replayed: Replayed,
+}
+
+/// One line about a replay, beside the archive.
+#[derive(Serialize)]
+struct Line<'a> {
+    timestamp: Stamp,
+    actor: String,
+    status: Verdict,
+    reason: Option<&'a str>,
+    seconds: u64,
+}
+
+/// Replays a snapshot once more.
+pub fn again(ctx: &Context, wanted: &Wanted) -> Result<Repeated> {
+    let (archive, digest, head) = match &wanted.archive {
+        None => {
+            let found = list::find(ctx, &wanted.snapshot)?;
+            (found.archive, found.snapshot.digest, found.snapshot.head)
+        }
+        Some(archive) => (archive.clone(), wanted.snapshot.clone(), None),
+    };
+    let file = restore::open(&archive, &digest)?;
+    let scenario = scenario(wanted, &archive)?;
+    let settings = learning::settings(ctx)?;
+    process::adopt_orphans();
+    let replayed = replay(
+        ctx,
+        Replay {
+            archive: file,
+            head: head.as_deref(),
+            scenario: &scenario,
+            limit: wanted.limit.unwrap_or(settings.timeout),
+            environment: &settings.environment,
+            log: None,
+        },
+    )?;
+    if wanted.archive.is_none() {
+        let line = Line {
+            timestamp: ctx.clock.now(),
+            actor: process::whoami(&ctx.env),
+            status: replayed.verdict,
+            reason: replayed.reason.as_deref(),
+            seconds: replayed.seconds,
+        };
+        let mut line = serde_json::to_vec(&line).expect("a line has string keys");
+        line.push(b'\n');
+        Appender::open(&beside(&archive, "replays.ndjson"))?.append(&line)?;
+    }
+    Ok(Repeated { digest, scenario, replayed })
+}
+
+fn scenario(wanted: &Wanted, archive: &Path) -> Result<Scenario> {
+    if let Some(command) = &wanted.command {
+        return Ok(Scenario {
+            id: "command-line".to_owned(),
+            entrypoint: command.clone(),
+            commands: vec![command.clone()],
+            validation: Default::default(),
+            context: Default::default(),
+            generated_at: None,
+            cwd: None,
+            environment: Default::default(),
+            timeout_seconds: None,
+        });
+    }
+    let path = wanted.scenario.clone().unwrap_or_else(|| beside(archive, "scenario.json"));
+    let bytes = match fs::read_regular(&path, LARGEST) {
+        Ok(bytes) => bytes,
+        Err(err) if wanted.scenario.is_some() => return Err(err.into()),
+        Err(_) => {
+            return Err(Refusal::usage("nobody has said what to run on this snapshot")
+                .hint("say it: `git orchestrate snapshot replay SNAPSHOT -- COMMAND`, or with `--scenario FILE`")
+                .into());
+        }
+    };
+    let scenario: Scenario = serde_json::from_slice(&bytes)
+        .map_err(|err| Refusal::usage(format!("`{}` is no scenario: {err}", path.display())))?;
+    let inside = Path::new(scenario.cwd.as_deref().unwrap_or(""));
+    let plain = inside.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    if !plain {
+        return Err(Refusal::usage(format!("`{}` leads out of the work tree", inside.display())))
+            .context("the scenario cannot be replayed");
+    }
+    Ok(scenario)
+}

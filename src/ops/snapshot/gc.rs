@@ -1,0 +1,185 @@
+//! Removing snapshots that are too old, and that nothing cites.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use jiff::SignedDuration;
+
+use crate::git::Mention;
+use crate::id::TaskId;
+use crate::ops::gc::Action;
+use crate::ops::{Context, Place};
+use crate::run::retention::YOUNG_SECONDS;
+use crate::run::stamp::Stamp;
+use crate::store::catalog;
+use crate::store::snapshots::{Snapshots, Stored};
+use crate::store::trash::is_old;
+use crate::sys::fs;
+
+/// What to remove.
+#[derive(Clone, Debug)]
+pub struct SnapshotGc {
+    /// Only snapshots of this task.
+    pub task: Option<TaskId>,
+    /// Snapshots older than this, whatever they were to be kept for.
+    pub older_than: Option<SignedDuration>,
+    pub dry_run: bool,
+}
+
+/// What became of the snapshots.
+#[derive(Debug)]
+pub struct Cleared {
+    pub at: Stamp,
+    pub place: Place,
+    pub dry_run: bool,
+    /// Oldest first.
+    pub snapshots: Vec<Fate>,
+    /// What crashed processes had left.
+    pub leftovers: Vec<String>,
+}
+
+/// One snapshot.
+#[derive(Debug)]
+pub struct Fate {
+    pub stored: Stored,
+    pub action: Action,
+    pub reason: String,
+}
+
+/// Removes snapshots whose time is over.
+pub fn gc(ctx: &Context, options: &SnapshotGc) -> Result<Cleared> {
+    let at = ctx.clock.now();
+    let store = Snapshots::of(&ctx.layout, &ctx.env);
+    let all = store.all(options.task.as_ref());
+    let mut fates: Vec<_> = all.into_iter().map(|stored| decide(stored, options, at)).collect();
+    if fates.iter().any(|fate| fate.action == Action::WouldRemove) {
+        // To look everywhere costs more than to look at the snapshots: only if something would go.
+        let cited = citations(ctx, &fates)?;
+        for fate in fates.iter_mut().filter(|fate| fate.action == Action::WouldRemove) {
+            let it = &fate.stored.snapshot;
+            let names = [it.id.as_str(), &it.digest, &it.commit, it.digest.get(..12).unwrap_or(&it.digest)];
+            if let Some(place) = names.iter().find_map(|name| cited.get(*name)) {
+                (fate.action, fate.reason) = (Action::Kept, format!("{place} names it"));
+            }
+        }
+    }
+    if !options.dry_run {
+        for fate in fates.iter_mut().filter(|fate| fate.action == Action::WouldRemove) {
+            fate.action = match remove(ctx, &fate.stored) {
+                Ok(()) => Action::Removed,
+                Err(err) => {
+                    fate.reason = format!("{err:#}");
+                    Action::Failed
+                }
+            };
+        }
+    }
+    let leftovers = leftovers(&store, options, at)?;
+    Ok(Cleared {
+        at,
+        place: ctx.place(),
+        dry_run: options.dry_run,
+        snapshots: fates,
+        leftovers: leftovers.iter().map(|path| ctx.layout.relative(path)).collect(),
+    })
+}
+
+fn decide(stored: Stored, options: &SnapshotGc, at: Stamp) -> Fate {
+    let it = &stored.snapshot;
+    let age = at.seconds_since(it.created_at);
+    let days = it.retention_days.min(365_000) as i64;
+    let limit = options.older_than.unwrap_or_else(|| SignedDuration::from_hours(days * 24));
+    let (action, reason) = if age < YOUNG_SECONDS {
+        (Action::Kept, "it is younger than an hour".to_owned())
+    } else if age <= limit.as_secs_f64() {
+        (Action::Kept, format!("it is kept for {} days", it.retention_days))
+    } else {
+        (Action::WouldRemove, "its time is over".to_owned())
+    };
+    Fate { stored, action, reason }
+}
+
+/// Returns the snapshots that something besides their own run names, and what does.
+fn citations(ctx: &Context, fates: &[Fate]) -> Result<BTreeMap<String, String>> {
+    let mut patterns = BTreeSet::new();
+    for Fate { stored, .. } in fates.iter().filter(|fate| fate.action == Action::WouldRemove) {
+        let it = &stored.snapshot;
+        // The beginning of a digest is what people write down.
+        patterns.extend([
+            it.id.to_string(),
+            it.digest.get(..12).unwrap_or(&it.digest).to_owned(),
+            it.commit.clone(),
+        ]);
+    }
+    let escaped: Vec<String> = patterns.iter().map(|name| name.replace('.', "\\.")).collect();
+    let mut cited = BTreeMap::new();
+    for layout in ctx.layouts().iter().filter(|layout| layout.root.is_dir()) {
+        let inside =
+            |path: &Path| path.strip_prefix(&layout.root).ok().map(|path| path.display().to_string());
+        let but: Vec<_> = [&layout.runs, &layout.out].into_iter().filter_map(|path| inside(path)).collect();
+        for some in escaped.chunks(100) {
+            let found = ctx.repo.mentions_in_files(&layout.root, some, &but);
+            let found =
+                found.with_context(|| format!("cannot look for what `{}` names", layout.root.display()))?;
+            cited.extend(
+                found.into_iter().map(|Mention { text, place }| (text, format!("the file `{place}`"))),
+            );
+        }
+    }
+    for some in escaped.chunks(100) {
+        let notes = ctx.repo.mentions_in_notes(some).context("cannot look into git's notes")?;
+        cited.extend(notes.into_iter().map(|Mention { text, place }| (text, format!("the note `{place}`"))));
+    }
+    // Other runs may build on them; what a run says of its own snapshot is no reason.
+    for found in catalog::newest_first(&ctx.layouts(), None) {
+        let bytes = fs::read_if_there(&found.paths.manifest)?.unwrap_or_default();
+        for Fate { stored, .. } in fates {
+            let it = &stored.snapshot;
+            let named = |name: &str| memchr::memmem::find(&bytes, name.as_bytes()).is_some();
+            let own = it.id == found.run || it.same_as.as_ref() == Some(&found.run);
+            if !own && named(it.id.as_str()) {
+                cited.insert(it.id.to_string(), format!("run `{}`", found.run));
+            }
+        }
+    }
+    Ok(cited)
+}
+
+/// Removes a snapshot: what names it first, so that nobody finds half of one.
+fn remove(ctx: &Context, stored: &Stored) -> Result<()> {
+    let it = &stored.snapshot;
+    fs::remove(&stored.document)?;
+    ctx.repo.drop_snapshot(it.id.as_str())?;
+    let of_run = ctx.layout.run(&it.task_id, &it.id).dir.join("learning").join(format!("{}.tar.gz", it.id));
+    for path in stored.files().into_iter().chain([of_run]) {
+        fs::remove(&path)?;
+    }
+    Ok(())
+}
+
+/// Removes what a process left that died while it took a snapshot.
+fn leftovers(store: &Snapshots, options: &SnapshotGc, at: Stamp) -> Result<Vec<std::path::PathBuf>> {
+    let mut found = Vec::new();
+    for folder in std::fs::read_dir(store.root()).into_iter().flatten().flatten() {
+        let wanted = folder.file_name().to_str().and_then(|name| name.parse::<TaskId>().ok());
+        let of_another = options.task.as_ref().is_some_and(|only| wanted.as_ref() != Some(only));
+        if wanted.is_none() || of_another || folder.path().is_symlink() {
+            continue;
+        }
+        for entry in std::fs::read_dir(folder.path()).into_iter().flatten().flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            let Some(name) = name.to_str() else { continue };
+            let orphan = name
+                .strip_suffix(".tar.gz")
+                .is_some_and(|id| !path.with_file_name(format!("{id}.json")).exists());
+            if (orphan || name.starts_with(".tmp-")) && is_old(&path, at) {
+                if !options.dry_run {
+                    fs::remove(&path)?;
+                }
+                found.push(path);
+            }
+        }
+    }
+    Ok(found)
+}

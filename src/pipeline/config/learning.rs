@@ -1,0 +1,120 @@
+//! The section `learning` of the configuration.
+
+use super::{ConfigError, Fields, File, Problem, Reader, Value, span};
+use crate::pipeline::learning::{Crystalizer, Learning};
+
+pub(in crate::pipeline) const LEARNING_KEYS: &[&str] =
+    &["enabled", "maxFileBytes", "maxTotalBytes", "retentionDays", "timeout", "environment", "crystalizer"];
+pub(in crate::pipeline) const CRYSTALIZER_KEYS: &[&str] = &["command", "model", "budgetUsd", "timeout"];
+
+/// Reads only the section `learning` of a configuration, for what runs without a pipeline.
+pub fn parse_learning(file_name: &str, text: &str) -> Result<Learning, ConfigError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let file = File { name: file_name.into(), text: text.into() };
+    let reader = Reader { file: &file };
+    let root = reader.json()?;
+    let top = reader.object(&root, "the configuration", "the configuration")?;
+    reader.learning(&top)
+}
+
+impl Reader<'_> {
+    pub(super) fn learning(&self, top: &Fields<'_, '_>) -> Result<Learning, ConfigError> {
+        let usual = Learning::default();
+        let Some(value) = top.get("learning") else { return Ok(usual) };
+        let section = self.object(value, "`learning`", "`learning`")?;
+        section.only(LEARNING_KEYS, |_| None)?;
+        let mut environment = Vec::new();
+        for value in section.list("environment")? {
+            let name = self.text(value, "an entry of `environment`")?;
+            if name.is_empty() || name.contains(['=', '\0']) {
+                return Err(self.error(span(value), Problem::VariableName { name: name.to_owned() }));
+            }
+            environment.push(name.to_owned());
+        }
+        Ok(Learning {
+            enabled: section.flag("enabled")?.unwrap_or(usual.enabled),
+            max_file_bytes: section.whole_number("maxFileBytes")?.unwrap_or(usual.max_file_bytes),
+            max_total_bytes: section.whole_number("maxTotalBytes")?.unwrap_or(usual.max_total_bytes),
+            retention_days: section.whole_number("retentionDays")?.unwrap_or(usual.retention_days).max(1),
+            timeout: section.timeout()?.unwrap_or(usual.timeout),
+            environment,
+            crystalizer: self.crystalizer(&section)?,
+        })
+    }
+
+    fn crystalizer(&self, section: &Fields<'_, '_>) -> Result<Crystalizer, ConfigError> {
+        let usual = Crystalizer::default();
+        let Some(value) = section.get("crystalizer") else { return Ok(usual) };
+        let fields = self.object(value, "`crystalizer`", "`crystalizer`")?;
+        fields.only(CRYSTALIZER_KEYS, |_| None)?;
+        let budget = match fields.get("budgetUsd") {
+            None => usual.budget,
+            Some(value) => {
+                let amount = match value {
+                    Value::NumberLit(number) => number.value.parse::<f64>().ok(),
+                    _ => None,
+                };
+                let amount = amount.filter(|amount| (0.0..1e6).contains(amount));
+                let wrong = || self.wrong_type(value, "`budgetUsd`".to_owned(), "a number of dollars");
+                (amount.ok_or_else(wrong)? * 1e6) as u64
+            }
+        };
+        Ok(Crystalizer {
+            command: fields.process_text("command")?.map(str::to_owned),
+            model: fields.process_text("model")?.map(str::to_owned),
+            budget,
+            timeout: fields.timeout()?.unwrap_or(usual.timeout),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Learning, String> {
+        parse_learning("c.json", text).map_err(|err| err.to_string())
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let text = r#"{"learning": {"enabled": true, "maxFileBytes": 10, "maxTotalBytes": 20, "retentionDays": 7,
+            "timeout": "2m", "environment": ["CC"],
+            "crystalizer": {"command": "learn", "model": "m", "budgetUsd": 0.25, "timeout": 9}}}"#;
+        let expected = Learning {
+            enabled: true,
+            max_file_bytes: 10,
+            max_total_bytes: 20,
+            retention_days: 7,
+            timeout: Duration::from_secs(120),
+            environment: vec!["CC".to_owned()],
+            crystalizer: Crystalizer {
+                command: Some("learn".to_owned()),
+                model: Some("m".to_owned()),
+                budget: 250_000,
+                timeout: Duration::from_secs(9),
+            },
+        };
+        assert_eq!(read(text), Ok(expected));
+        assert_eq!(read("{}"), Ok(Learning::default()));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, said) in [
+            (r#"{"learning": {"on": true}}"#, "unknown key `on` in `learning`"),
+            (r#"{"learning": {"enabled": 1}}"#, "`enabled` must be `true` or `false`"),
+            (r#"{"learning": {"maxFileBytes": "1"}}"#, "`maxFileBytes` must be a whole number"),
+            (r#"{"learning": {"environment": ["A=B"]}}"#, "A=B"),
+            (
+                r#"{"learning": {"crystalizer": {"budgetUsd": -1}}}"#,
+                "`budgetUsd` must be a number of dollars",
+            ),
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! `LEARNING_PIPELINE_ENABLED`: what is kept of a run that succeeded, and the replay of it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
+
+use crate::fixture::{Fixture, Seen, id, json_of, manifest, only_run};
+
+fn learned(repo: &Fixture, words: &str) -> (Seen, Value) {
+    let mut program = repo.program();
+    program.args(words.split_whitespace()).env("LEARNING_PIPELINE_ENABLED", "1");
+    let seen = repo.see(&mut program);
+    let learning = manifest(&only_run(repo))["learning"].clone();
+    (seen, learning)
+}
+
+#[test]
+fn a_run_that_succeeds_is_captured_and_its_newest_command_holds_in_a_clean_copy() {
+    let repo = Fixture::with_commands(&["true", "test \"$(cat input)\" = here && echo built > made"]);
+    repo.write("input", "here");
+    let (seen, learning) = learned(&repo, "start --task t --format json");
+    assert_eq!(seen.code, 0, "{seen}");
+    let run = only_run(&repo);
+    let base = format!(".runs/t/cli/{}/learning", id(&run));
+    let snapshot = &learning["snapshot"];
+    assert_eq!(snapshot["status"], "captured");
+    assert_eq!(snapshot["tarball_path"], format!("{base}/{}.tar.gz", id(&run)));
+    assert_eq!(snapshot["storage_path"], format!(".runs/learning-snapshots/t/{}.tar.gz", id(&run)));
+    assert_eq!(snapshot["attempts"], 1);
+    assert_eq!(snapshot["retention_days"], 30);
+    let bytes = |name: &str| fs::read(repo.path(snapshot[name].as_str().unwrap())).unwrap();
+    assert_eq!(bytes("tarball_path"), bytes("storage_path"));
+    let digest = repo
+        .command("sha256sum")
+        .arg(repo.path(snapshot["tarball_path"].as_str().unwrap()))
+        .output()
+        .unwrap();
+    assert!(digest.stdout.starts_with(snapshot["tarball_digest"].as_str().unwrap().as_bytes()));
+    assert_eq!(
+        repo.git(&["rev-parse", snapshot["tag"].as_str().unwrap()]),
+        snapshot["commit_sha"].as_str().unwrap()
+    );
+    assert_eq!(repo.git(&["tag", "--list"]), "");
+
+    assert_eq!(learning["scenario"]["source"], "execution_history");
+    assert_eq!(learning["scenario"]["status"], "synthesized");
+    let scenario = repo.json(format!("{base}/scenario.json"));
+    let command = "test \"$(cat input)\" = here && echo built > made";
+    assert_eq!(scenario["id"], format!("learning-{}", id(&run)));
+    assert_eq!(scenario["commands"], json!([command]));
+    assert_eq!(scenario["validation"], json!({"requiresCleanFixture": true}));
+    assert_eq!(scenario["context"]["execution_history"][0]["exitCode"], 0);
+
+    assert_eq!(learning["validation"]["status"], "validated", "{learning}");
+    let log = repo.read(&format!("{base}/scenario-validation.log"));
+    assert!(log.contains(&format!("$ {command}")) && log.contains("validated"), "{log}");
+    assert_eq!(learning["crystalizer"]["status"], "skipped");
+    assert_eq!(learning["queue"]["status"], "queued");
+    let payload = repo.json(format!("{base}/queue-payload.json"));
+    assert_eq!(payload["snapshot_commit"], snapshot["commit_sha"]);
+    assert_eq!(payload["manifest_path"], run.join("manifest.json").display().to_string());
+    // The metrics know how it went, and the journal all of it.
+    let line: Value =
+        serde_json::from_str(repo.read(".runs/t/metrics.json").lines().next().unwrap()).unwrap();
+    assert_eq!(line["learning_validation_status"], "validated");
+    assert_eq!(line["learning_snapshot_status"], "captured");
+    assert_eq!(repo.json("out/t/state.json")["safety"]["validation"]["passed"], 1);
+    fs::remove_file(run.join("manifest.json")).unwrap();
+    let status = repo.orchestrate("status --format json");
+    assert_eq!(status.json()["status"], "succeeded", "{status}");
+}
+
+#[test]
+fn exec_is_learned_from_where_it_ran_and_never_in_the_work_tree() {
+    let repo = Fixture::new("passing");
+    repo.write("sub/file", "x");
+    let mut program = repo.program();
+    program.current_dir(repo.path("sub")).env("LEARNING_PIPELINE_ENABLED", "1");
+    program.args(["exec", "--task", "t", "--", "sh", "-c", "test -f file && echo x >> side-effect"]);
+    let seen = repo.see(&mut program);
+    assert_eq!(seen.code, 0, "{seen}");
+    let learning = &manifest(&only_run(&repo))["learning"];
+    assert_eq!(learning["validation"]["status"], "validated", "{learning}");
+    assert_eq!(repo.read("sub/side-effect"), "x\n", "it ran once here");
+}
+
+#[test]
+fn without_the_variable_or_after_a_failure_nothing_is_learned() {
+    let repo = Fixture::with_commands(&["true"]);
+    assert_eq!(repo.orchestrate("start --task t").code, 0);
+    assert_eq!(manifest(&only_run(&repo))["learning"]["snapshot"], Value::Null);
+    let repo = Fixture::with_commands(&["false"]);
+    let (seen, learning) = learned(&repo, "start --task t");
+    assert_eq!((seen.code, &learning["snapshot"]), (1, &Value::Null));
+    assert!(!repo.path(".runs/learning-snapshots").exists());
+}
+
+#[test]
+fn the_configuration_turns_it_on_and_the_environment_off() {
+    let repo =
+        Fixture::with_config(&json!({"learning": {"enabled": true, "retentionDays": 7, "maxFileBytes": 5},
+        "pipelines": [{"id": "diagnostics", "guardrailsRequired": false,
+            "stages": [{"kind": "command", "id": "s1", "command": "true"}]}]}));
+    let mut off = repo.program();
+    off.args(["start", "--task", "off"]).env("LEARNING_PIPELINE_ENABLED", "0");
+    assert_eq!(repo.see(&mut off).code, 0);
+    assert!(!repo.path(".runs/learning-snapshots").exists());
+    repo.write("small", "1234");
+    assert_eq!(repo.orchestrate("start --task t").code, 0);
+    let snapshot = repo.orchestrate("snapshot show --format json").json();
+    assert_eq!(snapshot["retention_days"], 7);
+    assert_eq!(snapshot["files"], 1);
+    assert!(snapshot["left_out"].as_array().unwrap().iter().any(|it| it["reason"] == "too_large"));
+}
+
+#[test]
+fn a_scenario_that_fails_in_a_clean_copy_says_so_and_the_run_stays_succeeded() {
+    let repo = Fixture::with_commands(&["echo ignored >> .git/info/exclude; touch ignored; test -e ignored"]);
+    repo.write(".gitignore", "needed\n");
+    repo.write("needed", "");
+    fs::write(
+        repo.path("codex.orchestrator.json"),
+        serde_json::to_vec(&json!({"pipelines": [
+        {"id": "diagnostics", "guardrailsRequired": false, "stages": [
+            {"kind": "command", "id": "s1", "command": "echo looking; test -e needed"}]}]}))
+        .unwrap(),
+    )
+    .unwrap();
+    let (seen, learning) = learned(&repo, "start --task t");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(learning["validation"]["status"], "snapshot_failed");
+    assert_eq!(learning["validation"]["last_error"], "looking");
+    assert_eq!(learning["crystalizer"], Value::Null);
+    assert_eq!(manifest(&only_run(&repo))["status"], "succeeded");
+}
+
+#[test]
+fn a_scenario_that_does_not_end_is_stalled() {
+    let repo = Fixture::with_config(&json!({"learning": {"timeout": 1}, "pipelines": [
+        {"id": "diagnostics", "guardrailsRequired": false, "stages": [
+            {"kind": "command", "id": "s1", "command": "test -z \"$PATIENT\" && exec sleep 600; echo $HIDDEN",
+             "env": {"X": "1"}}]}]}));
+    let mut program = repo.program();
+    program.args(["start", "--task", "t"]).env("LEARNING_PIPELINE_ENABLED", "1").env("PATIENT", "1");
+    let seen = repo.see(&mut program);
+    assert_eq!(seen.code, 0, "{seen}");
+    let learning = &manifest(&only_run(&repo))["learning"];
+    assert_eq!(
+        learning["validation"]["status"], "stalled_snapshot",
+        "the variable is not on the list: {learning}"
+    );
+    assert!(repo.path(learning["validation"]["git_status_path"].as_str().unwrap()).exists());
+    assert_eq!(learning["alerts"][0]["type"], "stalled_snapshot");
+    assert_eq!(learning["alerts"][0]["channel"], "slack");
+}
+
+#[test]
+fn a_command_with_a_secret_is_not_written_down() {
+    let repo = Fixture::with_commands(&["echo hunter2hunter2 > made"]);
+    let mut program = repo.program();
+    program
+        .args(["start", "--task", "t"])
+        .env("LEARNING_PIPELINE_ENABLED", "1")
+        .env("API_TOKEN", "hunter2hunter2");
+    let seen = repo.see(&mut program);
+    assert_eq!(seen.code, 0, "{seen}");
+    let run = only_run(&repo);
+    let learning = &manifest(&run)["learning"];
+    assert_eq!(learning["validation"]["status"], "needs_manual_scenario");
+    assert_eq!(learning["scenario"]["source"], "template");
+    let partial = json_of(&run.join("learning/scenario.partial.json"));
+    assert!(!partial.to_string().contains("hunter2"), "{partial}");
+    assert!(repo.path(learning["scenario"]["manual_template"].as_str().unwrap()).exists());
+    assert_eq!(learning["alerts"][0]["type"], "needs_manual_scenario");
+}
+
+#[test]
+fn a_snapshot_that_fails_leaves_the_run_succeeded_and_says_why() {
+    let repo = Fixture::with_commands(&["true"]);
+    repo.write("nowhere", "a file in place of a folder");
+    let mut program = repo.program();
+    program
+        .args(["start", "--task", "t"])
+        .env("LEARNING_PIPELINE_ENABLED", "1")
+        .env("LEARNING_SNAPSHOT_DIR", "nowhere");
+    let seen = repo.see(&mut program);
+    assert_eq!(seen.code, 0, "{seen}");
+    let manifest = manifest(&only_run(&repo));
+    assert_eq!(manifest["status"], "succeeded");
+    let learning = &manifest["learning"];
+    assert_eq!(learning["snapshot"]["status"], "snapshot_failed");
+    assert_eq!(learning["snapshot"]["attempts"], 3);
+    assert!(learning["snapshot"]["last_error"].as_str().unwrap().contains("nowhere"), "{learning}");
+    assert_eq!(learning["validation"]["status"], "snapshot_failed");
+    assert_eq!(learning["alerts"].as_array().unwrap().len(), 6);
+}
+
+#[test]
+fn a_snapshot_is_replayed_by_its_digest_and_from_the_archive_alone() {
+    let repo = Fixture::with_commands(&["grep -q right input"]);
+    repo.write("input", "right");
+    let (_, learning) = learned(&repo, "start --task t");
+    let digest = learning["snapshot"]["tarball_digest"].as_str().unwrap();
+    repo.write("input", "wrong");
+    let seen = repo.orchestrate(&format!("snapshot replay {}", &digest[..10]));
+    assert_eq!(seen.code, 0, "{seen}");
+    assert!(seen.stdout.contains("validated on snapshot"), "{seen}");
+    assert_eq!(repo.orchestrate(&format!("snapshot replay {digest} -- false")).code, 1);
+    assert_eq!(repo.orchestrate(&format!("snapshot replay {digest} --timeout 1s -- sleep 600")).code, 1);
+    assert_eq!(repo.read("input"), "wrong");
+
+    // Somewhere else, with nothing but the archive.
+    let other = Fixture::new("passing");
+    fs::copy(repo.path(learning["snapshot"]["tarball_path"].as_str().unwrap()), other.beside("a.tar.gz"))
+        .unwrap();
+    let archive = other.beside("a.tar.gz").display().to_string();
+    let replay = |more: &[&str]| {
+        let mut program = other.program();
+        program.args(["snapshot", "replay", digest, "--archive", &archive]).args(more);
+        other.see(&mut program)
+    };
+    assert_eq!(replay(&[]).code, 2, "nobody says what to run");
+    let seen = replay(&["--format", "json", "--", "grep", "-c", "right", "input"]);
+    assert_eq!((seen.code, &seen.json()["status"]), (0, &json!("validated")), "{seen}");
+    assert_eq!(seen.json()["output"], "1\n");
+    fs::write(&archive, "edited").unwrap();
+    assert_eq!(replay(&["--", "true"]).code, 6);
+}
+
+#[test]
+fn a_pattern_is_made_within_its_budget_or_not_at_all() {
+    let script = "#!/bin/sh\nwhile [ $# -gt 0 ]; do case $1 in --output-file) out=$2; shift;; esac; shift; done\n\
+                  echo '# Problem' > \"$out\"; echo ${COST:-0.1} > \"$CRYSTALIZER_COST_FILE\"; exit ${CODE:-0}\n";
+    for (variables, status, error) in [
+        (&[][..], "succeeded", Value::Null),
+        (&[("COST", "0.9")][..], "failed", json!("budget_exceeded")),
+        (&[("CODE", "3")][..], "failed", json!("the program failed with exit code 3")),
+    ] {
+        let repo = Fixture::with_commands(&["true"]);
+        let tool = repo.beside("a tool");
+        fs::write(&tool, script).unwrap();
+        fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut program = repo.program();
+        program
+            .args(["start", "--task", "t"])
+            .env("LEARNING_PIPELINE_ENABLED", "1")
+            .env("CODEX_CLI_BIN", &tool);
+        program.envs(variables.iter().copied());
+        let seen = repo.see(&mut program);
+        assert_eq!(seen.code, 0, "{seen}");
+        let learning = &manifest(&only_run(&repo))["learning"];
+        let crystalizer = &learning["crystalizer"];
+        assert_eq!(
+            (&crystalizer["status"], &crystalizer["error"]),
+            (&json!(status), &error),
+            "{crystalizer}"
+        );
+        assert_eq!(learning["validation"]["status"], "validated");
+        let exceeded =
+            learning["alerts"].as_array().unwrap().iter().any(|alert| alert["type"] == "budget_exceeded");
+        assert_eq!(exceeded, error == "budget_exceeded");
+        match crystalizer["candidate_path"].as_str() {
+            Some(path) => assert_eq!(repo.read(path), "# Problem\n"),
+            None => assert!(!repo.path(".agent").exists()),
+        }
+    }
+}
+
+#[test]
+fn gc_removes_what_is_too_old_and_nothing_that_is_named() {
+    let repo = Fixture::with_commands(&["true"]);
+    let (_, learning) = learned(&repo, "start --task t");
+    let create = || repo.orchestrate("snapshot create --task t --format json").json();
+    let (cited, old, young) = (create(), create(), create());
+    let age = |snapshot: &Value| {
+        let path = std::path::PathBuf::from(snapshot["document_path"].as_str().unwrap());
+        let mut document = json_of(&path);
+        document["created_at"] = json!("2020-01-01T00:00:00.000Z");
+        fs::write(&path, document.to_string()).unwrap();
+    };
+    let of_run = repo.orchestrate(&format!("snapshot show {} --format json", id(&only_run(&repo)))).json();
+    for snapshot in [&cited, &old, &of_run] {
+        age(snapshot);
+    }
+    repo.write("notes.md", &format!("See snapshot {}.\n", cited["id"].as_str().unwrap()));
+    let dry = repo.orchestrate("snapshot gc --dry-run --format json");
+    let refs = || repo.git(&["for-each-ref", "--format=%(refname:lstrip=3)", "refs/orchestrate/snapshots"]);
+    assert_eq!(refs().lines().count(), 4);
+    let gc = repo.orchestrate("snapshot gc --format json");
+    assert_eq!(gc.code, 0, "{gc}");
+    for (answer, word) in [(dry.json(), "would_remove"), (gc.json(), "removed")] {
+        for (snapshot, expected) in [(&cited, "kept"), (&old, word), (&young, "kept"), (&of_run, word)] {
+            let items = answer["snapshots"].as_array().unwrap();
+            let item = items.iter().find(|item| item["id"] == snapshot["id"]).unwrap();
+            assert_eq!(item["action"], expected, "{item}");
+        }
+    }
+    let left: Vec<_> = refs().lines().map(str::to_owned).collect();
+    assert_eq!(left, [cited["id"].as_str().unwrap(), young["id"].as_str().unwrap()]);
+    assert!(!repo.path(learning["snapshot"]["tarball_path"].as_str().unwrap()).exists());
+    assert!(only_run(&repo).join("learning/scenario.json").exists(), "the evidence itself stays");
+    assert_eq!(repo.tree(".runs/learning-snapshots/t").len(), 4);
+    assert_eq!(repo.orchestrate("snapshot gc").code, 0);
+}
