@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use rustix::process::Signal;
 
 use super::restore::unpack_into;
 use crate::git::Commit;
@@ -14,6 +15,7 @@ use crate::ops::{Context, Kind, Refusal};
 use crate::output::mask::Masker;
 use crate::run::learning::{Scenario, USUAL, Verdict};
 use crate::sys::fs::{self, Appender};
+use crate::sys::process;
 use crate::sys::shell::{self, Ended};
 
 /// So many side worktrees are kept that nobody uses.
@@ -65,6 +67,10 @@ pub fn replay(ctx: &Context, replay: Replay<'_>) -> Result<Replayed> {
         Refusal::new(Kind::Usage, format!("`{}` is in no worktree of the repository", ctx.root.display()))
     })?;
     let mut slot = ctx.repo.take_slot(IDLE).context("there is no side worktree to replay in")?;
+    if let Some(run) = slot.last_run() {
+        // Its process was killed, and what it had started would go on in our folder.
+        process::members(run).into_iter().for_each(|pid| process::signal(pid, Signal::KILL));
+    }
     let commit = match head.map(|head| ctx.repo.commit(head)).transpose()?.flatten() {
         Some(commit) => commit,
         None => Commit { id: String::new(), tree: ctx.repo.empty_tree()?, subject: String::new() },
