@@ -127,6 +127,9 @@ enum Act {
         /// The stream's task
         #[arg(long)]
         task: TaskId,
+        /// Run what ends a stream
+        #[arg(long)]
+        teardown: bool,
     },
 }
 
@@ -187,8 +190,9 @@ pub fn run(ctx: &Context, args: StreamArgs) -> Result<ExitCode, Failure> {
             printer::document([folder.as_os_str().as_encoded_bytes(), b"\n"].concat())?;
             Ok(ExitCode::SUCCESS)
         }
-        Act::SetUp { task } => {
-            let manifest = setup::run(ctx, task, plain_watch())?;
+        Act::SetUp { task, teardown } => {
+            let which = if teardown { setup::Which::TearDown } else { setup::Which::SetUp };
+            let manifest = setup::run(ctx, task, which, plain_watch())?;
             printer::document(serde_json::to_vec(&setup::said(&manifest)).map_err(anyhow::Error::from)?)?;
             Ok(ExitCode::SUCCESS)
         }

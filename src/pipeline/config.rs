@@ -38,7 +38,7 @@ pub(super) use learning::{CRYSTALIZER_KEYS, LEARNING_KEYS};
 #[cfg(test)]
 pub(super) use slots::{SETUP_KEYS, SLOTS_KEYS};
 #[cfg(test)]
-pub(super) use streams::STREAM_KEYS;
+pub(super) use streams::{PORT_KEYS, STREAM_KEYS};
 
 use super::config_error::Source as File;
 use super::endurance::{self, Retries, Transient};
@@ -1343,6 +1343,7 @@ mod tests {
         assert_eq!(keys("/$defs/Streams"), sorted(&[STREAM_KEYS]));
         assert_eq!(keys("/$defs/Learning"), sorted(&[LEARNING_KEYS]));
         assert_eq!(keys("/$defs/Crystalizer"), sorted(&[CRYSTALIZER_KEYS]));
+        assert_eq!(keys("/$defs/Ports"), sorted(&[PORT_KEYS]));
         let required = |at: &str| schema.pointer(at).expect(at)["required"].clone();
         assert_eq!(required("/$defs/Pipeline"), serde_json::json!(["id", "stages"]));
         assert_eq!(required("/$defs/Stage/oneOf/0"), serde_json::json!(["kind", "id", "command"]));

@@ -74,6 +74,12 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("carry", &[r#"["node_modules", ".venv", "/target"]"#]),
     ("streams", &[r#"{"setup": ["npm ci"]}"#]),
     ("path", &[r#""../{repo}.{name}""#, r#"".worktrees/{name}""#]),
+    ("teardown", &[r#"["make drop-database"]"#]),
+    ("ports", &[r#"{"from": 20000, "to": 20999, "count": 10}"#]),
+    ("from", &["20000"]),
+    ("to", &["20999"]),
+    ("count", &["10"]),
+    ("database", &[r#""{repo}_{name}""#]),
     ("setupTimeout", &[r#""10m""#]),
     ("lfs", &[r#""later""#]),
     ("require", &[r#"["build", "test"]"#]),
@@ -256,10 +262,28 @@ struct Streams {
     path: Option<String>,
     /// Commands that run in a new stream, one after the other, recorded as a run.
     setup: Option<Vec<String>>,
-    /// How long they may take in all; 10 minutes if left out.
+    /// Commands that run in a stream before it is removed, one after the other, recorded as a run.
+    teardown: Option<Vec<String>>,
+    /// The ports of which each stream has some for itself, as `CODEX_ORCHESTRATOR_PORT`.
+    ports: Option<Ports>,
+    /// What the database of a stream is called, as `CODEX_ORCHESTRATOR_DATABASE`; made of letters, digits and `_` only.
+    database: Option<String>,
+    /// How long those of either may take in all; 10 minutes if left out.
     setup_timeout: Option<Time>,
     /// Whether files of Git LFS are fetched when a stream is made; `now` if left out.
     lfs: Option<Lfs>,
+}
+
+/// The ports of which each stream has some for itself.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Ports {
+    /// The first one.
+    from: NonZeroU16,
+    /// The last one.
+    to: NonZeroU16,
+    /// How many each stream has; 1 if left out.
+    count: Option<NonZeroU16>,
 }
 
 /// When files of Git LFS are fetched.

@@ -10,7 +10,7 @@ use crate::ops::Refusal;
 use crate::ops::stream::new::{Made, NewOutcome};
 use crate::output::untrusted::untrusted;
 use crate::run::status::RunStatus;
-use crate::store::streams::Phase;
+use crate::store::streams::{Phase, Ports};
 
 /// What `stream new` made.
 pub struct Created<'a>(pub &'a NewOutcome);
@@ -39,6 +39,10 @@ struct Stream {
     phase: Phase,
     /// The run of its set-up.
     setup: Option<SetUp>,
+    /// The ports that it has for itself.
+    ports: Option<Ports>,
+    /// The database that it has for itself.
+    database: Option<String>,
     /// Whether what was not committed went along.
     carried: bool,
     warnings: Vec<String>,
@@ -82,6 +86,8 @@ impl Answer for Created<'_> {
                 .setup
                 .as_ref()
                 .map(|setup| SetUp { run_id: setup.run.to_string(), status: setup.status }),
+            ports: stream.ports,
+            database: stream.database.clone(),
             carried: *carried,
             warnings: warnings.clone(),
         };

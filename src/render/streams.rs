@@ -11,6 +11,7 @@ use crate::ops::stream::look::{Newest, Row};
 use crate::output::untrusted::untrusted;
 use crate::run::stamp::Stamp;
 use crate::run::status::RunStatus;
+use crate::store::streams::Ports;
 
 /// All streams.
 pub struct Streams<'a> {
@@ -67,6 +68,10 @@ struct StreamDocument {
     run: Option<Run>,
     /// How the newest whole run on the tree as it is now ended.
     verdict: Option<Verdict>,
+    /// The ports that it has for itself.
+    ports: Option<Ports>,
+    /// The database that it has for itself.
+    database: Option<String>,
     disk: Option<Disk>,
     problem: Option<String>,
 }
@@ -117,6 +122,8 @@ fn row(row: &Row) -> StreamDocument {
             .verdict
             .as_ref()
             .map(|verdict| Verdict { status: verdict.status, run_id: verdict.run.clone() }),
+        ports: stream.and_then(|stream| stream.ports),
+        database: stream.and_then(|stream| stream.database.clone()),
         disk: seen.and_then(|seen| seen.disk).map(|disk| Disk { bytes: disk.bytes, measured_at: disk.at }),
         problem: row.problem.clone(),
     }
@@ -170,7 +177,8 @@ impl Answer for Streams<'_> {
         if self.list.rows.is_empty() {
             return writeln!(out, "There is no stream. `git orchestrate stream new NAME` makes one.");
         }
-        let mut table = Table::new("STREAM\tBRANCH\tSTATE\tTREE\tAHEAD\tBEHIND\tRUN\tTREE RAN\tAGE\tDISK")?;
+        let mut table =
+            Table::new("STREAM\tBRANCH\tSTATE\tTREE\tAHEAD\tBEHIND\tRUN\tTREE RAN\tAGE\tDISK\tPORT")?;
         for row in &self.list.rows {
             let seen = row.seen.as_ref();
             let branch = seen.and_then(|seen| seen.branch.as_deref()).unwrap_or("-");
@@ -189,11 +197,13 @@ impl Answer for Streams<'_> {
             let verdict = row.verdict.as_ref().map_or("-", |verdict| verdict.status.as_str());
             let age = row.stream.as_ref().map(|stream| span(self.now.seconds_since(stream.created_at)));
             let disk = seen.and_then(|seen| seen.disk).map(|disk| bytes(disk.bytes));
+            let port =
+                row.stream.as_ref().and_then(|stream| stream.ports).map(|ports| ports.first.to_string());
             let state_color = style(if row.state.as_str() == "ready" { "" } else { "warning" });
             let verdict_color = style(verdict);
             writeln!(
                 table.0,
-                "{}\t{}\t{state_color}{}{state_color:#}\t{color}{tree}{color:#}\t{}\t{}\t{run_color}{}{run_color:#}\t{verdict_color}{verdict}{verdict_color:#}\t{}\t{}",
+                "{}\t{}\t{state_color}{}{state_color:#}\t{color}{tree}{color:#}\t{}\t{}\t{run_color}{}{run_color:#}\t{verdict_color}{verdict}{verdict_color:#}\t{}\t{}\t{}",
                 untrusted(&row.name),
                 untrusted(branch),
                 row.state.as_str(),
@@ -202,6 +212,7 @@ impl Answer for Streams<'_> {
                 untrusted(&run),
                 age.as_deref().unwrap_or("-"),
                 disk.as_deref().unwrap_or("-"),
+                port.as_deref().unwrap_or("-"),
             )?;
         }
         table.print(out)?;

@@ -50,6 +50,12 @@ pub struct Stream {
     /// How its set-up went, if there is any.
     #[serde(default)]
     pub setup: Option<SetUp>,
+    /// The ports that it has for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<Ports>,
+    /// The database that it has for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
     /// What other versions wrote; kept as it is.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -66,6 +72,13 @@ pub enum Phase {
     Ready,
     /// It is there, and its set-up failed.
     SetUpFailed,
+}
+
+/// Some ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ports {
+    pub first: u16,
+    pub count: u16,
 }
 
 /// The run that set a stream up.
@@ -110,6 +123,8 @@ impl Stream {
             task,
             created_at: at,
             setup: None,
+            ports: None,
+            database: None,
             other: Map::new(),
         }
     }

@@ -61,6 +61,7 @@ mod snapshot;
 mod start;
 mod status;
 mod stream;
+mod stream_lease;
 mod stream_rm;
 mod stream_soak;
 mod subpipeline;

@@ -296,5 +296,5 @@ pub(in crate::ops) fn stage_env(ctx: &Context, task: &TaskId) -> Vec<(OsString, 
     let led_back = (*root != layout.root && env.path(ROOT).is_some())
         .then(|| (OsString::from(ROOT), root.clone().into_os_string()));
     let ours = ours.into_iter().map(|(name, value)| (OsString::from(name), value));
-    inherited.chain(ours).chain(led_back).collect()
+    inherited.chain(ours).chain(led_back).chain(crate::ops::stream::variables::variables(ctx)).collect()
 }

@@ -9,7 +9,10 @@ pub mod rm;
 pub mod setup;
 pub mod undo;
 
+mod carry;
+mod lease;
 mod leftover;
+pub(in crate::ops) mod variables;
 
 use std::path::PathBuf;
 

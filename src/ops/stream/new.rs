@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use super::leftover::{self, Leftover};
 use super::rm::{self, OfBranch};
-use super::{Context, Kind, Refusal, is_there, setup, streams, task_of, there};
+use super::{Context, Kind, Refusal, carry, is_there, lease, setup, streams, task_of, there, variables};
 use crate::git::{GitError, Repo};
 use crate::id::{StreamName, TaskId};
 use crate::pipeline::streams as section;
@@ -290,12 +290,17 @@ impl Maker<'_> {
         }
         let repo = self.ctx.repo.link_worktree(&stream.path, &stream.branch)?;
         stream.worktree = repo.git_dir().file_name().map(|name| name.to_string_lossy().into_owned());
+        variables::note(&repo, stream)?;
+        lease::lease(self.ctx, streams, &self.config, stream)?;
+        // While nobody else can lease the same.
+        streams.save(stream)?;
         Ok(repo)
     }
 
     fn fill(&self, there: &Repo, warnings: &mut Vec<String>) -> Result<()> {
         self.room.within(|| there.fill(self.source.carried.as_deref(), self.config.lfs_later))?;
         warnings.extend(there.fill_submodules()?);
+        carry::carry(self.ctx, there)?;
         if let Some(commit) = there.head()?.commit
             && let Some(said) = there.after_checkout(&commit)?
         {
@@ -305,7 +310,8 @@ impl Maker<'_> {
     }
 
     fn set_up(&self, there: &Context, stream: &mut Stream, warnings: &mut Vec<String>) {
-        let done = setup::attend(there, stream).unwrap_or_else(|err| Err(format!("{err:#}")));
+        let done =
+            setup::attend(there, stream, setup::Which::SetUp).unwrap_or_else(|err| Err(format!("{err:#}")));
         stream.phase = match done {
             Ok(done) => {
                 let is_good = done.status == RunStatus::Succeeded;
@@ -323,9 +329,7 @@ impl Maker<'_> {
 /// Returns where the folder of a stream is.
 fn path_of(ctx: &Context, config: &section::Streams, name: &StreamName) -> Result<PathBuf> {
     let home = ctx.repo.home();
-    let repository = home.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let repository = repository.strip_suffix(".git").filter(|name| !name.is_empty()).unwrap_or(&repository);
-    let path = home.join(config.path_of(repository, &name.as_folder()));
+    let path = home.join(config.path_of(&lease::repository(ctx), &name.as_folder()));
     // Only the folder above has to be there for its name to be known.
     let (Some(folder), Some(last)) = (path.parent(), path.file_name()) else {
         return Err(Refusal::usage(format!("`{}` is no place for a stream", path.display())).into());

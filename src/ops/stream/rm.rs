@@ -5,12 +5,13 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::look::{self, Newest};
-use super::{Context, Kind, Refusal, cd, streams, there};
+use super::{Context, Kind, Refusal, cd, setup, streams, there};
 use crate::git::{GitError, Merged, Repo};
 use crate::id::StreamName;
 use crate::ops::cancel::{CancelOptions, cancel};
 use crate::ops::host::SharedWatch;
 use crate::ops::side::end;
+use crate::run::status::RunStatus;
 use crate::store::catalog::Wanted;
 use crate::store::stream_trash::Bin;
 use crate::store::streams::{Stream, Streams};
@@ -82,7 +83,14 @@ fn remove(ctx: &Context, name: &StreamName, options: &RmOptions, watch: &SharedW
     for run in busy {
         end_run(&there, &run, watch)?;
     }
-    let strangers = strangers(&stream.path);
+    let unfinished = tear_down(&there, &stream)?;
+    if let Some(said) = unfinished.as_ref().filter(|_| !options.force) {
+        let message = format!("stream `{name}` stays: {said}");
+        let hint = format!("git orchestrate stream logs {name}; with `--force` it goes all the same");
+        return Err(Refusal::new(Kind::Rejected, message).hint(hint).into());
+    }
+    let mut strangers = strangers(&stream.path);
+    strangers.extend(unfinished);
     let mut gone = put_away(ctx, &streams, stream, Some(&there.repo), options.branch)?;
     gone.warnings.extend(strangers);
     Ok(gone)
@@ -180,6 +188,22 @@ pub(super) fn running(ctx: &Context, there: &Context) -> Vec<Newest> {
     const MOST: usize = 50;
     let is_open = |run: &Newest| !run.manifest.status.is_terminal() && !run.pulse.dead;
     look::runs(ctx, &there.layout).take(MOST).filter(is_open).collect()
+}
+
+/// Runs the commands that end a stream. Returns what went wrong.
+fn tear_down(there: &Context, stream: &Stream) -> Result<Option<String>> {
+    let config = match crate::ops::plan::load(there) {
+        Ok(config) => config.streams,
+        Err(err) => return Ok(Some(format!("nobody can tell how it is ended: {err:#}"))),
+    };
+    if config.teardown.is_empty() {
+        return Ok(None);
+    }
+    Ok(match setup::attend(there, stream, setup::Which::TearDown)? {
+        Ok(done) if done.status == RunStatus::Succeeded => None,
+        Ok(done) => Some(format!("what ends it failed in run `{}`", done.run)),
+        Err(said) => Some(format!("what ends it did not run: {said}")),
+    })
 }
 
 fn end_run(there: &Context, run: &Newest, watch: &SharedWatch) -> Result<()> {

@@ -22,8 +22,13 @@ use crate::sys::ourselves;
 /// The hidden request by which this program calls a copy of itself that runs a set-up.
 pub const SET_UP: &str = "set-up";
 
-/// The name of the pipeline in the run's manifest.
-const PIPELINE: &str = "stream-setup";
+/// Which commands of the configuration run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    SetUp,
+    /// Before the stream is removed.
+    TearDown,
+}
 
 /// What the copy says on its stdout.
 #[derive(Serialize, Deserialize)]
@@ -33,7 +38,7 @@ pub struct Said {
 }
 
 /// Runs the set-up of the worktree that we are in.
-pub fn run(ctx: &Context, task: TaskId, watch: SharedWatch) -> Result<Manifest> {
+pub fn run(ctx: &Context, task: TaskId, which: Which, watch: SharedWatch) -> Result<Manifest> {
     let config = crate::ops::plan::load(ctx)?.streams;
     ctx.layout.check(&task)?;
     let options = StartOptions {
@@ -47,15 +52,19 @@ pub fn run(ctx: &Context, task: TaskId, watch: SharedWatch) -> Result<Manifest> 
         notes: Some(Notes::Nothing),
     };
     with_interrupts(async |interrupts| {
-        let run = Asked { plan: plan(&config), options: &options, series: None };
+        let run = Asked { plan: plan(&config, which), options: &options, series: None };
         Ok(run.execute(ctx, watch, interrupts, |_| Ok(())).await?.manifest)
     })
 }
 
-fn plan(config: &Streams) -> Plan {
-    let id = PIPELINE.parse().expect("a word is an id");
-    let stages = config.setup.iter().enumerate().map(|(at, command)| {
-        let stage = format!("setup-{}", at + 1).parse().expect("a word is an id");
+fn plan(config: &Streams, which: Which) -> Plan {
+    let (id, title, word, commands) = match which {
+        Which::SetUp => ("stream-setup", "Set-up of a stream", "setup", &config.setup),
+        Which::TearDown => ("stream-teardown", "End of a stream", "teardown", &config.teardown),
+    };
+    let id = id.parse().expect("a word is an id");
+    let stages = commands.iter().enumerate().map(|(at, command)| {
+        let stage = format!("{word}-{}", at + 1).parse().expect("a word is an id");
         let title = command.lines().next().unwrap_or_default().chars().take(80).collect();
         let stage = Stage::plain(stage, title, Action::Command(Command::plain(command.clone())));
         PlannedStage { index: at + 1, stage, child: None }
@@ -64,7 +73,7 @@ fn plan(config: &Streams) -> Plan {
         guardrails_required: false,
         timeout: Some(config.setup_timeout),
         stages: stages.collect(),
-        ..Plan::empty(id, "Set-up of a stream".to_owned(), Source::CommandLine)
+        ..Plan::empty(id, title.to_owned(), Source::CommandLine)
     }
 }
 
@@ -73,10 +82,11 @@ pub fn said(manifest: &Manifest) -> Said {
     Said { run_id: manifest.run_id.clone(), status: manifest.status }
 }
 
-/// Lets a copy of this program run the set-up of a stream: those of several streams run at the same time.
-pub(super) fn attend(there: &Context, stream: &Stream) -> Result<Result<SetUp, String>> {
+/// Lets a copy of this program run the set-up of a stream, or its opposite: those of several streams run at the same time.
+pub(super) fn attend(there: &Context, stream: &Stream, which: Which) -> Result<Result<SetUp, String>> {
     let ties = |name: &std::ffi::OsStr| is_local_variable(name) || name == "CODEX_ORCHESTRATOR_ROOT";
-    let args = ["stream", SET_UP, "--task", stream.task.as_str()];
+    let mut args = vec!["stream", SET_UP, "--task", stream.task.as_str()];
+    args.extend((which == Which::TearDown).then_some("--teardown"));
     let output =
         ourselves::attend(&there.root, &ties, args).context("cannot start a process for the set-up")?;
     Ok(match serde_json::from_slice::<Said>(&output.stdout) {

@@ -1,0 +1,43 @@
+//! What stages are told about the stream that they run in.
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+
+use super::{Context, streams};
+use crate::git::Repo;
+use crate::store::streams::Stream;
+use crate::sys::fs::{self, Durability};
+
+/// The file in git's part of a worktree that names its stream.
+const FILE: &str = "orchestrate-stream";
+
+/// Notes in a worktree which stream it is.
+pub(super) fn note(there: &Repo, stream: &Stream) -> Result<()> {
+    let text = format!("{}\n", stream.name);
+    Ok(fs::write_atomically(&there.git_dir().join(FILE), text.as_bytes(), Durability::Process)?)
+}
+
+/// Returns the variables of the stream that we are in; none elsewhere.
+pub(in crate::ops) fn variables(ctx: &Context) -> Vec<(OsString, OsString)> {
+    let name = fs::read_if_there(&ctx.repo.git_dir().join(FILE)).ok().flatten();
+    let name = name.and_then(|text| String::from_utf8(text).ok()?.trim_end().parse().ok());
+    match name.and_then(|name| streams(ctx).find(&name).ok()?) {
+        Some(stream) => of(&stream),
+        None => Vec::new(),
+    }
+}
+
+fn of(stream: &Stream) -> Vec<(OsString, OsString)> {
+    let mut variables = vec![("CODEX_ORCHESTRATOR_STREAM".to_owned(), stream.name.to_string())];
+    if let Some(ports) = stream.ports {
+        variables.push(("CODEX_ORCHESTRATOR_PORT".to_owned(), ports.first.to_string()));
+        variables.push(("CODEX_ORCHESTRATOR_PORT_COUNT".to_owned(), ports.count.to_string()));
+        let each = (0..ports.count).map(|at| (at + 1, ports.first.saturating_add(at)));
+        variables.extend(each.map(|(at, port)| (format!("CODEX_ORCHESTRATOR_PORT_{at}"), port.to_string())));
+    }
+    if let Some(database) = &stream.database {
+        variables.push(("CODEX_ORCHESTRATOR_DATABASE".to_owned(), database.clone()));
+    }
+    variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
+}

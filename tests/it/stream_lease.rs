@@ -1,0 +1,103 @@
+//! What a stream has for itself: ports, a database, carried files; and what is done when it ends.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+
+use serde_json::json;
+
+use crate::fixture::Fixture;
+use crate::stream::folder;
+use crate::witness::{ended, spawn};
+
+#[test]
+fn each_stream_has_ports_and_a_database_of_its_own_and_gives_them_back() {
+    let begin = TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("an address")
+        .port()
+        .min(60_000);
+    let repo = Fixture::with_config(&json!({
+        "streams": {"ports": {"from": begin, "to": begin + 400, "count": 2}, "database": "{repo}_{name}"},
+        "pipelines": [{"id": "diagnostics", "stages": [{"kind": "command", "id": "env", "command":
+            "echo $CODEX_ORCHESTRATOR_STREAM $CODEX_ORCHESTRATOR_PORT $CODEX_ORCHESTRATOR_PORT_2 $CODEX_ORCHESTRATOR_PORT_COUNT $CODEX_ORCHESTRATOR_DATABASE"}]}],
+    }));
+    let children: Vec<_> = (0..8)
+        .map(|at| spawn(repo.program().args(["stream", "new", &format!("s{at}"), &format!("t{at}")])))
+        .collect();
+    assert!(children.into_iter().all(|child| ended(child).code == 0));
+    let answer = repo.orchestrate("stream list --format json").json();
+    let streams = answer["streams"].as_array().expect("streams");
+    let firsts: BTreeSet<_> =
+        streams.iter().map(|it| it["ports"]["first"].as_u64().expect("a port")).collect();
+    assert_eq!(firsts.len(), 16, "each has its own: {firsts:?}");
+    assert!(firsts.iter().zip(firsts.iter().skip(1)).all(|(one, next)| next - one >= 2), "{firsts:?}");
+    repo.orchestrate_in(&folder(&repo, "s1"), "start");
+    let first =
+        streams.iter().find(|it| it["name"] == "s1").expect("it")["ports"]["first"].as_u64().expect("a port");
+    let seen = repo.orchestrate("stream logs s1 env");
+    assert_eq!(seen.stdout, format!("s1 {first} {} 2 a_repo_s1\n", first + 1));
+    repo.orchestrate("start");
+    assert_eq!(repo.orchestrate("logs latest env").stdout, "\n", "there is no stream here");
+    // What a stream gave back is free for another one.
+    assert_eq!(repo.orchestrate("stream rm s1").code, 0);
+    let answer = repo.orchestrate("stream new s-1 s.1 --format json").json();
+    assert_eq!(answer["streams"][0]["database"], "a_repo_s_1");
+    assert_eq!(answer["streams"][1]["database"], "a_repo_s_1_2");
+}
+
+#[test]
+fn no_ports_left_and_a_link_that_leads_outside_refuse_the_stream_and_leave_nothing() {
+    let repo =
+        Fixture::with_config(&json!({"streams": {"ports": {"from": 61_000, "to": 61_000}}, "pipelines": []}));
+    let held = TcpListener::bind("127.0.0.1:61000");
+    let seen = repo.orchestrate("stream new a");
+    assert!(seen.code == 2 && seen.stderr.contains("ports from 61000 to 61000 are free"), "{seen}");
+    drop(held);
+    let repo = Fixture::new("passing");
+    std::os::unix::fs::symlink("../../outside", repo.path("secret")).expect("a link");
+    repo.write(".git/info/exclude", "secret\n.worktreeinclude\n");
+    repo.write(".worktreeinclude", "secret\n");
+    let before = crate::stream::traces(&repo);
+    let seen = repo.orchestrate("stream new a");
+    assert!(seen.code == 3 && seen.stderr.contains("leads outside"), "{seen}");
+    assert_eq!(crate::stream::traces(&repo), before);
+}
+
+#[test]
+fn what_worktreeinclude_names_and_git_ignores_is_carried() {
+    let repo = Fixture::new("passing");
+    repo.write(".gitignore", ".env\nnode_modules/\nother\n");
+    repo.write(".worktreeinclude", "# carried\n.env\nnode_modules\ncodex.orchestrator.json\nuntracked\n");
+    repo.git(&["add", ".gitignore", ".worktreeinclude"]);
+    repo.git(&["commit", "--quiet", "--message", "rules"]);
+    for (name, text) in [(".env", "KEY=1"), ("node_modules/a/b.js", "b"), ("other", "o"), ("untracked", "u")]
+    {
+        repo.write(name, text);
+    }
+    assert_eq!(repo.orchestrate("stream new a").code, 0);
+    let there = folder(&repo, "a");
+    assert_eq!(fs::read_to_string(there.join(".env")).expect("it was carried"), "KEY=1");
+    assert_eq!(fs::read_to_string(there.join("node_modules/a/b.js")).expect("it was carried"), "b");
+    assert!(!there.join("other").exists() && !there.join("untracked").exists());
+    fs::write(there.join(".env"), "KEY=2").expect("a file");
+    assert_eq!(repo.read(".env"), "KEY=1", "nothing that happens there reaches us");
+    assert_eq!(repo.git(&["-C", there.to_str().expect("UTF-8"), "status", "--porcelain"]), "");
+}
+
+#[test]
+fn what_ends_a_stream_runs_before_it_goes_and_a_failure_keeps_it() {
+    let config = json!({"streams": {"teardown": ["echo $CODEX_ORCHESTRATOR_STREAM >> \"$HOME/ended\"; test ! -e keep"]}, "pipelines": []});
+    let repo = Fixture::with_config(&config);
+    repo.orchestrate("stream new a b");
+    repo.write(".git/info/exclude", "keep\n");
+    fs::write(folder(&repo, "a").join("keep"), "").expect("a file");
+    let seen = repo.orchestrate("stream rm a");
+    assert!(seen.code == 1 && seen.stderr.contains("what ends it failed in run"), "{seen}");
+    assert!(folder(&repo, "a").exists());
+    assert_eq!(repo.orchestrate("stream rm b").code, 0);
+    let seen = repo.orchestrate("stream rm --force a");
+    assert!(seen.code == 0 && seen.stdout.contains("what ends it failed"), "{seen}");
+    assert_eq!(fs::read_to_string(repo.beside("ended")).expect("it ran"), "a\nb\na\n");
+}
