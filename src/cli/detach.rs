@@ -60,7 +60,8 @@ pub fn supervise(ctx: &Context, args: SuperviseArgs) -> Result<ExitCode, Failure
     match cli.map(|cli| cli.request) {
         Ok(Request::Start(Later(args))) => super::start::supervised(ctx, args),
         Ok(Request::Resume(Later(args))) => super::resume::supervised(ctx, args),
-        _ => Err(anyhow::anyhow!("only `start` and `resume` make runs that can be detached").into()),
+        Ok(Request::Stream(Later(args))) => super::stream::supervised(ctx, args),
+        _ => Err(anyhow::anyhow!("only `start`, `resume` and `stream run` can be detached").into()),
     }
 }
 

@@ -312,6 +312,7 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Start(Later(args)) if args.detach => args.hand_over()?,
         Request::Resume(Later(args)) if args.detach => args.hand_over()?,
         Request::Push(Later(args)) if args.detach => args.hand_over()?,
+        Request::Stream(Later(args)) => args.hand_over()?,
         Request::Supervise(_) | Request::SendEvidence(_) => {
             crate::sys::daemon::leave_session();
             None

@@ -1,16 +1,24 @@
 //! `git orchestrate stream`.
 
+use std::ffi::OsString;
+use std::num::NonZeroU16;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use super::failure::Failure;
+use super::start::exit_code;
 use super::status::seconds;
-use super::{Format, logs, plain_watch};
-use crate::id::{StreamName, TaskId};
+use super::{Format, ProgressArgs, detach, logs, plain_watch};
+use crate::id::{PipelineId, StreamName, TaskId};
 use crate::ops::Context;
+use crate::ops::detach::{Detached, hand_over, supervise};
+use crate::ops::host::SharedWatch;
 use crate::ops::logs::LogsOptions;
+use crate::ops::start::RunOutcome;
+use crate::ops::stream::fleet::{self, FleetOptions};
 use crate::ops::stream::list::{list, newest_run, status};
 use crate::ops::stream::look::Row;
 use crate::ops::stream::new::{NewOptions, new};
@@ -19,6 +27,7 @@ use crate::ops::stream::rm::{OfBranch, RmOptions, rm};
 use crate::ops::stream::undo::undo;
 use crate::ops::stream::{cd, setup};
 use crate::render::printer;
+use crate::render::start::Finished;
 use crate::render::stream::Created;
 use crate::render::stream_gone::{Offers, Removed, Restored};
 use crate::render::streams::{OneStream, Streams};
@@ -49,6 +58,10 @@ enum Act {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// Run a pipeline in several streams at once
+    ///
+    /// Each has a run of its own in its stream; one run above them has a stage for each, and ends as they do.
+    Run(RunArgs),
     /// Remove streams: their folder goes into a trash, their branch goes if it was merged
     ///
     /// Refused is what is nowhere else: what is not committed, commits on no other branch and at no remote, and runs
@@ -144,6 +157,9 @@ struct NewArgs {
     /// Take what is not committed in this worktree along, untracked files too; here it stays as it is
     #[arg(long, conflicts_with = "from")]
     carry_changes: bool,
+    /// Start a pipeline in the streams that are ready then, and leave it to run
+    #[arg(long, value_name = "PIPELINE")]
+    run: Option<PipelineId>,
     /// Task that the streams belong to; the runs of each have `<task>-<name>`
     #[arg(long, env = "MCP_RUNNER_TASK_ID", default_value = "0101", value_name = "ID")]
     task: TaskId,
@@ -152,10 +168,71 @@ struct NewArgs {
     format: Format,
 }
 
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Pipeline to run
+    pipeline: PipelineId,
+    /// The streams
+    #[arg(required_unless_present = "all", value_name = "STREAM")]
+    names: Vec<StreamName>,
+    /// All that are ready
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+    /// Task of the run above them
+    #[arg(long, env = "MCP_RUNNER_TASK_ID", default_value = "0101", value_name = "ID")]
+    task: TaskId,
+    /// How many run at the same time; by default as many as there are processors
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<NonZeroU16>,
+    /// Answer as soon as the run has begun; it goes on without this terminal
+    #[arg(long)]
+    detach: bool,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    progress: ProgressArgs,
+}
+
+impl StreamArgs {
+    /// Hands a request over to a process that outlives this one, if that is wanted. Returns nothing in that one.
+    pub fn hand_over(&self) -> Result<Option<ExitCode>, Failure> {
+        match &self.act {
+            Act::Run(args) if args.detach => detach::detach("started", args.format),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Owns the run above several streams.
+pub fn supervised(ctx: &Context, args: StreamArgs) -> Result<ExitCode, Failure> {
+    let Act::Run(args) = args.act else {
+        return Err(anyhow::anyhow!("only `stream run` can be detached").into());
+    };
+    let outcome = supervise(plain_watch(), |watch| args.fleet(ctx, watch))?;
+    Ok(exit_code(&outcome))
+}
+
+impl RunArgs {
+    fn fleet(self, ctx: &Context, watch: SharedWatch) -> anyhow::Result<RunOutcome> {
+        let program = std::env::current_exe().context("cannot tell where this program is")?;
+        let Self { pipeline, names, task, jobs, .. } = self;
+        fleet::run(ctx, &FleetOptions { pipeline, names, task, jobs }, &program, watch)
+    }
+}
+
 pub fn run(ctx: &Context, args: StreamArgs) -> Result<ExitCode, Failure> {
     match args.act {
         Act::New(args) => make(ctx, args),
         Act::List { watch, interval, format } => show_all(ctx, watch.then_some(interval), format),
+        Act::Run(args) if args.detach => supervised(ctx, StreamArgs { act: Act::Run(args) }),
+        Act::Run(args) => {
+            let format = args.format;
+            let watch = args.progress.watch(&ctx.env, format);
+            let outcome = args.fleet(ctx, watch)?;
+            printer::answer(&Finished { manifest: &outcome.manifest, word: "finished" }, format.into())?;
+            Ok(exit_code(&outcome))
+        }
         Act::Rm { names, force, keep_branch, delete_branch, format } => {
             let branch = match (keep_branch, delete_branch) {
                 (true, _) => OfBranch::Keep,
@@ -227,13 +304,26 @@ fn show_all(ctx: &Context, watch: Option<Duration>, format: Format) -> Result<Ex
 }
 
 fn make(ctx: &Context, args: NewArgs) -> Result<ExitCode, Failure> {
-    let NewArgs { names, from, carry_changes, task, format } = args;
-    let outcome = new(ctx, &NewOptions { names, from, task, carry_changes })?;
+    let NewArgs { names, from, carry_changes, run, task, format } = args;
+    let mut outcome = new(ctx, &NewOptions { names, from, task: task.clone(), carry_changes })?;
+    let mut code = None;
+    if let Some(pipeline) = run {
+        let ready = outcome.ready();
+        if !ready.is_empty() {
+            let words = ["stream", "run", "--detach", "--task", task.as_str(), "--", pipeline.as_str()];
+            let words = words.into_iter().chain(ready.iter().map(StreamName::as_str)).map(OsString::from);
+            match hand_over(None, words)? {
+                Detached::Owned(manifest) => outcome.run = Some(manifest.run_id.clone()),
+                // It has said why on stderr.
+                Detached::Refused(status) => code = Some(detach::code(status)),
+            }
+        }
+    }
     printer::answer(&Created(&outcome), format.into())?;
     let is_ready = outcome.is_ready();
     let refused: Vec<_> = outcome.streams.into_iter().filter_map(|(_, made)| made.err()).collect();
     match refused.is_empty() {
-        true => Ok(ExitCode::from(u8::from(!is_ready))),
+        true => Ok(code.unwrap_or(ExitCode::from(u8::from(!is_ready)))),
         false => Ok(code_of(refused)),
     }
 }

@@ -22,6 +22,8 @@ pub struct CreatedDocument {
     /// Names of which nothing was made.
     refused: Vec<Refused>,
     warnings: Vec<String>,
+    /// The run that was started above those of the streams; each of them has it as its `parent_run_id`.
+    run_id: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -100,6 +102,7 @@ impl Answer for Created<'_> {
             streams: all.iter().filter_map(|(_, made)| made.as_ref().ok().map(stream)).collect(),
             refused: all.iter().filter_map(refused).collect(),
             warnings: self.0.warnings.clone(),
+            run_id: self.0.run.as_ref().map(ToString::to_string),
         }
     }
 
@@ -125,6 +128,9 @@ impl Answer for Created<'_> {
             for warning in warnings {
                 writeln!(out, "               {}", untrusted(warning).with_lines())?;
             }
+        }
+        if let Some(run) = &self.0.run {
+            writeln!(out, "Running: git orchestrate status --watch {}", untrusted(run.as_str()))?;
         }
         Ok(())
     }

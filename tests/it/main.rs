@@ -63,6 +63,7 @@ mod status;
 mod stream;
 mod stream_lease;
 mod stream_rm;
+mod stream_run;
 mod stream_soak;
 mod subpipeline;
 mod telling;

@@ -112,18 +112,23 @@ impl State {
     }
 }
 
-/// Returns how a stream stands.
-pub fn of_stream(ctx: &Context, stream: Stream) -> Row {
+/// Returns whether there is something to work in.
+pub fn state_of(ctx: &Context, stream: &Stream) -> State {
     let locked = |name: &StreamName| streams(ctx).is_locked(name);
-    let state = match stream.phase {
+    match stream.phase {
         Phase::Creating if locked(&stream.name) => State::Making,
         Phase::Creating => State::Unfinished,
-        _ if !is_there(&stream) => State::Gone,
+        _ if !is_there(stream) => State::Gone,
         Phase::SettingUp if locked(&stream.name) => State::Making,
         Phase::SettingUp => State::SetUpInterrupted,
         Phase::SetUpFailed => State::SetUpFailed,
         Phase::Ready => State::Ready,
-    };
+    }
+}
+
+/// Returns how a stream stands.
+pub fn of_stream(ctx: &Context, stream: Stream) -> Row {
+    let state = state_of(ctx, &stream);
     let (name, path) = (stream.name.to_string(), stream.path.clone());
     let is_to_see = !matches!(state, State::Gone | State::Unfinished) && stream.phase != Phase::Creating;
     seen(

@@ -1,6 +1,7 @@
 //! Streams: a branch and a worktree each, with runs of their own.
 
 pub mod cd;
+pub mod fleet;
 pub mod list;
 pub mod look;
 pub mod new;

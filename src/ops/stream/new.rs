@@ -10,7 +10,7 @@ use super::leftover::{self, Leftover};
 use super::rm::{self, OfBranch};
 use super::{Context, Kind, Refusal, carry, is_there, lease, setup, streams, task_of, there, variables};
 use crate::git::{GitError, Repo};
-use crate::id::{StreamName, TaskId};
+use crate::id::{RunId, StreamName, TaskId};
 use crate::pipeline::streams as section;
 use crate::run::status::RunStatus;
 use crate::store::streams::{Phase, Stream, Streams};
@@ -34,9 +34,17 @@ pub struct NewOutcome {
     pub streams: Vec<(StreamName, Result<Made>)>,
     /// What is worth knowing about all of them.
     pub warnings: Vec<String>,
+    /// The run that was started in those that are ready.
+    pub run: Option<RunId>,
 }
 
 impl NewOutcome {
+    /// Returns the names of those that are ready to work in.
+    pub fn ready(&self) -> Vec<StreamName> {
+        let made = self.streams.iter().filter_map(|(_, made)| made.as_ref().ok());
+        made.filter(|made| made.stream.phase == Phase::Ready).map(|made| made.stream.name.clone()).collect()
+    }
+
     /// Whether every stream that was made is ready to work in.
     pub fn is_ready(&self) -> bool {
         let mut made = self.streams.iter().filter_map(|(_, made)| made.as_ref().ok());
@@ -97,7 +105,7 @@ pub fn new(ctx: &Context, options: &NewOptions) -> Result<NewOutcome> {
     });
     let made = made.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
     let made = made.map(|made| made.unwrap_or_else(|| Err(anyhow::anyhow!("it was not its turn"))));
-    Ok(NewOutcome { streams: options.names.iter().cloned().zip(made).collect(), warnings })
+    Ok(NewOutcome { streams: options.names.iter().cloned().zip(made).collect(), warnings, run: None })
 }
 
 /// So many streams are made at the same time; most of that time a set-up runs, or git writes files.
