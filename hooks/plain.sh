@@ -7,8 +7,6 @@ program=@PROGRAM@
 	exit 1
 }
 before=@BEFORE@
-# One that asks us itself answers alone.
-grep -q '^# git-orchestrate: hook' "$before" 2>/dev/null && [ -z "${GIT_ORCHESTRATE_PROBE-}" ] && exec "$before" "$@"
 if [ -x "$before" ] && [ -z "${GIT_ORCHESTRATE_PROBE-}" ]; then
 	"$before" "$@" || exit
 fi

@@ -337,6 +337,8 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
     };
     let ctx = match &request {
         Request::Evidence(Later(args)) if args.only_looks() => Context::open_any(env, Clock::System)?,
+        // A bare repository pushes too, if what it pushes is proven.
+        Request::Push(_) => Context::open_in_hook(env, Clock::System)?,
         _ => Context::open(env, Clock::System)?,
     };
     match request {

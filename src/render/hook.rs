@@ -275,6 +275,12 @@ impl Judgement {
             };
         }
         if let Some(command) = mend(of, &self.remote.name) {
+            if self.is_bare {
+                line(
+                    out,
+                    "nothing can run in a bare repository; in a worktree of it (`git worktree add` makes one):",
+                )?;
+            }
             let usually = match judged.usual_seconds {
                 Some(seconds) => format!(
                     "  (usually {}; the hook itself runs up to {})",

@@ -543,6 +543,7 @@ fn every_place_that_git_calls_a_hook_from_is_understood() {
         // It has no ledger of its own, and so nothing is proven in it.
         assert_eq!(seen.code, 1, "bare: {seen}");
         assert!(seen.stderr.contains("never ran on this tree"), "bare: {seen}");
+        assert!(seen.stderr.contains("nothing can run in a bare repository; in a worktree of it"), "{seen}");
     };
     repo.git(&["worktree", "add", "--quiet", "--detach", repo.beside("linked").to_str().unwrap()]);
     repo.git(&["config", "push.default", "current"]);
@@ -558,6 +559,43 @@ fn every_place_that_git_calls_a_hook_from_is_understood() {
     check(1);
     project.run(&commit);
     check(0);
+}
+
+#[test]
+fn a_bare_repository_pushes_what_a_worktree_of_it_has_proven() {
+    let project = Project::new(json!({"require": ["test"], "inlineSeconds": 0}));
+    let repo = &project.repo;
+    project.commit("second");
+    let (bare, top) = (repo.beside("bare.git"), repo.beside("top"));
+    repo.git(&["clone", "--quiet", "--bare", repo.root().to_str().unwrap(), bare.to_str().unwrap()]);
+    repo.git(&[
+        "-C",
+        bare.to_str().unwrap(),
+        "remote",
+        "set-url",
+        "origin",
+        project.remote.to_str().unwrap(),
+    ]);
+    project.hook_in(&bare.join("hooks"));
+    // What cannot be done there is said, with what to do.
+    for (words, said) in [
+        ("start --commit main", "is a bare repository without a work tree"),
+        ("push origin main", "a bare repository has no worktree to run in"),
+    ] {
+        let seen = repo.orchestrate_in(&bare, words);
+        assert_eq!(seen.code, 2, "{words}: {seen}");
+        assert!(seen.stderr.contains(said) && seen.stderr.contains("`git worktree add` makes one"), "{seen}");
+    }
+    let push =
+        || repo.see(repo.command("git").arg("-C").arg(&bare).args(["push", "--dry-run", "origin", "main"]));
+    assert_eq!(push().code, 1);
+    repo.git(&["-C", bare.to_str().unwrap(), "worktree", "add", "--quiet", top.to_str().unwrap(), "main"]);
+    let seen = repo.orchestrate_in(&top, "start --commit main");
+    assert_eq!(seen.code, 0, "{seen}");
+    let seen = push();
+    assert!(seen.code == 0 && seen.stderr.contains("  proven  main"), "{seen}");
+    let seen = repo.orchestrate_in(&bare, "push --dry-run origin main");
+    assert_eq!(seen.code, 0, "{seen}");
 }
 
 #[test]

@@ -422,6 +422,58 @@ fn whoever_writes_meanwhile_keeps_what_they_wrote() {
     assert_eq!(committed(&repo, "a.txt"), "pretty\n2\n3\n4\n5\n");
 }
 
+#[test]
+fn wherever_git_commits_from_the_right_place_is_mended() {
+    let repo = project();
+    let dir = format!("--git-dir={}", repo.path(".git").display());
+    let tree = format!("--work-tree={}", repo.root().display());
+    let root = repo.root().to_str().unwrap().to_owned();
+    for (number, words) in [vec!["-C", &root], vec![&dir, &tree]].into_iter().enumerate() {
+        repo.write("a.txt", &format!("ugly {number}\n"));
+        let mut commit = repo.command("git");
+        commit.current_dir("/").args(&words).args(["commit", "--quiet", "--all", "--message", "x"]);
+        let seen = repo.see(&mut commit);
+        assert_eq!(seen.code, 0, "{words:?}: {seen}");
+        let expected = format!("pretty {number}\n");
+        assert_eq!((committed(&repo, "a.txt"), repo.read("a.txt")), (expected.clone(), expected));
+        assert_eq!(status(&repo), "", "{words:?}");
+    }
+    // In the middle of a rebase, whose variables a hook inherits.
+    let exec = "echo ugly rebase > b.txt && git commit --quiet --all --amend --no-edit";
+    let seen = repo.see(repo.command("git").args(["rebase", "--quiet", "--exec", exec, "HEAD~1"]));
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(
+        (committed(&repo, "b.txt").as_str(), repo.read("b.txt").as_str()),
+        ("pretty rebase\n", "pretty rebase\n")
+    );
+    assert_eq!(status(&repo), "");
+    // A submodule is a repository of its own, and the outer one is none of it.
+    let outer = Fixture::new("passing");
+    outer.git(&["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", &root, "inner"]);
+    let hooks = outer.path(".git/modules/inner/hooks");
+    fs::create_dir_all(&hooks).unwrap();
+    fs::copy(repo.path(".git/hooks/pre-commit"), hooks.join("pre-commit")).unwrap();
+    outer.write("inner/a.txt", "ugly inside\n");
+    let mut commit = outer.command("git");
+    commit.current_dir(outer.path("inner")).args(["commit", "--quiet", "--all", "--message", "x"]);
+    let seen = outer.see(&mut commit);
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(outer.read("inner/a.txt"), "pretty inside\n");
+    let inner = outer.see(outer.command("git").current_dir(outer.path("inner")).args(["show", "HEAD:a.txt"]));
+    assert_eq!(inner.stdout, "pretty inside\n");
+    // A sparse checkout has not all that is mended, and stays sparse.
+    repo.write("far/c.txt", "c\n");
+    repo.write("near/d.txt", "d\n");
+    repo.git(&["add", "--all"]);
+    repo.git(&["commit", "--quiet", "--no-verify", "--message", "folders"]);
+    repo.git(&["sparse-checkout", "set", "near"]);
+    repo.write("near/d.txt", "ugly near\n");
+    repo.write("a.txt", "ugly at the top\n");
+    let seen = git(&repo, "commit --quiet --all --message sparse");
+    assert_eq!((seen.code, committed(&repo, "a.txt").as_str()), (0, "pretty at the top\n"), "{seen}");
+    assert!(!repo.path("far").exists() && status(&repo).is_empty(), "{}", status(&repo));
+}
+
 /// Copies a repository with all that is in it, so that every trial begins with the same.
 fn copied(repo: &Fixture, name: &str) -> std::path::PathBuf {
     let to = repo.beside(name);

@@ -118,6 +118,22 @@ fn it_works_without_any_hook() {
 }
 
 #[test]
+fn a_branch_is_pushed_from_beside_it_as_jj_does() {
+    let project = Project::new(json!({"require": ["test"], "inlineSeconds": 0}));
+    let repo = &project.repo;
+    fs::remove_file(repo.path(".git/hooks/pre-push")).unwrap();
+    // jj leaves `HEAD` at the parent, the branch elsewhere, and calls no hook.
+    let commit = project.commit("second");
+    repo.git(&["checkout", "--quiet", "--detach", "HEAD~1"]);
+    repo.write("note", "what is edited now\n");
+    let seen = repo.orchestrate("push origin main");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(project.there("refs/heads/main"), Some(commit));
+    assert_eq!(fs::read_to_string(repo.beside("ran")).unwrap(), "tested\n");
+    assert_eq!(repo.read("note"), "what is edited now\n");
+}
+
+#[test]
 fn another_hook_runs_once_and_only_when_it_is_time() {
     let project = Project::new(json!({"require": ["test"], "inlineSeconds": 0}));
     let hook = project.repo.path(".git/hooks/pre-push");

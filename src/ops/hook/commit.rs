@@ -230,7 +230,7 @@ fn judge(ctx: &Context, asked: &AroundCommit, mended: Option<&str>) -> Result<Ju
     let update = Update { local: name.clone(), local_id: None, remote: name, remote_id: None };
     let remote = Remote { name: String::new(), url: String::new() };
     let refs = vec![OfRef { update, standing }];
-    Ok(Judgement { remote, refs, ran: Vec::new(), now: ctx.clock.now() })
+    Ok(Judgement { remote, refs, ran: Vec::new(), now: ctx.clock.now(), is_bare: ctx.repo.is_bare() })
 }
 
 fn standing(

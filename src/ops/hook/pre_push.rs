@@ -42,6 +42,8 @@ pub struct Judgement {
     pub refs: Vec<OfRef>,
     pub ran: Vec<crate::run::manifest::Manifest>,
     pub now: Stamp,
+    /// Whether there is no worktree in which anything could run.
+    pub is_bare: bool,
 }
 
 /// What is said about one ref.
@@ -224,7 +226,8 @@ pub fn judge(ctx: &Context, asked: &PrePush) -> Result<Judgement> {
         }
         refs.push(OfRef { update: update.clone(), standing });
     }
-    Ok(Judgement { remote: asked.remote.clone(), refs, ran: Vec::new(), now: ctx.clock.now() })
+    let (remote, now, is_bare) = (asked.remote.clone(), ctx.clock.now(), ctx.repo.is_bare());
+    Ok(Judgement { remote, refs, ran: Vec::new(), now, is_bare })
 }
 
 fn of_ref(ctx: &Context, asked: &PrePush, update: &Update) -> Result<RefStanding> {

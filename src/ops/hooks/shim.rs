@@ -26,15 +26,19 @@ pub enum First {
 pub fn text(event: Event, program: &Path, for_all: bool, first: First) -> String {
     let template = if event.has_input() { WITH_INPUT } else { PLAIN };
     let before = match first {
-        First::Beside => "${0%/*}/@EVENT@.before-orchestrate",
-        First::InRepository => OWN,
+        First::Beside => "${0%/*}/@EVENT@.before-orchestrate".to_owned(),
+        First::InRepository => format!("{OWN}\n{ALONE}"),
     };
     template
-        .replace("@BEFORE@", before)
+        .replace("@BEFORE@", &before)
         .replace("@EVENT@", event.as_str())
         .replace("@FLAGS@", if for_all { " --if-configured" } else { "" })
         .replace("@PROGRAM@", &quoted(program))
 }
+
+/// Lets a hook of ours in the repository itself answer alone.
+const ALONE: &str = "if [ -x \"$before\" ] && [ -z \"${GIT_ORCHESTRATE_PROBE-}\" ] && \
+                     grep -q '^# git-orchestrate: hook' \"$before\"; then\n\texec \"$before\" \"$@\"\nfi";
 
 /// Where a repository keeps its own hooks.
 const OWN: &str = "$(git rev-parse --git-common-dir)/hooks/@EVENT@";
