@@ -63,8 +63,8 @@ impl Repo {
             object_format,
             git_version: self.program.version.clone(),
             shallow,
-            // A side worktree is whole, whatever the user's shows.
-            sparse: sparse && self.side.is_none(),
+            // A side worktree may stand in for a worktree that is whole, beside others that are not.
+            sparse: sparse && self.side.as_ref().is_none_or(|side| side.sparse),
             dirty_submodules: state.dirty_submodules,
             unreadable: state.unreadable,
             tree_at_end: None,

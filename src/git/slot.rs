@@ -5,6 +5,7 @@
 //! `prune` are about the user's worktrees only. What a run leaves in it stays until somebody takes
 //! the slot again: a run that goes on may need it, and a person may want to look at it.
 
+mod inherited;
 pub(super) mod pool;
 mod position;
 
@@ -26,6 +27,7 @@ use super::tree::ignores::Rules;
 use super::{Commit, GitError, HeadState, Pushed, Repo, open_in_process};
 use crate::run::git_keys::Head;
 use crate::sys::fs::{Durability, Fingerprint, Lock, PathError, write_atomically};
+use inherited::Inherited;
 
 /// More side worktrees than this are a mistake, and would fill the disk.
 const MOST: u32 = 64;
@@ -37,6 +39,8 @@ const TICK: Duration = Duration::from_millis(12);
 #[derive(Debug)]
 pub(super) struct Side {
     pub number: u32,
+    /// Whether not all of a tree is checked out.
+    pub sparse: bool,
     /// The commit that has just been checked out, as long as nothing has run since.
     pub fresh: Mutex<Option<HeadState>>,
     /// What is there and in no commit, ignored or not, as the last walk saw it.
@@ -54,6 +58,7 @@ pub struct Slot {
     known: bool,
     /// The digest of the rules by which files are converted.
     rules: Option<String>,
+    inherited: Inherited,
     upkeep: Upkeep,
     _lock: Lock,
 }
@@ -119,10 +124,16 @@ impl Repo {
 impl Slot {
     fn open(of: &Repo, folder: PathBuf, number: u32, lock: Lock) -> Result<Self, GitError> {
         let (top, git_dir) = (folder.join("tree"), folder.join("git"));
-        link(of, &top, &git_dir)?;
+        let inherited = Inherited::of(of);
+        link(of, &inherited, &top, &git_dir)?;
         let opened = open_in_process(&git_dir, &of.program).ok().filter(|_| of.gix.is_some());
         let mut repo = Repo::assemble(opened, git_dir, top, of.program.clone())?;
-        let side = std::sync::Arc::new(Side { number, fresh: Mutex::default(), leftovers: Mutex::default() });
+        let side = std::sync::Arc::new(Side {
+            number,
+            sparse: inherited.is_sparse(),
+            fresh: Mutex::default(),
+            leftovers: Mutex::default(),
+        });
         repo.side = Some(side.clone());
         let last = fs::read_to_string(folder.join("run")).ok().map(|run| run.trim().to_owned());
         let last = last.filter(|run| !run.is_empty());
@@ -135,6 +146,7 @@ impl Slot {
             at: None,
             known: true,
             rules,
+            inherited,
             upkeep: Upkeep::Clean,
             _lock: lock,
         })
@@ -253,7 +265,11 @@ impl Slot {
         };
         self.forget_state()?;
         self.remove_all(&leftovers)?;
-        if from.commit.tree != commit.tree && !super::tree::step(&self.repo, &from.commit, commit)? {
+        let is_there = from.commit.tree == commit.tree;
+        // Which files belong to a sparse checkout git knows.
+        let quick = !self.inherited.is_sparse();
+        let is_there = is_there || (quick && super::tree::step(&self.repo, &from.commit, commit)?);
+        if !is_there {
             if self.attributes_differ(commit)? {
                 return Err(GitError::unsupported(&self.folder, "files are to be converted anew"));
             }
@@ -300,7 +316,7 @@ impl Slot {
         for path in [self.repo.work_tree.clone(), self.repo.git_dir.clone()] {
             remove(&path).at(&path)?;
         }
-        link(&self.repo, &self.repo.work_tree, &self.repo.git_dir)
+        link(&self.repo, &self.inherited, &self.repo.work_tree, &self.repo.git_dir)
     }
 
     fn forget_notes(&self) -> Result<(), GitError> {
@@ -344,16 +360,17 @@ impl Slot {
     }
 
     fn read_tree(&self, how: &[&str], commit: &Commit) -> Result<(), GitError> {
-        // The whole tree, whatever part of it the user's worktree shows; submodules stay empty.
+        // What a worktree of the user shows is no matter of its neighbour's; submodules stay empty.
+        let whole = (!self.inherited.is_sparse()).then_some("core.sparseCheckout=false");
         let settings = [
-            "core.sparseCheckout=false",
             "core.splitIndex=false",
             "core.untrackedCache=false",
             "index.sparse=false",
             "submodule.recurse=false",
             "checkout.workers=0",
         ];
-        let git = settings.iter().fold(self.repo.git(), |git, setting| git.args(["-c", setting]));
+        let settings = settings.iter().copied().chain(whole);
+        let git = settings.fold(self.repo.git(), |git, setting| git.args(["-c", setting]));
         // A partial clone may have to fetch what the user asked for.
         git.env("GIT_NO_LAZY_FETCH", "0").args(["read-tree"]).args(how).args([&commit.tree]).run().map(drop)
     }
@@ -475,7 +492,7 @@ impl Slot {
                 remove(&entry.path()).at(&entry.path())?;
             }
         }
-        link(&self.repo, &self.repo.work_tree, git_dir)
+        link(&self.repo, &self.inherited, &self.repo.work_tree, git_dir)
     }
 
     /// Keeps a copy of the index, and makes it younger than every file that it names: without that
@@ -525,7 +542,7 @@ fn is_signal(err: &GitError) -> bool {
 
 /// Makes `top` a work tree of the repository, with `git_dir` for what is its own. Both may be there
 /// already, whole or not: the repository may have been moved, or whoever made them was killed.
-fn link(of: &Repo, top: &Path, git_dir: &Path) -> Result<(), GitError> {
+fn link(of: &Repo, inherited: &Inherited, top: &Path, git_dir: &Path) -> Result<(), GitError> {
     for folder in [top, git_dir] {
         if folder.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
             remove(folder).at(folder)?;
@@ -551,6 +568,7 @@ fn link(of: &Repo, top: &Path, git_dir: &Path) -> Result<(), GitError> {
             write_if_other(&tables, b"")?;
         }
     }
+    inherited.write(git_dir)?;
     write_if_other(&dot_git, b"gitdir: ../git\n")
 }
 

@@ -296,3 +296,76 @@ fn whoever_is_killed_on_the_way_to_a_commit_leaves_nothing_wrong() {
         }
     }
 }
+
+#[test]
+fn a_sparse_checkout_is_inherited_and_what_is_proven_there_counts_there() {
+    let repo = project(
+        "ls >> \"$HOME/said\"; test -z \"$(git status --porcelain --untracked-files=no | grep -v ^M)\"",
+        &json!({}),
+    );
+    for name in ["lib/in", "web/in", "docs/in"] {
+        stage(&repo, name, "in\n");
+    }
+    repo.git(&["commit", "--quiet", "--message", "folders"]);
+    let top = [".gitignore", "codex.orchestrator.json", "lock", "note"];
+    for (set, seen_there, gone) in [
+        ("set lib", &["lib"][..], "web/in"),
+        ("set lib docs", &["docs", "lib"], "web/in"),
+        ("set --no-cone /* !/lib/", &["docs", "web"], "lib/in"),
+        ("disable", &["docs", "lib", "web"], "lib/nothing"),
+    ] {
+        repo.git(&[&["sparse-checkout"][..], &set.split(' ').collect::<Vec<_>>()].concat());
+        for text in ["one", "two"] {
+            repo.write("note", &format!("{set} {text}\n"));
+            repo.git(&["add", "note"]);
+            for times in [1, 0] {
+                let seen = repo.orchestrate("hook pre-commit");
+                assert_eq!(seen.code, 0, "{set}: {seen}");
+                let expected: Vec<_> = top.iter().skip(1).chain(seen_there).copied().collect();
+                let mut listed = said(&repo, "said");
+                listed.retain(|name| !name.starts_with("greet") && !name.starts_with("README"));
+                let mut expected = if times == 0 { Vec::new() } else { expected };
+                expected.sort_unstable();
+                listed.sort_unstable();
+                assert_eq!(listed, expected, "{set} {text}, {times}");
+            }
+        }
+        assert!(!slot(&repo, gone).exists(), "{set}");
+    }
+    // Another worktree is whole, whatever its neighbour shows.
+    repo.git(&["sparse-checkout", "set", "lib"]);
+    let linked = repo.beside("linked");
+    repo.git(&["worktree", "add", "--quiet", "--detach", linked.to_str().unwrap()]);
+    repo.see(repo.command("git").current_dir(&linked).args(["sparse-checkout", "disable"]));
+    let seen = repo.orchestrate_in(&linked, "start gate --commit HEAD --task t");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert!(slot(&repo, "web/in").exists());
+}
+
+#[test]
+fn filters_do_what_they_do_on_a_checkout() {
+    let repo = project("cat word.up text.crlf | od -c | head -1 >> \"$HOME/said\"", &json!({}));
+    repo.write(".gitattributes", "*.up filter=up\n*.crlf text eol=crlf\n");
+    repo.git(&["config", "filter.up.clean", "tr A-Z a-z"]);
+    repo.git(&["config", "filter.up.smudge", "tr a-z A-Z"]);
+    repo.git(&["config", "filter.up.required", "true"]);
+    repo.write("word.up", "A");
+    stage(&repo, "text.crlf", "b\n");
+    let shown = |first: &str| vec![format!("0000000   {first}   b  \\r  \\n")];
+    assert_eq!(repo.orchestrate("hook pre-commit").code, 0);
+    assert_eq!(said(&repo, "said"), shown("A"));
+    stage(&repo, "word.up", "C");
+    assert_eq!(repo.orchestrate("hook pre-commit").code, 0);
+    assert_eq!(said(&repo, "said"), shown("C"));
+    stage(&repo, "word.up", "D");
+    repo.git(&["config", "filter.up.smudge", "echo no such program >&2; false"]);
+    let seen = repo.orchestrate("hook pre-commit");
+    assert_ne!(seen.code, 0, "{seen}");
+    assert!(
+        seen.stderr.contains("cannot check out") && seen.stderr.contains("smudge filter up failed"),
+        "{seen}"
+    );
+    repo.git(&["config", "filter.up.smudge", "tr a-z A-Z"]);
+    assert_eq!(repo.orchestrate("hook pre-commit").code, 0);
+    assert_eq!(said(&repo, "said"), shown("D"));
+}

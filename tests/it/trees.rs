@@ -475,7 +475,7 @@ fn repo_kinds() -> Vec<(&'static str, Vec<&'static str>)> {
             "a sparse checkout",
             vec![
                 "git clone --quiet 'SOURCE' 'OTHER'",
-                "cd 'OTHER' && git sparse-checkout set --no-cone codex.orchestrator.json",
+                "cd 'OTHER' && git sparse-checkout set --no-cone codex.orchestrator.json /n",
             ],
         ),
     ]

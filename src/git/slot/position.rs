@@ -47,7 +47,7 @@ impl Slot {
         self.folder.join("at")
     }
 
-    /// Whether the rules by which files are converted are other ones than when the slot was last used: then files that
+    /// Whether the rules by which files are checked out are other ones than when the slot was last used: then files that
     /// nobody touched may look different.
     pub(super) fn is_converted_otherwise(&self) -> bool {
         let known = fs::read_to_string(self.folder.join("rules")).ok();
@@ -63,7 +63,7 @@ impl Slot {
         }
     }
 
-    /// Returns the digest of the rules by which files are converted, and which are in no commit.
+    /// Returns the digest of the rules by which files are checked out, and which are in no commit.
     pub(super) fn rules_of(repo: &super::Repo) -> Option<String> {
         let gix = repo.in_process()?;
         let config = gix.config_snapshot();
@@ -84,6 +84,7 @@ impl Slot {
                 }
             }
         }
+        text.extend_from_slice(&repo.sparse_patterns().unwrap_or_default());
         let users = config.trusted_path("core.attributesFile").ok()?;
         for path in users.into_iter().chain([repo.common_dir.join("info/attributes")]) {
             text.extend_from_slice(&fs::read(path).unwrap_or_default());

@@ -17,6 +17,7 @@ use crate::run::key::Subject;
 use crate::run::manifest::Keyed;
 use crate::run::stamp::Stamp;
 use crate::store::ledger::Ledger;
+use crate::sys::digest::sha256_hex;
 
 /// For how long a stage counts in which a guardrail judged: what it says depends on the base and the day.
 const JUDGED: SignedDuration = SignedDuration::from_hours(1);
@@ -99,9 +100,12 @@ pub fn states(
     let env = stage_env(ctx, &task);
     let fingerprint = surroundings(&ctx.repo, &ctx.root, &env, plan, &masked);
     let selected = ctx.repo.inputs_of_tree(&commit.tree, &inputs(plan))?;
-    let subject = Subject::tree(&commit.tree, None);
     // The texts of these keys go nowhere.
-    let all = keyed(plan, &subject, &selected, &fingerprint, &str::to_owned);
+    let keys_of = |subject: &Subject| keyed(plan, subject, &selected, &fingerprint, &str::to_owned);
+    let all = keys_of(&Subject::tree(&commit.tree, None));
+    // In a sparse checkout stages see a part of the tree, and so they do in a side worktree of it.
+    let part = ctx.repo.sparse_patterns().map(|patterns| sha256_hex(&patterns));
+    let part = part.map(|part| keys_of(&Subject::tree(&commit.tree, Some(&part)))).unwrap_or_default();
     let now = ctx.clock.now();
     let rules = rules(evidence, now);
     let ledger = Ledger::of(ctx.repo.common_dir());
@@ -109,19 +113,22 @@ pub fn states(
     let mut states = Vec::new();
     for stage in &wanted.stages {
         let planned = wanted.stage(stage.at);
-        let found = all.iter().find(|keyed| keyed.index == planned.index);
-        let found = found.filter(|_| !matches!(planned.stage.action, Action::Manual { .. }));
-        let state = match found {
-            None => State::Missing(Why::NotKept),
-            Some(found) => {
-                if !known.iter().any(|(subject, _)| *subject == found.subject) {
-                    known.push((found.subject.clone(), ledger.about(&[&found.subject])?));
-                }
-                let entries = known.iter().find(|(subject, _)| *subject == found.subject);
-                let entries = entries.map(|(_, entries)| entries.as_slice()).unwrap_or_default();
-                of_stage(entries, found, *stage, &rules)
+        let is_kept = !matches!(planned.stage.action, Action::Manual { .. });
+        let mut state = State::Missing(Why::NotKept);
+        for keys in [&all, &part] {
+            let found = keys.iter().find(|keyed| keyed.index == planned.index).filter(|_| is_kept);
+            // What was seen on all of the tree goes before what was seen on a part of it.
+            let Some(found) = found.filter(|_| matches!(state, State::Missing(Why::NotKept | Why::NeverRan)))
+            else {
+                continue;
+            };
+            if !known.iter().any(|(subject, _)| *subject == found.subject) {
+                known.push((found.subject.clone(), ledger.about(&[&found.subject])?));
             }
-        };
+            let entries = known.iter().find(|(subject, _)| *subject == found.subject);
+            let entries = entries.map(|(_, entries)| entries.as_slice()).unwrap_or_default();
+            state = of_stage(entries, found, *stage, &rules);
+        }
         let id = planned.stage.id.to_string();
         states.push(StageState { pipeline: plan.pipeline.clone(), id, at: stage.at, state });
     }
