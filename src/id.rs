@@ -177,6 +177,10 @@ id! {
     /// One pipeline of the configuration, such as `diagnostics`.
     PipelineId, "pipeline id", flaw_as_label
 }
+id! {
+    /// Something on this machine that one command may use at a time, such as `db`: a file of the budget.
+    ResourceId, "resource", flaw_as_folder_name
+}
 
 id! {
     /// One stream, such as `auth` or `fix/login`: also the name of its branch.

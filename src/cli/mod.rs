@@ -3,6 +3,7 @@
 mod approve;
 mod completions;
 mod bisect;
+mod budget;
 mod docs;
 mod doctor;
 mod evidence;
@@ -98,6 +99,12 @@ enum Request {
     ///
     /// It runs nothing but the commands that `fingerprint` in the configuration names.
     Explain(Later<explain::ExplainArgs>),
+    /// Show who holds what of this machine's budget, and who waits
+    ///
+    /// All runs of all repositories of a user draw tokens from one place, one for each command unless its stage has a
+    /// `weight`. There are as many as cores, or as `budget.jobs` says, or GIT_ORCHESTRATE_BUDGET_JOBS. `--no-budget` or
+    /// GIT_ORCHESTRATE_NO_BUDGET=1 make runs ignore it.
+    Budget(Later<budget::BudgetArgs>),
     /// List stages that passed and failed on the same tree, or clear them
     Flakes(Later<flakes::FlakesArgs>),
     /// Print the completion script of a shell
@@ -226,11 +233,14 @@ struct PaceArgs {
     /// After a failure, go on with what does not depend on it, and with the next commit of `--each`
     #[arg(long, short)]
     keep_going: bool,
+    /// Do not wait for what other runs on this machine have of its budget; see `git orchestrate budget`
+    #[arg(long)]
+    no_budget: bool,
 }
 
 impl From<PaceArgs> for Pace {
-    fn from(PaceArgs { jobs, keep_going }: PaceArgs) -> Self {
-        Self { jobs, keep_going }
+    fn from(PaceArgs { jobs, keep_going, no_budget }: PaceArgs) -> Self {
+        Self { jobs, keep_going, no_budget }
     }
 }
 
@@ -331,6 +341,7 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Man(Later(args)) => return man::run(&env, args),
         // What keeps us from opening the repository is what it is asked about.
         Request::Doctor(Later(args)) => return doctor::run(env, args),
+        Request::Budget(Later(args)) => return budget::run(env, args),
         // A hook is called in repositories without a work tree too.
         Request::Hook(Later(args)) => return hook::run(env, args),
         request => request,
@@ -360,6 +371,7 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         | Request::CompleteWords(_)
         | Request::Man(_)
         | Request::Doctor(_)
+        | Request::Budget(_)
         | Request::Hook(_) => {
             unreachable!("answered above, without a repository")
         }

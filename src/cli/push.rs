@@ -60,11 +60,12 @@ pub struct SendEvidenceArgs {
 
 /// Moves our own flags in front of those of git, which may stand in any order.
 pub fn ordered(args: Vec<OsString>) -> Vec<OsString> {
-    const ALONE: [&str; 8] = [
+    const ALONE: [&str; 9] = [
         "--allow-gate-change",
         "--when-green",
         "--detach",
         "--keep-going",
+        "--no-budget",
         "--interactive",
         "--ui",
         "--no-interactive",

@@ -3,6 +3,7 @@
 pub mod approve;
 pub mod candidates;
 pub mod bisect;
+pub mod budget;
 pub mod docs;
 pub mod doctor;
 pub mod each;

@@ -178,7 +178,11 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
 /// Returns how fast to go on: as was asked for now, else as when the run began.
 fn pace(asked: Pace, manifest: &Manifest) -> Pace {
     let Some(recorded) = &manifest.plan else { return asked };
-    Pace { jobs: asked.jobs.or(recorded.jobs), keep_going: asked.keep_going || recorded.keep_going }
+    Pace {
+        jobs: asked.jobs.or(recorded.jobs),
+        keep_going: asked.keep_going || recorded.keep_going,
+        no_budget: asked.no_budget,
+    }
 }
 
 /// Returns the side worktree of a run that had one: as the run left it, or with its commit checked

@@ -38,15 +38,18 @@ pub struct Pace {
     pub jobs: Option<NonZeroU16>,
     /// Whether what does not depend on a stage that failed goes on all the same.
     pub keep_going: bool,
+    /// Whether the budget of the machine is ignored.
+    pub no_budget: bool,
 }
 
 impl Pace {
     /// Returns the limits of a run of `plan`.
     pub(super) fn limits(self, plan: &Plan) -> Limits {
         if plan.group {
-            return Limits { jobs: NonZeroU16::MIN, keep_going: false };
+            return Limits { jobs: NonZeroU16::MIN, keep_going: false, budget: !self.no_budget };
         }
-        Limits { jobs: self.jobs.or(plan.jobs).unwrap_or(NonZeroU16::MIN), keep_going: self.keep_going }
+        let jobs = self.jobs.or(plan.jobs).unwrap_or(NonZeroU16::MIN);
+        Limits { jobs, keep_going: self.keep_going, budget: !self.no_budget }
     }
 }
 

@@ -5,6 +5,7 @@
 //! it calls that does not exist, a circle of calls) is recorded as a [`Flaw`] of that pipeline, and
 //! is an error for whoever chooses it: others in the same file stay usable.
 
+mod budget;
 mod evidence;
 mod learning;
 mod guardrails;
@@ -25,6 +26,8 @@ use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 pub use super::config_error::{ConfigError, Problem};
 pub use super::config_schema::schema;
+#[cfg(test)]
+pub(super) use budget::{BUDGET_KEYS, PRESSURE_KEYS};
 #[cfg(test)]
 pub(super) use evidence::EVIDENCE_KEYS;
 pub use guardrails::parse_guardrails;
@@ -58,6 +61,7 @@ pub(super) const TOP_KEYS: &[&str] = &[
     "pipelines",
     "defaultPipeline",
     "jobs",
+    "budget",
     "guardrails",
     "fingerprint",
     "fingerprintEnv",
@@ -84,8 +88,19 @@ pub(super) const STAGE_KEYS: &[&str] = &[
 ];
 /// Those of stages that do something by themselves.
 pub(super) const RUNNING_KEYS: &[&str] = &["timeout", "inputs", "reuse"];
-pub(super) const COMMAND_KEYS: &[&str] =
-    &["command", "cwd", "env", "allowFailure", "summaryHint", "session", "retries", "memoryLimit", "fixes"];
+pub(super) const COMMAND_KEYS: &[&str] = &[
+    "command",
+    "cwd",
+    "env",
+    "allowFailure",
+    "summaryHint",
+    "session",
+    "retries",
+    "memoryLimit",
+    "fixes",
+    "weight",
+    "resources",
+];
 pub(super) const RETRIES_KEYS: &[&str] = &["max", "delay", "maxDelay", "transient"];
 pub(super) const TRANSIENT_KEYS: &[&str] = &["exitCodes", "patterns"];
 pub(super) const SUBPIPELINE_KEYS: &[&str] = &["pipeline", "optional"];
@@ -108,9 +123,6 @@ pub(super) const SESSION_KEYS: &[&str] = &["id", "reuse", "persist"];
 const REQUIRES_CLOUD: [&str; 2] = ["requiresCloud", "requires_cloud"];
 const EXECUTION_MODE: [&str; 3] = ["executionMode", "execution_mode", "mode"];
 const DEFAULT_TARGET: [&str; 3] = ["defaultTarget", "default", "primary"];
-
-/// Sections that the design knows and this version does not read.
-const LATER_KEYS: &[&str] = &["budget"];
 
 /// What a stage can do, and the keys that belong to it.
 struct Kind {
@@ -220,13 +232,7 @@ impl<'f> Reader<'f> {
 
     fn config(&self, root: &Value<'_>) -> Result<Config, ConfigError> {
         let top = self.object(root, "the configuration", "the configuration")?;
-        top.only(TOP_KEYS, |key| match LATER_KEYS.contains(&key) {
-            true => Some(format!(
-                "a newer version may know `{key}`; this one reads {}",
-                listing(TOP_KEYS.iter().copied())
-            )),
-            false => None,
-        })?;
+        top.only(TOP_KEYS, |_| None)?;
         top.text("$schema")?;
         let mut read = Vec::new();
         let mut by_id: HashMap<PipelineId, usize> = HashMap::new();
@@ -254,6 +260,7 @@ impl<'f> Reader<'f> {
             }
         };
         let jobs = top.count("jobs")?;
+        let budget = self.budget(&top)?;
         let guardrails = self.guardrails(&top)?;
         let evidence = self.evidence(&top)?;
         let hooks = self.hooks(&top)?;
@@ -265,6 +272,7 @@ impl<'f> Reader<'f> {
             pipelines: read.into_iter().map(|read| read.pipeline).collect(),
             default_pipeline,
             jobs,
+            budget,
             guardrails,
             evidence,
             hooks,
@@ -403,9 +411,22 @@ impl<'f> Reader<'f> {
             }
         };
         let retries = fields.get("retries").map(|value| self.retries(value)).transpose()?;
-        let memory_limit = fields.get("memoryLimit").map(|value| self.size(value)).transpose()?;
+        let memory_limit =
+            fields.get("memoryLimit").map(|value| self.size(value, "memoryLimit")).transpose()?;
         let fixes = fields.flag("fixes")?.unwrap_or(false);
-        Ok(Command { command, cwd, env, allow_failure, summary_hint, session, retries, memory_limit, fixes })
+        let share = self.share(fields)?;
+        Ok(Command {
+            command,
+            cwd,
+            env,
+            allow_failure,
+            summary_hint,
+            session,
+            retries,
+            memory_limit,
+            fixes,
+            share,
+        })
     }
 
     fn retries(&self, value: &Value<'_>) -> Result<Retries, ConfigError> {
@@ -458,11 +479,11 @@ impl<'f> Reader<'f> {
         Ok(Transient { exit_codes, patterns })
     }
 
-    fn size(&self, value: &Value<'_>) -> Result<u64, ConfigError> {
+    fn size(&self, value: &Value<'_>, key: &str) -> Result<u64, ConfigError> {
         let text = match value {
             Value::StringLit(text) => &*text.value,
             Value::NumberLit(number) => number.value,
-            _ => return Err(self.wrong_type(value, "`memoryLimit`".to_owned(), "a text or a number")),
+            _ => return Err(self.wrong_type(value, format!("`{key}`"), "a text or a number")),
         };
         endurance::bytes(text).ok_or_else(|| {
             let problem = Problem::Amount { what: format!("`{text}`"), expected: "size of memory" };
@@ -1084,7 +1105,7 @@ mod tests {
             ("null".to_owned(), "1:1", "the configuration must be an object, not `null`"),
             // The file
             ("{\"pipeline\": []}".to_owned(), "1:2", "unknown key `pipeline` in the configuration"),
-            ("{\"budget\": {}}".to_owned(), "1:2", "unknown key `budget` in the configuration"),
+            ("{\"later\": {}}".to_owned(), "1:2", "unknown key `later` in the configuration"),
             ("{\"pipelines\": {}}".to_owned(), "1:15", "`pipelines` must be a list, not an object"),
             ("{\"pipelines\": [3]}".to_owned(), "1:16", "a pipeline must be an object, not a number"),
             (
@@ -1221,10 +1242,7 @@ mod tests {
     fn hints_say_what_to_do() {
         let cases = [
             (r#"{"pipeline": []}"#.to_owned(), "did you mean `pipelines`?"),
-            (
-                r#"{"budget": {}}"#.to_owned(),
-                "a newer version may know `budget`; this one reads $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence, hooks, slots, streams, learning",
-            ),
+            (r#"{"lerning": {}}"#.to_owned(), "did you mean `learning`?"),
             (with_stage_keys(r#""allow_failure": true"#), "did you mean `allowFailure`?"),
             (with_stage_keys(r#""optional": true"#), "`optional` belongs to stages of kind `subpipeline`"),
             (with_stage_keys(r#""cwd": null"#), "to leave a value out, leave out its key"),
@@ -1344,6 +1362,8 @@ mod tests {
         assert_eq!(keys("/$defs/Learning"), sorted(&[LEARNING_KEYS]));
         assert_eq!(keys("/$defs/Crystalizer"), sorted(&[CRYSTALIZER_KEYS]));
         assert_eq!(keys("/$defs/Ports"), sorted(&[PORT_KEYS]));
+        assert_eq!(keys("/$defs/Budget"), sorted(&[BUDGET_KEYS]));
+        assert_eq!(keys("/$defs/Pressure"), sorted(&[PRESSURE_KEYS]));
         let required = |at: &str| schema.pointer(at).expect(at)["required"].clone();
         assert_eq!(required("/$defs/Pipeline"), serde_json::json!(["id", "stages"]));
         assert_eq!(required("/$defs/Stage/oneOf/0"), serde_json::json!(["kind", "id", "command"]));
@@ -1369,7 +1389,8 @@ mod tests {
                 Action::Command(command) => json!({
                     "kind": "command", "command": command.command, "cwd": command.cwd, "env": command.env,
                     "allowFailure": command.allow_failure, "summaryHint": command.summary_hint,
-                    "memoryLimit": command.memory_limit, "fixes": command.fixes, "retries": command.retries.as_ref().map(|retries| json!({
+                    "memoryLimit": command.memory_limit, "fixes": command.fixes, "weight": command.share.weight,
+                    "resources": Some(&command.share.resources).filter(|list| !list.is_empty()), "retries": command.retries.as_ref().map(|retries| json!({
                         "max": retries.max, "delay": retries.delay.as_secs(),
                         "maxDelay": endurance::shown_duration(retries.max_delay),
                         "transient": retries.transient.as_ref().map_or(json!({}), |transient| json!({
@@ -1434,6 +1455,10 @@ mod tests {
                     }),
                     memory_limit: flags[4].then_some(1 << 30),
                     fixes: flags[4],
+                    share: crate::pipeline::budget::Share {
+                        weight: NonZeroU16::new(u16::from(flags[0]) * 2),
+                        resources: if flags[1] { vec!["db".parse().expect("an id")] } else { Vec::new() },
+                    },
                     session: flags[2].then(|| Session { id: texts.clone(), reuse: Some(flags[3]), persist: None }),
                 })
             };
@@ -1462,7 +1487,7 @@ mod tests {
             };
             let pipelines: Vec<_> = pipelines.into_iter().map(pipeline).collect();
             let default_pipeline = pipelines.first().filter(|_| named).map(|pipeline| pipeline.id.clone());
-            Config { pipelines, default_pipeline, jobs: NonZeroU16::new(u16::from(named) * 2), guardrails: Default::default(), hooks: Default::default(), streams: Default::default(), slots: Default::default(), evidence: Default::default(), flaws: Vec::new() }
+            Config { pipelines, default_pipeline, jobs: NonZeroU16::new(u16::from(named) * 2), budget: Default::default(), guardrails: Default::default(), hooks: Default::default(), streams: Default::default(), slots: Default::default(), evidence: Default::default(), flaws: Vec::new() }
         }
     }
 

@@ -126,6 +126,7 @@ impl Problem {
             Self::Amount { expected, .. } => match *expected {
                 "size of memory" => "write at least `\"1MiB\"`, such as `\"512MiB\"` or `\"2GB\"`".to_owned(),
                 "exit code of a failure" => "write whole numbers from 1 to 255".to_owned(),
+                "percentage" => "write a whole number from 1 to 100".to_owned(),
                 "number of retries" => "write a whole number from 0 to 100".to_owned(),
                 _ => "write a number of seconds, or a text such as `\"90s\"` or `\"5m\"`".to_owned(),
             },
@@ -490,7 +491,7 @@ mod tests {
         1 | { "�31m��\u001b": 1 }
           |   ^^^^^^^^^^^^^^
           |
-          = hint: known keys: $schema, pipelines, defaultPipeline, jobs, guardrails, fingerprint, fingerprintEnv, evidence, hooks, slots, streams, learning
+          = hint: known keys: $schema, pipelines, defaultPipeline, jobs, budget, guardrails, fingerprint, fingerprintEnv, evidence, hooks, slots, streams, learning
         "#);
     }
 

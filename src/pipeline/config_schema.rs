@@ -40,6 +40,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("env", &[r#"{"RUST_BACKTRACE": "1"}"#]),
     ("allowFailure", &["true"]),
     ("jobs", &["4"]),
+    ("budget", &[r#"{"jobs": 4, "memoryFloor": "2GiB", "pressure": {"io": 40}}"#]),
+    ("memoryFloor", &[r#""2GiB""#]),
+    ("pressure", &[r#"{"io": 40}"#]),
+    ("cpu", &["90"]),
+    ("io", &["40"]),
+    ("memory", &["20"]),
+    ("weight", &["2"]),
+    ("resources", &[r#"["db", "gpu"]"#]),
     ("guardrails", &[r#"{"diffBudget": {"maxFiles": 40}, "spec": {}}"#, r#"["diff-budget"]"#]),
     ("diffBudget", &[r#"{"maxFiles": 40, "maxLines": 1200}"#]),
     ("spec", &[r#"{"code": ["lib/"], "maxAgeDays": 90}"#]),
@@ -207,6 +215,8 @@ struct ConfigFile {
     default_pipeline: Option<String>,
     /// How many commands may run at the same time where a pipeline does not say it; 1 if left out.
     jobs: Option<NonZeroU16>,
+    /// What all runs of a user on this machine share.
+    budget: Option<Budget>,
     /// What `git orchestrate guard` judges, and by which limits.
     guardrails: Option<Guardrails>,
     /// Commands that print what a verdict depends on, such as the version of a compiler.
@@ -329,6 +339,34 @@ struct Crystalizer {
     budget_usd: Option<f64>,
     /// How long it may take; 5 minutes if left out.
     timeout: Option<Time>,
+}
+
+/// What all runs of a user on this machine share.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Budget {
+    /// How many commands of all runs together may run at the same time, as far as runs of this project are
+    /// concerned; as many as there are cores if left out, or as the run was asked for with `--jobs`.
+    jobs: Option<NonZeroU16>,
+    /// How much memory stays free: a stage that would leave less waits until others have ended.
+    memory_floor: Option<Size>,
+    /// How much others may wait for the machine before a stage waits until others have ended.
+    pressure: Option<Pressure>,
+}
+
+/// In how many percent of the last ten seconds something waited for the machine, as `/proc/pressure` says.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Pressure {
+    /// For a processor.
+    #[schemars(range(min = 1, max = 100))]
+    cpu: Option<u8>,
+    /// For a disk.
+    #[schemars(range(min = 1, max = 100))]
+    io: Option<u8>,
+    /// For memory.
+    #[schemars(range(min = 1, max = 100))]
+    memory: Option<u8>,
 }
 
 /// What hooks of git ask for, by their names. Read from the commit that a change is compared with.
@@ -536,6 +574,10 @@ enum Stage {
         /// Whether the command mends what it finds, as a formatter does: what it changes in the side worktree of a
         /// `pre-commit` hook comes back to the index and the work tree. False if left out.
         fixes: Option<bool>,
+        /// How many tokens of the machine's budget it takes while it runs, but never more than there are; 1 if left out.
+        weight: Option<NonZeroU16>,
+        /// Names of what no other command of this user on this machine may use meanwhile.
+        resources: Option<Vec<String>>,
         /// Replaces the summary that would be made of the output.
         summary_hint: Option<String>,
         /// A label that stages share.

@@ -1,5 +1,6 @@
 //! What could run: pipelines and their stages, as a project declares them.
 
+pub mod budget;
 pub mod builtin;
 pub mod config;
 pub mod config_error;
@@ -144,6 +145,8 @@ pub struct Command {
     pub memory_limit: Option<u64>,
     /// Whether it mends what it finds: what it changes is no accident.
     pub fixes: bool,
+    /// What it takes of the machine's budget.
+    pub share: budget::Share,
 }
 
 impl Command {
@@ -159,6 +162,7 @@ impl Command {
             retries: None,
             memory_limit: None,
             fixes: false,
+            share: budget::Share::default(),
         }
     }
 }
@@ -201,6 +205,7 @@ pub struct Config {
     pub default_pipeline: Option<PipelineId>,
     /// How many commands may run at the same time where a pipeline does not say it.
     pub jobs: Option<NonZeroU16>,
+    pub budget: budget::Budget,
     pub guardrails: guardrails::Guardrails,
     pub evidence: evidence::Evidence,
     pub hooks: hooks::Hooks,

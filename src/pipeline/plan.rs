@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::budget::Budget;
 use super::config_error::ConfigError;
 use super::endurance::Retries;
 use super::evidence::Evidence;
@@ -36,6 +37,8 @@ pub struct Plan {
     pub timeout: Option<Duration>,
     /// Whether stages that are proven already are not run again, if the configuration says so.
     pub reuse: Option<bool>,
+    /// What the run draws from the budget of the machine, and when it waits.
+    pub budget: Budget,
     /// What verdicts depend on, and how long they count.
     pub evidence: Evidence,
     /// How the run is to be learned from, if it is.
@@ -197,6 +200,7 @@ impl Plan {
             jobs: None,
             timeout: None,
             reuse: None,
+            budget: Budget::default(),
             evidence: Evidence::default(),
             learning: None,
             stages: Vec::new(),
@@ -281,6 +285,7 @@ impl Plan {
             jobs,
             timeout,
             reuse,
+            budget: config.budget,
             evidence: config.evidence.clone(),
             learning: None,
             stages: planned,
@@ -390,7 +395,8 @@ impl Plan {
     /// It holds ids, kinds, commands, folders, variables, what a failure does, what a stage needs, limits and
     /// retries, what somebody has to approve and by which instructions, called pipelines in full, the order of it all, and the stage to which a target restricts the run. It leaves out what only
     /// names, explains or labels: titles, descriptions, tags, summary hints, sessions, planner hints, and who
-    /// declared a pipeline; and how many commands may run at the same time, which may differ when a run goes on.
+    /// declared a pipeline; and how many commands may run at the same time, and what they take of the machine's budget,
+    /// which may differ when a run goes on.
     /// What a stage does not have stands nowhere in it, so that runs of older versions can go on.
     pub fn digest_input(&self) -> String {
         serde_json::to_string(&Digest {
@@ -833,6 +839,7 @@ mod tests {
             ("say hello", "say so"),
             ("two stages", "2 stages"),
             ("\"description\": \"two stages\"", "\"jobs\": 8"),
+            ("\"command\": \"env\"", "\"command\": \"env\", \"weight\": 2, \"resources\": [\"db\"]"),
             ("\"B\": 1, \"A\": null", "\"A\": \"null\", \"B\": \"1\""),
             ("\"command\": \"env\"", "\"summaryHint\": \"x\", \"mode\": \"cloud\", \"command\": \"env\""),
         ] {

@@ -5,6 +5,7 @@ pub mod around;
 mod mended;
 pub mod audit;
 pub mod bisect;
+pub mod budget;
 pub mod docs;
 pub mod each;
 pub mod evidence;

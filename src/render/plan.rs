@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::printer::Answer;
-use crate::id::StageId;
+use crate::id::{ResourceId, StageId};
 use crate::output::untrusted::untrusted;
 use crate::pipeline::endurance::{Retries, shown_bytes, shown_duration};
 use crate::pipeline::plan::{Plan, PlanResult, PlannedStage};
@@ -70,6 +70,12 @@ enum Stage {
         /// Whether it mends what it finds; left out if not.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         fixes: bool,
+        /// How many tokens of the machine's budget it takes; one if left out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        weight: Option<NonZeroU16>,
+        /// What nobody else may use meanwhile.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        resources: Vec<ResourceId>,
         /// `required`: somebody has to approve it before it begins.
         #[serde(skip_serializing_if = "Option::is_none")]
         approval: Option<&'static str>,
@@ -162,6 +168,7 @@ fn stage(planned: &PlannedStage) -> Stage {
             retries: again,
             memory_limit,
             fixes,
+            share,
             ..
         }) => Stage::Command {
             index,
@@ -178,6 +185,8 @@ fn stage(planned: &PlannedStage) -> Stage {
             retries: again.as_ref().map(retries),
             memory_limit: *memory_limit,
             fixes: *fixes,
+            weight: share.weight,
+            resources: share.resources.clone(),
             approval,
         },
         Action::Subpipeline { pipeline, optional } => Stage::Subpipeline {
@@ -309,6 +318,13 @@ fn text(plan: &Plan, out: &mut dyn Write, depth: usize) -> io::Result<()> {
                 }
                 if action.fixes {
                     writeln!(out, "{indent}   fixes: true")?;
+                }
+                if let Some(weight) = action.share.weight {
+                    writeln!(out, "{indent}   weight: {weight}")?;
+                }
+                if !action.share.resources.is_empty() {
+                    let names: Vec<_> = action.share.resources.iter().map(ResourceId::as_str).collect();
+                    writeln!(out, "{indent}   resources: {}", untrusted(&names.join(", ")))?;
                 }
                 if action.allow_failure {
                     writeln!(out, "{indent}   allowFailure: true")?;

@@ -1,6 +1,6 @@
 //! The narration of a run on stderr: a live line per stage on a terminal, plain lines elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,8 @@ pub struct Progress {
     /// The live lines, if any stage of any run has begun.
     live: Option<MultiProgress>,
     running: HashMap<(RunId, usize), Running>,
+    /// The stages of which it was said that they wait for the machine.
+    told_queued: HashSet<(RunId, usize)>,
     /// Whether somebody sits at our terminal who can be asked.
     can_prompt: bool,
     /// The question that stands on the terminal without an answer yet.
@@ -64,7 +66,15 @@ fn draw_target() -> ProgressDrawTarget {
 impl Progress {
     /// Returns a narration of one command of the program.
     pub fn new(mode: Mode) -> Self {
-        Self { mode, live: None, running: HashMap::new(), can_prompt: false, asked: None, interrupted: false }
+        Self {
+            mode,
+            live: None,
+            running: HashMap::new(),
+            told_queued: HashSet::new(),
+            can_prompt: false,
+            asked: None,
+            interrupted: false,
+        }
     }
 
     /// Makes it a narration for somebody who can be asked, or not.
@@ -129,6 +139,26 @@ impl Progress {
         self.running.insert((manifest.run_id.clone(), index), running);
     }
 
+    /// Shows that a stage waits for the machine: a line that moves, or one that says it once.
+    fn queued(&mut self, depth: usize, manifest: &Manifest, index: usize) {
+        let Some(entry) = manifest.entry(index) else { return };
+        let Some(queued) = &entry.queued else { return };
+        let about = (manifest.run_id.clone(), index);
+        let is_first = !self.told_queued.contains(&about);
+        if is_first && self.mode == Mode::Live && !self.running.contains_key(&about) {
+            self.begin(depth, manifest, index);
+        }
+        if let Some(bar) = self.running.get(&about).and_then(|running| running.bar.as_ref()) {
+            bar.set_message(untrusted(&queued.to_string()).with_width(200).to_string());
+        } else if is_first {
+            self.line(|err| {
+                let (indent, id) = ("  ".repeat(depth), untrusted(&entry.id));
+                let _ = writeln!(err, "{indent}   waits  {id}  {}", untrusted(&queued.to_string()));
+            });
+        }
+        self.told_queued.insert(about);
+    }
+
     fn ended(&mut self, depth: usize, manifest: &Manifest, index: usize) {
         let running = self.running.remove(&(manifest.run_id.clone(), index));
         let took = running.as_ref().map_or(0.0, |running| running.begun.elapsed().as_secs_f64());
@@ -183,7 +213,16 @@ impl Watch for Progress {
                     }
                 }
             }),
-            Happened::StageStarted { .. } => self.begin(depth, manifest, index),
+            Happened::StageStarted { .. } => {
+                // The line of its wait makes room.
+                if let Some(bar) =
+                    self.running.remove(&(manifest.run_id.clone(), index)).and_then(|waited| waited.bar)
+                {
+                    bar.finish_and_clear();
+                }
+                self.begin(depth, manifest, index);
+            }
+            Happened::StageQueued { .. } => self.queued(depth, manifest, index),
             Happened::StageRetried { attempt, pause_ms, end } => {
                 let Some(entry) = manifest.entry(index) else { return };
                 self.line(|err| {

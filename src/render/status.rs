@@ -173,6 +173,9 @@ impl<'a> Answer for Standing<'a> {
             if !shown.is_empty() {
                 write!(out, " — {}", untrusted(shown))?;
             }
+            if let Some(queued) = &entry.queued {
+                write!(out, " — {}", untrusted(&queued.to_string()))?;
+            }
             writeln!(out)?;
         }
         for approval in &manifest.approvals {

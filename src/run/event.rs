@@ -58,6 +58,18 @@ pub enum Happened {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         memory_limit: Option<MemoryLimit>,
     },
+    /// The stage waits for its part of the machine's budget.
+    #[serde(rename = "stage:queued")]
+    StageQueued {
+        /// How many came before.
+        ahead: usize,
+        /// What else there is to say, such as `io 41 %`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The stage has waited for that, and begins.
+    #[serde(rename = "stage:admitted")]
+    StageAdmitted { waited_seconds: f64 },
     /// The stage's process group exists.
     #[serde(rename = "stage:spawned")]
     StageSpawned { pid: u32, process_started: u64 },
@@ -345,6 +357,9 @@ mod tests {
             proptest::option::of(text())
                 .prop_map(|log_path| Happened::StageStarted { log_path, memory_limit: None }),
             Just(Happened::StageSpawned { pid: 1, process_started: 2 }),
+            (0..9_usize, proptest::option::of(text()))
+                .prop_map(|(ahead, reason)| Happened::StageQueued { ahead, reason }),
+            (0..9_u32).prop_map(|halves| Happened::StageAdmitted { waited_seconds: f64::from(halves) / 2.0 }),
             "[ab]".prop_map(|id| Happened::ChildLinked {
                 run_id: id,
                 pipeline_id: "p".into(),

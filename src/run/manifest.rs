@@ -4,6 +4,7 @@
 //! in top-level sections of its own (`git`, `plan`, `attempts`, `guardrails`, `journal`): without them
 //! the document is a manifest of the reference, field for field.
 
+use std::fmt;
 use std::num::NonZeroU16;
 
 use schemars::JsonSchema;
@@ -227,6 +228,38 @@ pub struct StageEntry {
     /// Extension: what somebody is asked before the stage can begin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
+    /// Extension: why the stage waits for its part of the machine's budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued: Option<Queued>,
+    /// Extension: how long the stage waited for that before it began, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited_ms: Option<u64>,
+    /// Extension: how long it waited for that before it was run again. Like the wait before, it is no part of what
+    /// the stage took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited_again_ms: Option<u64>,
+}
+
+/// A stage that waits for its part of the machine's budget.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Queued {
+    pub since: Stamp,
+    /// How many came before.
+    pub ahead: usize,
+    /// What else there is to say, such as `io 41 %`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// As in `queued: 2 ahead, io 41 %`.
+impl fmt::Display for Queued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "queued: {} ahead", self.ahead)?;
+        match &self.reason {
+            Some(reason) => write!(f, ", {reason}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What proved a stage that was not run again.
@@ -305,6 +338,9 @@ impl StageEntry {
             failed_attempts: Vec::new(),
             memory_limit: None,
             waiting: None,
+            queued: None,
+            waited_ms: None,
+            waited_again_ms: None,
         }
     }
 
@@ -648,7 +684,9 @@ impl Manifest {
             Happened::ResumeRefused { resume } => self.resume_events.push(resume.clone()),
             Happened::StageStarted { log_path, memory_limit } => {
                 let entry = self.stage(*index)?;
+                let waited_ms = entry.waited_ms;
                 entry.reset();
+                entry.waited_ms = waited_ms;
                 entry.status = StageStatus::Running;
                 entry.started_at = Some(at);
                 entry.log_path = log_path.clone();
@@ -688,6 +726,21 @@ impl Manifest {
                 });
                 self.say_what_waits();
             }
+            Happened::StageQueued { ahead, reason } => {
+                let entry = self.stage(*index)?;
+                let since = entry.queued.as_ref().map_or(at, |queued| queued.since);
+                entry.queued = Some(Queued { since, ahead: *ahead, reason: reason.clone() });
+            }
+            Happened::StageAdmitted { waited_seconds } => {
+                let entry = self.stage(*index)?;
+                entry.queued = None;
+                let waited = match entry.status {
+                    StageStatus::Running => &mut entry.waited_again_ms,
+                    _ => &mut entry.waited_ms,
+                };
+                let more = (waited_seconds.max(0.0) * 1000.0).round() as u64;
+                *waited = Some(waited.unwrap_or(0).saturating_add(more));
+            }
             Happened::StageDecided { approval } => {
                 self.stage(*index)?.waiting = None;
                 self.approvals.push(approval.clone());
@@ -703,6 +756,7 @@ impl Manifest {
             Happened::StageFinished(end) => {
                 let entry = self.stage(*index)?;
                 entry.waiting = None;
+                entry.queued = None;
                 entry.status = end.status;
                 entry.completed_at = Some(at);
                 entry.exit_code = end.exit_code;
@@ -729,6 +783,7 @@ impl Manifest {
             Happened::StageHeld { reason } => {
                 let entry = self.stage(*index)?;
                 entry.waiting = None;
+                entry.queued = None;
                 entry.summary = Some(reason.clone());
             }
             Happened::StageReused { status, reused } => {
@@ -770,6 +825,7 @@ impl Manifest {
                 self.parked_at = None;
                 for entry in &mut self.commands {
                     entry.waiting = None;
+                    entry.queued = None;
                 }
                 self.completed_at = Some(at);
                 self.heartbeat_at = Some(at);

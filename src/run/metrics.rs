@@ -208,7 +208,8 @@ pub fn stages(manifest: &Manifest) -> Vec<StageFacts> {
             duration_seconds: entry
                 .completed_at
                 .zip(entry.started_at)
-                .map(|(end, start)| end.seconds_since(start)),
+                .map(|(end, start)| end.seconds_since(start))
+                .map(|took| (took - entry.waited_again_ms.unwrap_or(0) as f64 / 1000.0).max(0.0)),
             attempts: attempts(entry.index),
             flaky: entry.flaky,
         })

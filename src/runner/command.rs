@@ -12,7 +12,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use super::crew::Crew;
+use super::draw::{Drawn, draw};
 use super::log::Lines;
+use super::manual::Waits;
 use super::memory::Memory;
 use super::stages::{Ended, stage_end};
 use super::stop::{self, Cause, Orders, Stop};
@@ -27,6 +29,7 @@ use crate::run::event::{Happened, StageEnd};
 use crate::run::manifest::{Handle, PrivacyDecision, PrivacyTotals};
 use crate::run::stamp::Stamp;
 use crate::run::status::StageStatus;
+use crate::sys::budget::{self, Hold};
 use crate::sys::digest::random_fraction;
 use crate::sys::process::{self, StageProcesses};
 
@@ -40,6 +43,7 @@ pub(super) async fn run(
     host: World<'_, '_>,
     mut orders: Orders,
     crew: &Crew,
+    waits: &Waits,
 ) -> Result<Ended> {
     let mut setup = None::<Setup>;
     for attempt in 1.. {
@@ -50,6 +54,10 @@ pub(super) async fn run(
             stop = stop::next(&mut orders) => return stopped(planned, attempt, &stop, host),
             room = crew.room.acquire() => room,
         };
+        let hold = match draw(planned, action, host, &mut orders, crew, waits).await? {
+            Drawn::Begin(hold) => hold,
+            Drawn::Stopped(stop) => return stopped(planned, attempt, &stop, host),
+        };
         let memory = action
             .memory_limit
             .map(|bytes| Memory::limit(&process::mark(host.borrow().run_id(), planned.index), bytes));
@@ -57,9 +65,18 @@ pub(super) async fn run(
             Some(setup) => setup,
             none => none.insert(begin(planned, memory.as_ref(), &mut **host.borrow_mut())?),
         };
-        let next =
-            attempt_once(planned, action, setup, memory.as_ref(), attempt, host, &mut orders, crew).await?;
-        drop(room);
+        let next = attempt_once(
+            planned,
+            action,
+            setup,
+            (memory.as_ref(), hold.as_deref()),
+            attempt,
+            host,
+            &mut orders,
+            crew,
+        )
+        .await?;
+        drop((hold, room));
         let pause = match next {
             Next::Ended(ended) => return Ok(ended),
             Next::Again(pause) => pause,
@@ -111,7 +128,7 @@ async fn attempt_once(
     planned: &PlannedStage,
     action: &Action,
     setup: &Setup,
-    memory: Option<&Memory>,
+    (memory, hold): (Option<&Memory>, Option<&Hold>),
     attempt: u32,
     host: World<'_, '_>,
     orders: &mut Orders,
@@ -120,11 +137,14 @@ async fn attempt_once(
     let index = planned.index;
     let (begun, mut watched) = begin_lines(planned, action, setup, attempt, &mut **host.borrow_mut())?;
     let clock = Instant::now();
-    let exit = match spawn(action, setup, memory) {
+    let exit = match spawn(action, setup, memory, hold) {
         Ok(mut child) => {
             let leader = child.id().unwrap_or_default();
             let processes = StageProcesses { mark: process::mark(host.borrow().run_id(), index), leader };
             crew.join(&processes);
+            if let Some(hold) = hold {
+                hold.began(leader);
+            }
             let timeout = planned.stage.timeout;
             let mut exit =
                 drive(&mut *child, &processes, index, timeout, &mut watched, host, orders, crew).await?;
@@ -170,7 +190,12 @@ fn new_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-fn spawn(action: &Action, setup: &Setup, memory: Option<&Memory>) -> io::Result<Box<dyn ChildWrapper>> {
+fn spawn(
+    action: &Action,
+    setup: &Setup,
+    memory: Option<&Memory>,
+    hold: Option<&Hold>,
+) -> io::Result<Box<dyn ChildWrapper>> {
     // An explicit check: the error of a spawn does not tell a missing folder from a missing shell.
     if !setup.cwd.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotADirectory, "the folder to run in does not exist"));
@@ -188,6 +213,11 @@ fn spawn(action: &Action, setup: &Setup, memory: Option<&Memory>) -> io::Result<
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    // What an outer stage holds is not for runs in this one: it stands in for that.
+    command.env_remove(budget::VARIABLE);
+    if let Some(hold) = hold {
+        command.env(budget::VARIABLE, hold.as_variable());
+    }
     // A session of its own is a process group of its own, and has no terminal: what asks one for a
     // password gets an error, and would be stopped for ever otherwise.
     Ok(CommandWrap::from(command).wrap(ProcessSession).spawn()?.into_inner())

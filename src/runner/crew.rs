@@ -1,6 +1,6 @@
 //! What the stages that run at the same time share: the room for commands, and whose process is whose.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::Limits;
 use super::typed::Typed;
+use crate::sys::budget::Budget;
 use crate::sys::process::{self, StageProcesses};
 
 /// The commands of one run and of its children, all of which this process started.
@@ -20,6 +21,9 @@ pub(super) struct Crew {
     pub(super) woken: Notify,
     /// What is typed on our terminal, if somebody can be asked there.
     pub(super) typed: Option<Typed>,
+    budget: Option<Budget>,
+    /// Whether there is nothing to be had from the budget any more.
+    is_lost: Cell<bool>,
     members: RefCell<Vec<Member>>,
     left: RefCell<Left>,
 }
@@ -39,7 +43,7 @@ struct Left {
 }
 
 impl Crew {
-    pub(super) fn new(limits: Limits, can_prompt: bool) -> Self {
+    pub(super) fn new(limits: Limits, can_prompt: bool, budget: Option<Budget>) -> Self {
         let left = Left { known: process::adopted(&[]).into_iter().collect(), unclaimed: Vec::new() };
         let room = Semaphore::new(usize::from(limits.jobs.get()));
         Self {
@@ -47,9 +51,21 @@ impl Crew {
             room,
             woken: Notify::new(),
             typed: can_prompt.then(Typed::new),
+            budget,
+            is_lost: Cell::new(false),
             members: RefCell::default(),
             left: RefCell::new(left),
         }
+    }
+
+    /// Returns the budget of the machine, if there is one.
+    pub(super) fn budget(&self) -> Option<&Budget> {
+        self.budget.as_ref().filter(|_| !self.is_lost.get())
+    }
+
+    /// Goes on without the budget.
+    pub(super) fn lose_budget(&self) {
+        self.is_lost.set(true);
     }
 
     /// Takes in a command that has started.

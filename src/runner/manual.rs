@@ -36,13 +36,21 @@ pub(super) enum Asked {
 pub(super) struct Waits {
     own: Cell<usize>,
     all: Cell<usize>,
+    /// How many of all wait for their part of the machine's budget.
+    queued: Cell<usize>,
     changed: Notify,
     above: Option<Rc<Waits>>,
 }
 
 impl Waits {
     pub(super) fn new(above: Option<Rc<Waits>>) -> Rc<Self> {
-        Rc::new(Self { own: Cell::new(0), all: Cell::new(0), changed: Notify::new(), above })
+        Rc::new(Self {
+            own: Cell::new(0),
+            all: Cell::new(0),
+            queued: Cell::new(0),
+            changed: Notify::new(),
+            above,
+        })
     }
 
     /// Returns how many stages of the pipeline itself wait.
@@ -53,6 +61,21 @@ impl Waits {
     /// Waits until another stage waits, or one less.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// Takes note of a stage that waits for the machine, for as long as what is returned lives.
+    pub(super) fn queue(&self) -> Queueing<'_> {
+        self.change_queue(|count| count + 1);
+        Queueing(self)
+    }
+
+    fn change_queue(&self, by: impl Fn(usize) -> usize) {
+        let mut one = Some(self);
+        while let Some(waits) = one {
+            waits.queued.set(by(waits.queued.get()));
+            waits.changed.notify_one();
+            one = waits.above.as_deref();
+        }
     }
 
     fn change(&self, by: impl Fn(usize) -> usize) {
@@ -82,7 +105,16 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A time-out of a pipeline, which stands still while somebody is asked.
+/// A stage that waits for the machine, for as long as this lives.
+pub(super) struct Queueing<'w>(&'w Waits);
+
+impl Drop for Queueing<'_> {
+    fn drop(&mut self) {
+        self.0.change_queue(|count| count - 1);
+    }
+}
+
+/// A time-out of a pipeline, which stands still while somebody is asked, and while a stage waits for the machine.
 pub(super) struct Allowance {
     left: Option<Duration>,
     since: Option<Instant>,
@@ -96,7 +128,7 @@ impl Allowance {
     /// Returns when the time is over, if it runs.
     pub(super) fn end(&mut self, waits: &Waits) -> Option<Instant> {
         let left = self.left?;
-        if waits.all.get() > 0 {
+        if waits.all.get() + waits.queued.get() > 0 {
             if let Some(since) = self.since.take() {
                 self.left = Some(left.saturating_sub(since.elapsed()));
             }
@@ -212,6 +244,14 @@ mod tests {
         assert_eq!(allowance.end(&outer), None, "a part of it waits");
         drop(waiting);
         assert!(allowance.end(&outer).expect("it runs again") >= first);
+        let queueing = inner.queue();
+        assert_eq!(
+            (outer.own(), allowance.end(&outer)),
+            (0, None),
+            "the machine has no room for a part of it"
+        );
+        drop(queueing);
+        assert!(allowance.end(&outer).is_some());
         assert_eq!(Allowance::new(None).end(&outer), None);
     }
 }

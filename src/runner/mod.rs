@@ -3,6 +3,7 @@
 
 mod command;
 mod crew;
+mod draw;
 pub mod interrupt;
 pub mod log;
 mod manual;
@@ -24,12 +25,15 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::output::mask::{MaskMode, Masker};
+use crate::pipeline::Command as Action;
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::run::approval::{Decision, Ruling};
 use crate::run::event::Happened;
 use crate::run::manifest::Reused;
 use crate::run::stamp::Stamp;
 use crate::run::status::{RunStatus, StageStatus};
+use crate::sys::budget::{Budget, Wish};
+use crate::sys::fs::PathError;
 use crew::Crew;
 use interrupt::{Interrupt, Interrupts};
 use manual::Waits;
@@ -72,6 +76,12 @@ pub trait Host {
     fn known(&mut self, stage: &PlannedStage) -> Result<Known>;
     /// Takes note that a stage is about to run.
     fn begins(&mut self, stage: &PlannedStage) -> Result<()>;
+    /// Returns the budget of the machine; nothing if there is none, or it is to be ignored.
+    fn budget(&mut self) -> Option<Budget>;
+    /// Returns what a stage wants of it.
+    fn wish(&self, stage: &PlannedStage, action: &Action) -> Wish;
+    /// Says that the run goes on without it.
+    fn lost_budget(&mut self, why: &PathError);
     /// Makes ready to run a stage's command.
     fn begin_command(&mut self, stage: &PlannedStage) -> Result<Setup>;
     /// Returns what masks one stream of output.
@@ -160,6 +170,8 @@ pub struct Limits {
     pub jobs: NonZeroU16,
     /// Whether what does not depend on a stage that failed goes on all the same.
     pub keep_going: bool,
+    /// Whether commands draw from the budget of the machine.
+    pub budget: bool,
 }
 
 /// What a parent run keeps of its child.
@@ -191,7 +203,7 @@ pub async fn execute(
     interrupts: &mut Interrupts,
     limits: Limits,
 ) -> Result<Option<Outcome>> {
-    let crew = Crew::new(limits, host.can_prompt());
+    let crew = Crew::new(limits, host.can_prompt(), host.budget());
     // A signal may have come while the run was made ready.
     let (orders, received) = watch::channel(interrupts.first().map(Stop::interrupt));
     let world = RefCell::new(host);

@@ -210,7 +210,7 @@ async fn stage(
     }
     host.borrow_mut().begins(planned)?;
     match &planned.stage.action {
-        Action::Command(action) => command::run(planned, action, host, orders, crew).await,
+        Action::Command(action) => command::run(planned, action, host, orders, crew, waits).await,
         Action::Subpipeline { optional, .. } => {
             subpipeline(planned, *optional, host, orders, crew, waits).await
         }

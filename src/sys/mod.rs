@@ -3,6 +3,7 @@
 pub mod ancestors;
 pub mod archive;
 pub mod beneath;
+pub mod budget;
 pub mod carry;
 pub mod clock;
 pub mod cores;

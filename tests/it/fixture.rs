@@ -104,6 +104,8 @@ impl Fixture {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").expect("a PATH"))
             .env("HOME", &self.home)
+            // What else runs on the machine must not make a test wait.
+            .env("GIT_ORCHESTRATE_BUDGET_DIR", self.home.join("budget"))
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_CONFIG_SYSTEM", "/dev/null")
             .env("GIT_AUTHOR_NAME", "A U Thor")

@@ -10,6 +10,7 @@ mod approve;
 mod architecture;
 mod audit;
 mod bisect;
+mod budget;
 mod cancel;
 mod completions;
 mod concurrency;

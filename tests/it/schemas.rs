@@ -74,6 +74,7 @@ fn schemas() -> Vec<(&'static str, Value)> {
         ),
         ("hooks-status", "The answer of hooks status --format json", of::<render::hooks::StatusDocument>()),
         ("push", "The answer of push --format json", of::<render::push::Document>()),
+        ("budget", "The answer of budget --format json", of::<render::budget::Document>()),
         ("explain", "The answer of explain --format json", of::<render::explain::Document>()),
         ("flakes", "The answer of flakes --format json", of::<render::flakes::Document>()),
         ("list", "The answer of list --format json", of::<render::list::Document>()),

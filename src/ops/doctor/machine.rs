@@ -4,6 +4,7 @@ use super::super::Context;
 use super::Check;
 use crate::git::{self, is_local_variable};
 use crate::id::TaskId;
+use crate::sys::budget::{self, FOLDER, IGNORE, KINDS, Machine, Source};
 use crate::sys::env::{Env, is_shadow};
 use crate::sys::room;
 
@@ -105,6 +106,35 @@ fn variables(env: &Env, checks: &mut Vec<Check>) {
     if checks.len() == before {
         checks.push(Check::ok("environment", "no variable leads astray"));
     }
+}
+
+/// What all runs on this machine share. Without it they run all the same.
+pub fn budget(env: &Env, checks: &mut Vec<Check>) {
+    let Some(source) = Source::of(env) else {
+        let message = format!("{IGNORE} is set: runs do not wait for what others have of this machine");
+        return checks.push(Check::warning("budget", message, format!("unset {IGNORE}")).about(IGNORE));
+    };
+    let folder = source.folder();
+    let tell = |what: &dyn std::fmt::Display| format!("tokens lie in `{}`; {what}", folder.display());
+    let there = folder.ancestors().find(|path| path.exists()).unwrap_or(folder);
+    let usable = budget::check(there).or_else(|err| if there == folder { Err(err) } else { Ok(()) });
+    let usable = usable
+        .map_err(|err| err.to_string())
+        .and_then(|()| room::may_write_in(there).map_err(|err| format!("`{}`: {err}", there.display())));
+    if let Err(err) = usable {
+        let mend = format!("mend the folder, or name another: export {FOLDER}=…");
+        let message = format!("runs go on without the budget of this machine: {err}");
+        return checks.push(Check::warning("budget", message, mend));
+    }
+    let machine = Machine::here();
+    let silent = KINDS.iter().all(|kind| machine.pressure(kind).is_none());
+    checks.push(Check::ok(
+        "budget",
+        match silent {
+            true => tell(&"the kernel says nothing about pressure, so that is no brake"),
+            false => tell(&"the kernel says how busy the machine is"),
+        },
+    ));
 }
 
 /// Facts only: git runs hooks, and a stage that commits would meet them.

@@ -73,6 +73,7 @@ impl Report {
 pub fn examine(env: Env, clock: Clock) -> Report {
     let mut checks = Vec::new();
     machine::look(&env, &mut checks);
+    machine::budget(&env, &mut checks);
     match Context::look(env, clock) {
         Ok(ctx) => {
             checks.push(Check::ok("repository", ctx.repo.work_tree().display().to_string()));

@@ -153,7 +153,7 @@ async fn one(
             parent_run: None,
             approval_policy: None,
             // Every stage is asked, also those after one that fails.
-            pace: Pace { jobs: None, keep_going: true },
+            pace: Pace { keep_going: true, ..Pace::default() },
             reuse: ReuseOptions { reuse: Some(false), join: Some(false) },
             notes: None,
         };

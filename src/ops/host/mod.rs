@@ -2,6 +2,7 @@
 
 mod adhoc;
 mod asked;
+mod budgeted;
 mod fix;
 mod learn;
 mod proof;
@@ -24,7 +25,7 @@ use crate::id::RunId;
 use crate::net::trace::TRACEPARENT;
 use crate::output::mask::{MaskMode, Masker};
 use crate::pipeline::plan::{Plan, PlannedStage};
-use crate::pipeline::{Action, Stage};
+use crate::pipeline::{Action, Command, Stage};
 use crate::run::approval::{Decision, Ruling};
 use crate::run::event::{Happened, RunEnd};
 use crate::run::manifest::{Cancellation, Manifest, Owner, StageEntry};
@@ -39,8 +40,9 @@ use crate::store::lease::{Asked, Lease};
 use crate::store::pointers::pretty;
 use crate::store::recorder::{RecordError, Recorder};
 use crate::store::{self, history, verdicts};
+use crate::sys::budget::{Budget, Wish};
 use crate::sys::digest::random_hex;
-use crate::sys::fs::{self, Appender, Durability, Lock};
+use crate::sys::fs::{self, Appender, Durability, Lock, PathError};
 use crate::sys::{later, process};
 
 pub use proof::{TOOL, inputs, keyed, record_of, surroundings, tree_subject};
@@ -553,6 +555,18 @@ impl Host for RunHost {
         later::settle()?;
         self.announce(planned);
         Ok(())
+    }
+
+    fn budget(&mut self) -> Option<Budget> {
+        self.open_budget()
+    }
+
+    fn wish(&self, planned: &PlannedStage, action: &Command) -> Wish {
+        self.wish_of(planned, action)
+    }
+
+    fn lost_budget(&mut self, why: &PathError) {
+        self.go_on_without(why);
     }
 
     fn begin_command(&mut self, planned: &PlannedStage) -> Result<Setup> {

@@ -25,6 +25,7 @@ use crate::run::manifest::{Manifest, Series};
 use crate::runner::{Question, Stream};
 use crate::store::layout::{Layout, RunPaths};
 use crate::store::ledger::Ledger;
+use crate::sys::budget;
 use crate::sys::clock::Clock;
 use crate::sys::digest::{random_hex, sha256_hex};
 use crate::sys::env::{Env, is_shadow, is_true};
@@ -82,6 +83,8 @@ pub struct Shared {
     pub(super) user: String,
     /// Whether the run leaves a git note, if somebody said it.
     pub(super) notes: Option<Notes>,
+    /// What the environment says about the budget of the machine, if it is not to be ignored.
+    pub(super) budget: Option<budget::Source>,
     /// How many runs of this process said that they run something.
     pub(super) announced: Cell<usize>,
 }
@@ -125,6 +128,7 @@ impl Shared {
             tracing,
             series: None,
             notes: None,
+            budget: budget::Source::of(&ctx.env),
             announced: Cell::new(0),
         })
     }

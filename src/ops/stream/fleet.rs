@@ -44,7 +44,7 @@ pub fn run(ctx: &Context, options: &FleetOptions, program: &Path, watch: SharedW
     let plan = plan(ctx, options, &chosen, program)?;
     ctx.layout.check(&options.task)?;
     let jobs = plan.jobs;
-    let limits = Pace { jobs, keep_going: true }.limits(&plan);
+    let limits = Pace { jobs, keep_going: true, no_budget: false }.limits(&plan);
     let shared = Rc::new(Shared::new(ctx, options.task.clone(), &plan, watch)?);
     with_interrupts(async |interrupts| {
         let origin = Origin::asked(&shared, None, Default::default())?;

@@ -47,7 +47,7 @@ pub fn run(ctx: &Context, task: TaskId, which: Which, watch: SharedWatch) -> Res
         target: None,
         parent_run: None,
         approval_policy: None,
-        pace: Pace { jobs: Some(NonZeroU16::MIN), keep_going: false },
+        pace: Pace { jobs: Some(NonZeroU16::MIN), ..Pace::default() },
         reuse: ReuseOptions::default(),
         notes: Some(Notes::Nothing),
     };
