@@ -101,8 +101,9 @@ enum Request {
     Explain(Later<explain::ExplainArgs>),
     /// Show who holds what of this machine's budget, and who waits
     ///
-    /// All runs of all repositories of a user draw tokens from one place, one for each command unless its stage has a
-    /// `weight`. There are as many as cores, or as `budget.jobs` says, or GIT_ORCHESTRATE_BUDGET_JOBS. `--no-budget` or
+    /// Runs draw tokens from one place, one for each command unless its stage has a `weight`: all runs of a user where
+    /// GIT_ORCHESTRATE_BUDGET_JOBS is set, else those of projects that say something about `budget`, `weight` or
+    /// `resources`. There are as many as that, or `budget.jobs`, says, else as cores. `--no-budget` or
     /// GIT_ORCHESTRATE_NO_BUDGET=1 make runs ignore it.
     Budget(Later<budget::BudgetArgs>),
     /// List stages that passed and failed on the same tree, or clear them

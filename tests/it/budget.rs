@@ -200,8 +200,8 @@ fn without_a_folder_for_tokens_the_run_goes_on_and_says_so_once() {
     let repo = Fixture::with_commands(&["true", "true"]);
     fs::write(repo.beside("file"), "").expect("a file");
     let place = repo.beside("file").join("below");
-    let seen =
-        repo.see(repo.program().env("GIT_ORCHESTRATE_BUDGET_DIR", &place).args(["start", "--task", "t"]));
+    let mut program = program(&repo, &repo, 1);
+    let seen = repo.see(program.env("GIT_ORCHESTRATE_BUDGET_DIR", &place).args(["start", "--task", "t"]));
     assert_eq!(seen.code, 0, "{seen}");
     assert_eq!(seen.stderr.matches("goes on without the budget of this machine").count(), 1, "{seen}");
     let doctor = repo
@@ -289,4 +289,23 @@ fn runs_that_are_killed_at_any_moment_leave_the_budget_to_the_others() {
     assert_eq!((&left["held"], &left["waiting"]), (&json!(0), &json!([])));
     let names: Vec<_> = fs::read_dir(repo.beside("budget")).expect("a folder").collect();
     assert!(names.len() <= 8, "the folder does not grow: {names:?}");
+}
+
+#[test]
+fn runs_that_nobody_gave_a_budget_wait_for_nobody() {
+    let holder = Fixture::with_commands(&[WAITS]);
+    let mut gate = Gate::new(&holder, "gate");
+    let first = start(&holder, &holder, 1);
+    wait_for(&holder.beside("up"));
+    let place = holder.beside("budget");
+    let plain = Fixture::with_commands(&["test -z \"$GIT_ORCHESTRATE_BUDGET_HELD\""]);
+    let seen = plain.see(plain.program().env("GIT_ORCHESTRATE_BUDGET_DIR", &place).arg("start"));
+    assert_eq!(seen.code, 0, "{seen}");
+    let stage = json!({"kind": "command", "id": "s1", "command": "test -n \"$GIT_ORCHESTRATE_BUDGET_HELD\""});
+    let pipeline = json!({"id": "diagnostics", "guardrailsRequired": false, "stages": [stage]});
+    let asked = Fixture::with_config(&json!({"budget": {"jobs": 2}, "pipelines": [pipeline]}));
+    let seen = asked.see(asked.program().env("GIT_ORCHESTRATE_BUDGET_DIR", &place).arg("start"));
+    assert_eq!(seen.code, 0, "{seen}");
+    gate.open();
+    assert_eq!(ended(first).code, 0);
 }

@@ -3,16 +3,26 @@
 use std::num::NonZeroU16;
 
 use super::RunHost;
-use crate::pipeline::Command;
+use crate::pipeline::budget::{Budget as Settings, Share};
 use crate::pipeline::plan::PlannedStage;
+use crate::pipeline::{Action, Command};
 use crate::runner::Host as _;
 use crate::sys::budget::{Budget, Wish};
 use crate::sys::fs::PathError;
 
 impl RunHost {
-    /// Opens the budget, unless it is to be ignored. Without one the run goes on all the same.
+    /// Opens the budget if somebody asked for one: the user, the project, or a stage around this run. Without one
+    /// the run goes on all the same.
     pub(super) fn open_budget(&mut self) -> Option<Budget> {
         let source = self.shared.budget.as_ref().filter(|_| self.limits.budget)?;
+        let takes_more = |planned: &PlannedStage| match &planned.stage.action {
+            Action::Command(action) => action.share != Share::default(),
+            _ => false,
+        };
+        let by_project = self.plan.budget != Settings::default() || self.plan.stages.iter().any(takes_more);
+        if !by_project && !source.is_asked_for() {
+            return None;
+        }
         match Budget::open(source, self.plan.budget, self.limits.jobs) {
             Ok(budget) => Some(budget),
             Err(err) => {

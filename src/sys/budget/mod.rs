@@ -61,6 +61,11 @@ impl Source {
         Self { place: place(env), jobs, held }
     }
 
+    /// Whether the user says how many tokens there are, or a stage around us draws from them.
+    pub fn is_asked_for(&self) -> bool {
+        self.jobs.is_some() || self.held.is_some()
+    }
+
     /// Returns the folder of the tokens.
     pub fn folder(&self) -> &Path {
         match &self.held {
