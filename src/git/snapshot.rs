@@ -20,6 +20,9 @@ use super::{GitError, HeadState, Repo};
 /// Where the commits of snapshots are kept.
 pub const SNAPSHOTS: &str = "refs/orchestrate/snapshots/";
 
+/// So often git is asked to read files that somebody else writes to.
+const ATTEMPTS: usize = 10;
+
 /// What is in a work tree, as far as git would add it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
@@ -222,10 +225,14 @@ impl Repo {
             (&["update-index", "--force-remove", "-z", "--stdin"][..], &content.without),
             (&["update-index", "--add", "--remove", "--replace", "-z", "--stdin"][..], &content.changed),
         ] {
-            if !paths.is_empty() {
-                crate::sys::fs::foreign_step("index").at(&index)?;
-                git().args(words).input(list(temp.path(), paths)?).run()?;
+            if paths.is_empty() {
+                continue;
             }
+            crate::sys::fs::foreign_step("index").at(&index)?;
+            let add = || git().args(words).input(list(temp.path(), paths)?).run();
+            // git stops at a file that becomes shorter while it reads.
+            let again = std::iter::repeat_with(add).take(ATTEMPTS - 1).find(Result::is_ok);
+            again.unwrap_or_else(add)?;
         }
         crate::sys::fs::foreign_step("tree").at(&self.common_dir)?;
         let tree = git().args(["write-tree", "--missing-ok"]).line()?;

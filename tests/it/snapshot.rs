@@ -324,6 +324,15 @@ fn a_hook_s_environment_leads_nowhere_else() {
     assert_eq!(below.json()["digest"], plain["digest"], "{below}");
 }
 
+/// Ends the threads that look at it.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_busy_tree_is_captured_all_the_same() {
     let repo = Fixture::new("passing");
@@ -332,6 +341,8 @@ fn a_busy_tree_is_captured_all_the_same() {
     }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Whatever becomes of us, the scope waits for the writer.
+        let _stop = Stop(&stop);
         scope.spawn(|| {
             let mut round = 0;
             while !stop.load(Ordering::Relaxed) {
@@ -355,7 +366,6 @@ fn a_busy_tree_is_captured_all_the_same() {
             tar(&repo, "-tzf", &archive(&snapshot));
             assert_eq!(repo.orchestrate("snapshot show").code, 0);
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 
