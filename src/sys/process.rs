@@ -38,7 +38,15 @@ pub fn whoami(env: &Env) -> String {
 /// Whether this process may read from a terminal that is its stdin: one in the background would be stopped.
 pub fn owns_terminal() -> bool {
     let stdin = rustix::stdio::stdin();
-    rustix::termios::tcgetpgrp(stdin).is_ok_and(|group| group == rustix::process::getpgrp())
+    rustix::termios::tcgetpgrp(stdin).is_ok_and(|group| Some(group) == own_group())
+}
+
+/// Returns the group that this process belongs to; nothing if that lies outside what this process sees, as in a
+/// sandbox that gives the process its own table of processes but no group of its own.
+fn own_group() -> Option<rustix::process::Pid> {
+    // `rustix` takes it for granted that there is one, and panics where there is none.
+    // SAFETY: It takes nothing and changes nothing.
+    rustix::process::Pid::from_raw(unsafe { libc::getpgrp() })
 }
 
 /// Returns when a process began, in clock ticks since boot; nothing if there is no such process.
@@ -335,6 +343,12 @@ pub fn signal_number(name: &str) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_that_lies_outside_is_none() {
+        let seen = group_of(std::process::id()).filter(|group| *group > 0);
+        assert_eq!(own_group().map(|group| group.as_raw_nonzero().get().cast_unsigned()), seen);
+    }
 
     #[test]
     fn this_process_is_alive_and_a_later_one_of_its_pid_is_another() {
