@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use super::Format;
@@ -13,6 +13,7 @@ use crate::id::TaskId;
 use crate::ops::gc::Action;
 use crate::ops::snapshot::{again, create, gc, list, restore};
 use crate::ops::{Context, Refusal};
+use crate::pipeline::learning::Compression;
 use crate::render::printer;
 use crate::render::snapshot::{Collected, Listed, Replayed, Restored, Shown};
 use crate::run::learning::Verdict;
@@ -34,6 +35,9 @@ enum Act {
         /// The task that it belongs to
         #[arg(long, value_name = "ID", env = "MCP_RUNNER_TASK_ID", default_value = "0101")]
         task: TaskId,
+        /// How to pack it: `zstd` is faster and smaller; by default what the configuration says, else `gzip`
+        #[arg(long, value_enum, value_name = "HOW")]
+        compression: Option<Packing>,
         #[command(flatten)]
         look: Look,
     },
@@ -95,6 +99,21 @@ enum Act {
     },
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Packing {
+    Gzip,
+    Zstd,
+}
+
+impl From<Packing> for Compression {
+    fn from(packing: Packing) -> Self {
+        match packing {
+            Packing::Gzip => Self::Gzip,
+            Packing::Zstd => Self::Zstd,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 struct ReplayArgs {
     /// A digest, the id of its run, the beginning of either, or `latest`; with `--archive` a whole digest
@@ -125,8 +144,8 @@ struct Look {
 
 pub fn run(ctx: &Context, args: SnapshotArgs) -> Result<ExitCode, Failure> {
     match args.act {
-        Act::Create { task, look } => {
-            let shown = Shown::taken(create::create(ctx, &task)?);
+        Act::Create { task, compression, look } => {
+            let shown = Shown::taken(create::create(ctx, &task, compression.map(Into::into))?);
             printer::answer(&shown, look.format.into())?;
         }
         Act::List { task, look } => {

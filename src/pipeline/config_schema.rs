@@ -99,6 +99,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("enabled", &["true"]),
     ("maxFileBytes", &["10485760"]),
     ("maxTotalBytes", &["1073741824"]),
+    ("compression", &[r#""zstd""#]),
     ("retentionDays", &["14"]),
     ("environment", &[r#"["JAVA_HOME"]"#]),
     ("crystalizer", &[r#"{"command": "learner", "budgetUsd": 0.25}"#]),
@@ -314,6 +315,8 @@ struct Learning {
     max_file_bytes: Option<u64>,
     /// Files are left out that would make a snapshot larger than this, unpacked; 2 GiB if left out.
     max_total_bytes: Option<u64>,
+    /// How the archive of a snapshot is packed; `gzip` if left out.
+    compression: Option<Compression>,
     /// For how many days `snapshot gc` keeps a snapshot; 30 if left out.
     retention_days: Option<u64>,
     /// How long the replay of a scenario may take; 10 minutes if left out.
@@ -322,6 +325,15 @@ struct Learning {
     environment: Option<Vec<String>>,
     /// Who makes a pattern of a scenario that holds.
     crystalizer: Option<Crystalizer>,
+}
+
+/// How the archive of a snapshot is packed.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only its shape is looked at")]
+enum Compression {
+    Gzip,
+    Zstd,
 }
 
 /// Who makes a pattern of a scenario that holds.

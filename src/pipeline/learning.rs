@@ -1,5 +1,6 @@
 //! What a project says about learning from its runs.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 /// The section `learning` of the configuration.
@@ -11,6 +12,8 @@ pub struct Learning {
     pub max_file_bytes: u64,
     /// Files that would make all of them together larger than this are left out.
     pub max_total_bytes: u64,
+    /// How the archive of a snapshot is packed.
+    pub compression: Compression,
     /// For how many days a snapshot is kept.
     pub retention_days: u64,
     /// How long the replay of a scenario may take.
@@ -18,6 +21,34 @@ pub struct Learning {
     /// Variables that a replay is given, beside the usual ones.
     pub environment: Vec<String>,
     pub crystalizer: Crystalizer,
+}
+
+/// How the archive of a snapshot is packed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    #[default]
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    pub const ALL: [Self; 2] = [Self::Gzip, Self::Zstd];
+    /// As [`Compression::ALL`], in the words of people.
+    pub const WORDS: [&str; 2] = ["gzip", "zstd"];
+
+    /// Returns what the name of an archive ends with.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Gzip => ".tar.gz",
+            Self::Zstd => ".tar.zst",
+        }
+    }
+
+    /// Returns how an archive of this name is packed, and what stands before the ending; nothing if it has neither.
+    pub fn of_name(name: &OsStr) -> Option<(Self, &str)> {
+        let name = name.to_str()?;
+        Self::ALL.into_iter().find_map(|it| Some((it, name.strip_suffix(it.ending())?)))
+    }
 }
 
 /// Who makes a pattern of a scenario.
@@ -39,6 +70,7 @@ impl Default for Learning {
             enabled: false,
             max_file_bytes: 100 << 20,
             max_total_bytes: 2 << 30,
+            compression: Compression::Gzip,
             retention_days: 30,
             timeout: Duration::from_secs(600),
             environment: Vec::new(),

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::id::{RunId, TaskId};
+use crate::pipeline::learning::Compression;
 use crate::run::snapshot::Snapshot;
 use crate::store::layout::Layout;
 use crate::store::pointers::pretty;
@@ -39,8 +40,9 @@ impl Stored {
 
 /// Returns the file beside an archive that has its name and another ending.
 pub fn beside(archive: &Path, ending: &str) -> PathBuf {
-    let name = archive.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let stem = name.strip_suffix(".tar.gz").unwrap_or(&name);
+    let name = archive.file_name().unwrap_or_default();
+    let whole = name.to_string_lossy();
+    let stem = Compression::of_name(name).map_or(&*whole, |(_, stem)| stem);
     archive.with_file_name(format!("{stem}.{ending}"))
 }
 
@@ -65,8 +67,8 @@ impl Snapshots {
     }
 
     /// Returns where the archive of a snapshot is.
-    pub fn archive(&self, task: &TaskId, id: &RunId) -> PathBuf {
-        self.task(task).join(format!("{id}.tar.gz"))
+    pub fn archive(&self, task: &TaskId, id: &RunId, compression: Compression) -> PathBuf {
+        self.task(task).join(format!("{id}{}", compression.ending()))
     }
 
     /// Returns where the document of a snapshot is.

@@ -2,28 +2,24 @@
 //! blocks are joined in their order. So the bytes depend on the stream alone, whatever the number of threads,
 //! and the memory depends on the number of blocks under way, whatever the length of the stream.
 
+mod format;
+
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
-use flate2::read::MultiGzDecoder;
-use flate2::{Compress, Compression, FlushCompress};
+pub use format::reader;
 
+use self::format::Packer;
 use super::digest::Hasher;
+use crate::pipeline::learning::Compression;
 
 /// How much of the stream one block holds.
 const BLOCK: usize = 1 << 20;
 /// More threads than this would cost more memory than they bring.
 const MOST_THREADS: usize = 8;
-/// What gzip's own default is, and what people compare the size with.
-const LEVEL: u32 = 6;
-
-/// Magic, deflate, no flags, no time, no level, no system: nothing that tells one machine from another.
-const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-/// The block that ends a deflate stream and holds nothing.
-const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
 
 /// What came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,11 +28,6 @@ pub struct Packed {
     pub digest: String,
     /// How many they are.
     pub bytes: u64,
-}
-
-/// Returns what unpacks a stream again, ours or that of another program.
-pub fn reader(packed: impl Read) -> impl Read {
-    io::BufReader::with_capacity(256 << 10, MultiGzDecoder::new(packed))
 }
 
 /// A block on its way.
@@ -54,9 +45,10 @@ struct Done {
     room: Vec<u8>,
 }
 
-/// Packs what `write` writes as one gzip stream into `out`. `threads` are as many as there are cores, if not said.
-pub fn gzip<W: Write + Send>(
+/// Packs what `write` writes as one stream into `out`. `threads` are as many as there are cores, if not said.
+pub fn pack<W: Write + Send>(
     out: W,
+    compression: Compression,
     threads: Option<usize>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<Packed> {
@@ -73,10 +65,10 @@ pub fn gzip<W: Write + Send>(
         let (blocks, zeros) = (&blocks, &zeros);
         for _ in 0..threads {
             let to_join = to_join.clone();
-            scope.spawn(move || pack_all(blocks, &to_join, zeros));
+            scope.spawn(move || pack_all(compression, blocks, &to_join, zeros));
         }
         drop(to_join);
-        let joiner = scope.spawn(move || join_all(out, &done, &give_back));
+        let joiner = scope.spawn(move || join_all(out, compression, &done, &give_back));
         let mut cutter = Cutter { block: None, place: 0, rooms, to_pack };
         let written = write(&mut cutter).and_then(|()| cutter.send());
         // Without it the others go on waiting.
@@ -139,18 +131,19 @@ impl Write for Cutter {
 
 /// Packs blocks as long as there are any. A block of nothing but zeros, of which a sparse file has many, is packed once.
 fn pack_all(
+    compression: Compression,
     blocks: &Mutex<Receiver<Block>>,
     to_join: &Sender<Done>,
     zeros: &OnceLock<(Arc<Vec<u8>>, crc32fast::Hasher)>,
 ) {
-    let mut compress = Compress::new(Compression::new(LEVEL), false);
+    let mut packer = Packer::new(compression);
     loop {
         let next = blocks.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Block { place, bytes }) = next else { return };
         let (packed, crc) = if bytes.len() == BLOCK && is_zero(&bytes) {
-            zeros.get_or_init(|| pack(&mut compress, &bytes)).clone()
+            zeros.get_or_init(|| packer.pack(&bytes)).clone()
         } else {
-            pack(&mut compress, &bytes)
+            packer.pack(&bytes)
         };
         let done = Done { place, packed, crc, length: bytes.len() as u64, room: bytes };
         if to_join.send(done).is_err() {
@@ -163,30 +156,15 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(64 << 10).all(|part| part.iter().fold(0, |sum, byte| sum | byte) == 0)
 }
 
-/// Returns a block as a part of a deflate stream that ends at a whole byte, and its checksum.
-fn pack(compress: &mut Compress, bytes: &[u8]) -> (Arc<Vec<u8>>, crc32fast::Hasher) {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(bytes);
-    compress.reset();
-    let mut packed = Vec::with_capacity(bytes.len() / 4 + 1024);
-    loop {
-        let taken = compress.total_in() as usize;
-        compress
-            .compress_vec(&bytes[taken..], &mut packed, FlushCompress::Sync)
-            .expect("deflate takes any bytes");
-        // With room to spare, all of it is out.
-        if compress.total_in() as usize == bytes.len() && packed.len() < packed.capacity() {
-            packed.shrink_to_fit();
-            return (Arc::new(packed), crc);
-        }
-        packed.reserve(bytes.len() / 4 + 1024);
-    }
-}
-
 /// Writes blocks in their order.
-fn join_all<W: Write>(mut out: W, done: &Receiver<Done>, give_back: &Sender<Vec<u8>>) -> io::Result<Packed> {
+fn join_all<W: Write>(
+    mut out: W,
+    compression: Compression,
+    done: &Receiver<Done>,
+    give_back: &Sender<Vec<u8>>,
+) -> io::Result<Packed> {
     let mut joined = Joined { digest: Hasher::default(), bytes: 0 };
-    let mut result = joined.write(&mut out, &HEADER);
+    let mut result = joined.write(&mut out, format::head(compression));
     let (mut crc, mut length) = (crc32fast::Hasher::new(), 0_u64);
     let (mut early, mut next) = (BTreeMap::new(), 0);
     for block in done {
@@ -206,10 +184,7 @@ fn join_all<W: Write>(mut out: W, done: &Receiver<Done>, give_back: &Sender<Vec<
         }
     }
     result?;
-    joined.write(&mut out, &LAST_BLOCK)?;
-    joined.write(&mut out, &crc.finalize().to_le_bytes())?;
-    // As the format has it: the length in 32 bits, whatever is above them.
-    joined.write(&mut out, &(length as u32).to_le_bytes())?;
+    joined.write(&mut out, &format::tail(compression, crc, length))?;
     out.flush()?;
     Ok(Packed { digest: joined.digest.hex(), bytes: joined.bytes })
 }
@@ -230,6 +205,8 @@ impl Joined {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     /// Text that repeats itself here and there, and noise.
@@ -248,27 +225,48 @@ mod tests {
         bytes
     }
 
-    fn packed(bytes: &[u8], threads: usize, step: usize) -> (Vec<u8>, Packed) {
+    fn packed(how: Compression, bytes: &[u8], threads: usize, step: usize) -> (Vec<u8>, Packed) {
         let mut out = Vec::new();
-        let packed =
-            gzip(&mut out, Some(threads), |to| bytes.chunks(step).try_for_each(|part| to.write_all(part)));
+        let write = |to: &mut dyn Write| bytes.chunks(step).try_for_each(|part| to.write_all(part));
+        let packed = pack(&mut out, how, Some(threads), write);
         (out, packed.unwrap())
+    }
+
+    fn unpacked(mut reader: impl Read) -> Vec<u8> {
+        let mut back = Vec::new();
+        reader.read_to_end(&mut back).unwrap();
+        back
     }
 
     #[test]
     fn the_bytes_depend_on_the_stream_alone() {
         let zeros = vec![0; 3 * BLOCK + 5];
         for bytes in [sample(0), sample(1), sample(BLOCK), sample(2 * BLOCK + 77), zeros] {
-            let (first, said) = packed(&bytes, 1, BLOCK);
-            assert_eq!(said.bytes, first.len() as u64);
-            assert_eq!(said.digest, super::super::digest::sha256_hex(&first));
-            for (threads, step) in [(2, 1000), (5, BLOCK + 1), (8, 333)] {
-                assert_eq!(packed(&bytes, threads, step).0, first, "{threads} threads");
+            for how in Compression::ALL {
+                let (first, said) = packed(how, &bytes, 1, BLOCK);
+                assert_eq!(said.bytes, first.len() as u64);
+                assert_eq!(said.digest, super::super::digest::sha256_hex(&first));
+                for (threads, step) in [(2, 1000), (5, BLOCK + 1), (8, 333)] {
+                    assert_eq!(packed(how, &bytes, threads, step).0, first, "{how:?}, {threads} threads");
+                }
+                assert!(unpacked(reader(&first[..]).unwrap()) == bytes, "{how:?}, {} bytes", bytes.len());
             }
             // One member: also for readers that know of no second one.
-            let mut back = Vec::new();
-            flate2::read::GzDecoder::new(&first[..]).read_to_end(&mut back).unwrap();
-            assert!(back == bytes, "{} bytes", bytes.len());
+            let (gzip, _) = packed(Compression::Gzip, &bytes, 2, BLOCK);
+            assert!(unpacked(flate2::read::GzDecoder::new(&gzip[..])) == bytes, "{} bytes", bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_byte_that_was_changed_is_noticed() {
+        for how in Compression::ALL {
+            let (mut bytes, _) = packed(how, &sample(2 * BLOCK), 2, BLOCK);
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            let read = reader(&bytes[..]).unwrap().read_to_end(&mut Vec::new());
+            assert!(read.is_err(), "{how:?}");
+            let cut = reader(&bytes[..middle - 100_000]).unwrap().read_to_end(&mut Vec::new());
+            assert!(cut.is_err(), "{how:?}");
         }
     }
 
@@ -289,14 +287,14 @@ mod tests {
         }
         let bytes = sample(40 * BLOCK);
         for room in [0, 10, 3 * BLOCK] {
-            let error = gzip(Full(room), Some(2), |to| to.write_all(&bytes)).unwrap_err();
+            let error = pack(Full(room), Compression::Zstd, Some(2), |to| to.write_all(&bytes)).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{room}");
         }
     }
 
     #[test]
     fn whoever_writes_may_fail() {
-        let error = gzip(Vec::new(), Some(2), |to| {
+        let error = pack(Vec::new(), Compression::Gzip, Some(2), |to| {
             to.write_all(&sample(3 * BLOCK))?;
             Err(io::Error::other("enough"))
         });

@@ -72,6 +72,24 @@ fn a_run_that_succeeds_is_captured_and_its_newest_command_holds_in_a_clean_copy(
 }
 
 #[test]
+fn the_configuration_says_how_a_snapshot_is_packed() {
+    let repo = Fixture::with_config(&json!({"learning": {"compression": "zstd"},
+        "pipelines": [{"id": "diagnostics", "guardrailsRequired": false,
+            "stages": [{"kind": "command", "id": "s1", "command": "true"}]}]}));
+    let (seen, learning) = learned(&repo, "start --task t");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(learning["validation"]["status"], "validated", "{learning}");
+    for name in ["tarball_path", "storage_path"] {
+        let path = learning["snapshot"][name].as_str().unwrap();
+        assert!(path.ends_with(&format!("{}.tar.zst", id(&only_run(&repo)))), "{path}");
+        assert!(repo.path(path).exists(), "{path}");
+    }
+    let scenario = format!(".runs/learning-snapshots/t/{}.scenario.json", id(&only_run(&repo)));
+    assert!(repo.path(&scenario).exists());
+    assert_eq!(repo.orchestrate("snapshot replay latest").code, 0);
+}
+
+#[test]
 fn exec_is_learned_from_where_it_ran_and_never_in_the_work_tree() {
     let repo = Fixture::new("passing");
     repo.write("sub/file", "x");

@@ -236,6 +236,67 @@ fn the_same_content_is_the_same_archive_in_another_clone() {
 }
 
 #[test]
+fn zstd_on_request_is_the_same_tree_in_another_archive() {
+    let repo = odd();
+    repo.git(&["add", "--all"]);
+    repo.git(&["commit", "--quiet", "--message", "all of it"]);
+    let by_gzip = create(&repo);
+    let seen = repo.orchestrate("snapshot create --task t --compression zstd --format json");
+    let by_zstd = seen.json();
+    assert_eq!((&by_zstd["tree"], &by_zstd["same_as"]), (&by_gzip["tree"], &Value::Null), "{seen}");
+    assert_eq!(by_zstd["archive"], format!("{}.tar.zst", by_zstd["id"].as_str().unwrap()));
+    assert!(fs::read(archive(&by_zstd)).unwrap().starts_with(b"\x28\xb5\x2f\xfd"));
+
+    // The same content is the same archive, here and in another clone.
+    let clone = repo.beside("clone");
+    repo.git(&["clone", "--quiet", ".", clone.to_str().unwrap()]);
+    let here = repo.orchestrate("snapshot create --task t --compression zstd --format json").json();
+    assert_eq!((&here["digest"], &here["same_as"]), (&by_zstd["digest"], &by_zstd["id"]));
+    let there = repo.orchestrate_in(&clone, "snapshot create --compression zstd --format json").json();
+    assert_eq!(there["digest"], by_zstd["digest"]);
+    assert_eq!(fs::read(archive(&there)).unwrap(), fs::read(archive(&by_zstd)).unwrap());
+
+    match repo.command("zstd").arg("--version").output() {
+        Ok(_) => assert!(repo.command("zstd").arg("-tq").arg(archive(&by_zstd)).status().unwrap().success()),
+        Err(_) => eprintln!("there is no program `zstd` here, so no other reader looks at the archive"),
+    }
+    let (before, into) = (contents(repo.root()), repo.beside("restored"));
+    let restore = |into: &Path| {
+        let mut restore = repo.program();
+        restore.args(["snapshot", "restore", by_zstd["digest"].as_str().unwrap()]).arg(into);
+        repo.see(&mut restore)
+    };
+    assert_eq!(restore(&into).code, 0);
+    assert!(contents(&into) == before);
+    let digest = &by_zstd["digest"].as_str().unwrap()[..12];
+    assert_eq!(repo.orchestrate(&format!("snapshot replay {digest} -- test -f script")).code, 0);
+    let mut bytes = fs::read(archive(&by_zstd)).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(archive(&by_zstd), bytes).unwrap();
+    for seen in [
+        restore(&repo.beside("again")),
+        repo.orchestrate(&format!("snapshot replay {digest} -- true")),
+        repo.orchestrate(&format!("snapshot show {digest}")),
+    ] {
+        assert_eq!(seen.code, 6, "{seen}");
+    }
+
+    // What is too old goes, whatever its name.
+    for snapshot in [&by_zstd, &here] {
+        let document = Path::new(snapshot["document_path"].as_str().unwrap());
+        let text = fs::read_to_string(document).unwrap();
+        let created = snapshot["created_at"].as_str().unwrap();
+        fs::write(document, text.replace(created, "2020-01-01T00:00:00.000Z")).unwrap();
+    }
+    let gc = repo.orchestrate("snapshot gc");
+    assert_eq!(gc.code, 0, "{gc}");
+    let left = repo.tree(".runs/learning-snapshots/t");
+    assert!(left.iter().all(|name| !name.ends_with(".zst")), "{left:?}");
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[test]
 fn an_unchanged_tree_is_recognised_and_not_packed_again() {
     let repo = odd();
     let first = create(&repo);

@@ -158,7 +158,7 @@ impl Lesson<'_> {
     }
 
     fn tarball(&self) -> PathBuf {
-        self.folder().join(format!("{}.tar.gz", self.manifest.run_id))
+        self.folder().join(format!("{}{}", self.manifest.run_id, self.learning.compression.ending()))
     }
 
     fn capture(&self, subject: &Subject<'_>) -> Result<Captured> {

@@ -12,7 +12,7 @@ use crate::git::{Content, GitError, HeadState, Listing, Repo, Taken};
 use crate::id::{RunId, TaskId};
 use crate::ops::host::Masking;
 use crate::ops::{Context, Kind as Refused, Refusal};
-use crate::pipeline::learning::Learning;
+use crate::pipeline::learning::{Compression, Learning};
 use crate::run::snapshot::{LeftOut, Nested, Reason, Snapshot, is_secret_content, is_secret_name};
 use crate::store::snapshots::Snapshots;
 use crate::sys::archive::Archive;
@@ -55,8 +55,9 @@ pub fn capture(ctx: &Context, subject: &Subject<'_>) -> Result<Captured> {
     let folder = store.task(subject.task);
     ensure_no_link(ctx, &folder)?;
     fs::create_dir_all_durably(&folder)?;
-    let archive = store.archive(subject.task, subject.id);
-    if archive.symlink_metadata().is_ok() {
+    let archive = store.archive(subject.task, subject.id, subject.learning.compression);
+    let of_another = Compression::ALL.map(|it| store.archive(subject.task, subject.id, it));
+    if of_another.iter().any(|path| path.symlink_metadata().is_ok()) {
         let hint = format!("`git orchestrate snapshot show {}`", subject.id);
         return Err(Refusal::usage(format!("there is a snapshot `{}` already", subject.id))
             .hint(hint)
@@ -300,7 +301,7 @@ impl<'a> Tree<'a> {
     fn pack(&mut self, archive: &Path) -> Result<Packed> {
         let mut packed = None;
         fs::replace(archive, Durability::Power, Some(0o600), |file| {
-            packed = Some(pack::gzip(&mut *file, None, |out| self.write(out))?);
+            packed = Some(pack::pack(&mut *file, self.learning.compression, None, |out| self.write(out))?);
             Ok(())
         })?;
         Ok(packed.expect("it was written"))

@@ -10,6 +10,7 @@ use crate::git::Mention;
 use crate::id::TaskId;
 use crate::ops::gc::Action;
 use crate::ops::{Context, Place};
+use crate::pipeline::learning::Compression;
 use crate::run::retention::YOUNG_SECONDS;
 use crate::run::stamp::Stamp;
 use crate::store::catalog;
@@ -151,7 +152,7 @@ fn remove(ctx: &Context, stored: &Stored) -> Result<()> {
     let it = &stored.snapshot;
     fs::remove(&stored.document)?;
     ctx.repo.drop_snapshot(it.id.as_str())?;
-    let of_run = ctx.layout.run(&it.task_id, &it.id).dir.join("learning").join(format!("{}.tar.gz", it.id));
+    let of_run = ctx.layout.run(&it.task_id, &it.id).dir.join("learning").join(&it.archive);
     for path in stored.files().into_iter().chain([of_run]) {
         fs::remove(&path)?;
     }
@@ -170,9 +171,8 @@ fn leftovers(store: &Snapshots, options: &SnapshotGc, at: Stamp) -> Result<Vec<s
         for entry in std::fs::read_dir(folder.path()).into_iter().flatten().flatten() {
             let (path, name) = (entry.path(), entry.file_name());
             let Some(name) = name.to_str() else { continue };
-            let orphan = name
-                .strip_suffix(".tar.gz")
-                .is_some_and(|id| !path.with_file_name(format!("{id}.json")).exists());
+            let orphan = Compression::of_name(name.as_ref())
+                .is_some_and(|(_, id)| !path.with_file_name(format!("{id}.json")).exists());
             if (orphan || name.starts_with(".tmp-")) && is_old(&path, at) {
                 if !options.dry_run {
                     fs::remove(&path)?;

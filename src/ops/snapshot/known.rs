@@ -51,6 +51,7 @@ impl Known {
 pub fn fingerprint(listing: &Listing, states: &[Option<State>], learning: &Learning) -> String {
     let mut hash = Hasher::default();
     hash.update(b"git-orchestrate snapshot 1\0");
+    hash.update(learning.compression.ending().as_bytes());
     hash.update(&learning.max_file_bytes.to_le_bytes());
     hash.update(&learning.max_total_bytes.to_le_bytes());
     for (listed, state) in listing.files.iter().zip(states) {

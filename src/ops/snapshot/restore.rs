@@ -64,7 +64,8 @@ pub fn restore(archive: &Path, digest: &str, target: &Path) -> Result<Unpacked> 
 
 /// Unpacks an archive that is open into a folder in which nothing is but a link to a repository.
 pub fn unpack_into(archive: File, folder: &Path) -> Result<Unpacked> {
-    unpack(pack::reader(archive), folder).map_err(|err| match err {
+    let unpacked = pack::reader(archive).map_err(UnpackError::Damaged).and_then(|it| unpack(it, folder));
+    unpacked.map_err(|err| match err {
         UnpackError::Unsafe { .. } => Refusal::new(Kind::Unsafe, err.to_string()).into(),
         UnpackError::Damaged(_) => Refusal::new(Kind::Invalid, err.to_string()).into(),
         UnpackError::Path(err) => err.into(),

@@ -112,7 +112,7 @@ impl Reader<'_> {
     }
 
     /// Returns which of some words a value is.
-    fn word(&self, value: &Value<'_>, what: &str, words: &[&str]) -> Result<usize, ConfigError> {
+    pub(super) fn word(&self, value: &Value<'_>, what: &str, words: &[&str]) -> Result<usize, ConfigError> {
         let word = self.text(value, what)?;
         words.iter().position(|known| *known == word).ok_or_else(|| {
             let problem = Problem::WrongWord { what: what.to_owned(), word: word.to_owned() };

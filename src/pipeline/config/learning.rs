@@ -1,10 +1,18 @@
 //! The section `learning` of the configuration.
 
 use super::{ConfigError, Fields, File, Problem, Reader, Value, span};
-use crate::pipeline::learning::{Crystalizer, Learning};
+use crate::pipeline::learning::{Compression, Crystalizer, Learning};
 
-pub(in crate::pipeline) const LEARNING_KEYS: &[&str] =
-    &["enabled", "maxFileBytes", "maxTotalBytes", "retentionDays", "timeout", "environment", "crystalizer"];
+pub(in crate::pipeline) const LEARNING_KEYS: &[&str] = &[
+    "enabled",
+    "maxFileBytes",
+    "maxTotalBytes",
+    "compression",
+    "retentionDays",
+    "timeout",
+    "environment",
+    "crystalizer",
+];
 pub(in crate::pipeline) const CRYSTALIZER_KEYS: &[&str] = &["command", "model", "budgetUsd", "timeout"];
 
 /// Reads only the section `learning` of a configuration, for what runs without a pipeline.
@@ -35,6 +43,10 @@ impl Reader<'_> {
             enabled: section.flag("enabled")?.unwrap_or(usual.enabled),
             max_file_bytes: section.whole_number("maxFileBytes")?.unwrap_or(usual.max_file_bytes),
             max_total_bytes: section.whole_number("maxTotalBytes")?.unwrap_or(usual.max_total_bytes),
+            compression: match section.get("compression") {
+                None => usual.compression,
+                Some(value) => Compression::ALL[self.word(value, "`compression`", &Compression::WORDS)?],
+            },
             retention_days: section.whole_number("retentionDays")?.unwrap_or(usual.retention_days).max(1),
             timeout: section.timeout()?.unwrap_or(usual.timeout),
             environment,
@@ -81,12 +93,13 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let text = r#"{"learning": {"enabled": true, "maxFileBytes": 10, "maxTotalBytes": 20, "retentionDays": 7,
-            "timeout": "2m", "environment": ["CC"],
+            "compression": "zstd", "timeout": "2m", "environment": ["CC"],
             "crystalizer": {"command": "learn", "model": "m", "budgetUsd": 0.25, "timeout": 9}}}"#;
         let expected = Learning {
             enabled: true,
             max_file_bytes: 10,
             max_total_bytes: 20,
+            compression: Compression::Zstd,
             retention_days: 7,
             timeout: Duration::from_secs(120),
             environment: vec!["CC".to_owned()],
@@ -108,6 +121,7 @@ mod tests {
             (r#"{"learning": {"enabled": 1}}"#, "`enabled` must be `true` or `false`"),
             (r#"{"learning": {"maxFileBytes": "1"}}"#, "`maxFileBytes` must be a whole number"),
             (r#"{"learning": {"environment": ["A=B"]}}"#, "A=B"),
+            (r#"{"learning": {"compression": "xz"}}"#, "`compression` cannot be `xz`"),
             (
                 r#"{"learning": {"crystalizer": {"budgetUsd": -1}}}"#,
                 "`budgetUsd` must be a number of dollars",
