@@ -150,9 +150,6 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
     }
     with_interrupts(async |interrupts| {
         let recorder = adopt(&found, state.manifest, foreign, lease)?;
-        // A run that died early may lack them, and so may one of the reference.
-        fs::create_dir_all(&found.paths.commands)?;
-        fs::create_dir_all(&found.paths.errors)?;
         if moved {
             // Whoever approved had the other tree before them.
             let next = recorder.manifest().next_attempt();

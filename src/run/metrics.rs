@@ -316,6 +316,16 @@ pub struct CountedLine {
     learning_alerts: u64,
     #[serde(default)]
     learning_throughput_candidates: u64,
+    /// Lines of the reference have no such key.
+    #[serde(default)]
+    stages: Option<serde::de::IgnoredAny>,
+}
+
+impl CountedLine {
+    /// Whether this program wrote the line: it gives a run that succeeded no other one.
+    pub fn is_ours(&self) -> bool {
+        self.stages.is_some()
+    }
 }
 
 impl From<&MetricsLine> for CountedLine {
@@ -332,6 +342,7 @@ impl From<&MetricsLine> for CountedLine {
             learning_snapshot_status: line.learning_snapshot_status.clone(),
             learning_alerts: line.learning_alerts as u64,
             learning_throughput_candidates: line.learning_throughput_candidates,
+            stages: Some(serde::de::IgnoredAny),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `metrics.json`, one line per finished run, and the aggregates beside it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -48,21 +48,20 @@ pub fn record(
         fs::read_if_there(&cache_path)?.and_then(|bytes| serde_json::from_slice::<Cache>(&bytes).ok());
     let mut totals = match cache {
         Some(cache) if cache.bytes == lines.len() => cache.totals,
+        Some(cache) if cache.bytes < lines.len() => count_on(&path, cache)?,
         _ => count(&path)?,
     };
     for queued in queued(layout, task) {
         for line in queued.lines {
             // A crash may have come between the line and the end of its queue.
             if !serde_json::from_slice(&line).is_ok_and(|key| stands_in(&path, &key).unwrap_or(false)) {
-                append(&mut lines, &mut totals, &line)?;
+                add(&mut lines, &mut totals, &[&line, &b"\n"[..]].concat())?;
             }
         }
         fs::remove(&queued.path)?;
     }
-    let key = Key { run_id: line.run_id.clone(), completed_at: line.completed_at };
-    if !(maybe_there && stands_in(&path, &key)?) {
-        let json = serde_json::to_vec(line).expect("a line has string keys and finite numbers");
-        append(&mut lines, &mut totals, &json)?;
+    if let Some(json) = to_append(&path, line, maybe_there)? {
+        add(&mut lines, &mut totals, &json)?;
     }
     let cache = Cache { bytes: lines.len(), totals };
     let out = layout.task_out(task);
@@ -88,10 +87,33 @@ pub fn record(
     Ok(failures)
 }
 
-fn append(lines: &mut Appender, totals: &mut Totals, json: &[u8]) -> Result<(), PathError> {
-    let mut line = json.to_vec();
-    line.push(b'\n');
-    lines.append(&line)?;
+/// Appends the line of a run, and leaves the aggregates to the next one. The caller holds the task's lock.
+pub fn append(
+    layout: &Layout,
+    task: &TaskId,
+    line: &MetricsLine,
+    maybe_there: bool,
+) -> Result<(), PathError> {
+    let path = file(layout, task);
+    match to_append(&path, line, maybe_there)? {
+        Some(json) => Appender::open(&path)?.append(&json),
+        None => Ok(()),
+    }
+}
+
+/// Returns the line of a run with its end, unless it is there already.
+fn to_append(path: &Path, line: &MetricsLine, maybe_there: bool) -> Result<Option<Vec<u8>>, PathError> {
+    let key = Key { run_id: line.run_id.clone(), completed_at: line.completed_at };
+    if maybe_there && stands_in(path, &key)? {
+        return Ok(None);
+    }
+    let mut json = serde_json::to_vec(line).expect("a line has string keys and finite numbers");
+    json.push(b'\n');
+    Ok(Some(json))
+}
+
+fn add(lines: &mut Appender, totals: &mut Totals, json: &[u8]) -> Result<(), PathError> {
+    lines.append(json)?;
     if let Ok(counted) = serde_json::from_slice::<CountedLine>(json) {
         totals.add(&counted);
     }
@@ -135,9 +157,23 @@ fn queued(layout: &Layout, task: &TaskId) -> Vec<Queued> {
 
 /// Counts every line of the file; a line that is torn or not ours counts for nothing.
 fn count(path: &Path) -> Result<Totals, PathError> {
+    Ok(Totals::of(counted(path, 0)?))
+}
+
+/// Adds the lines that came after those that were counted.
+fn count_on(path: &Path, Cache { bytes, mut totals }: Cache) -> Result<Totals, PathError> {
+    let lines = counted(path, bytes)?;
+    if !lines.iter().all(CountedLine::is_ours) {
+        return count(path);
+    }
+    lines.iter().for_each(|line| totals.add(line));
+    Ok(totals)
+}
+
+fn counted(path: &Path, from: u64) -> Result<Vec<CountedLine>, PathError> {
     let mut lines = Vec::new();
-    each_line(path, |line| lines.extend(serde_json::from_slice::<CountedLine>(line)))?;
-    Ok(Totals::of(lines))
+    each_line(path, from, |line| lines.extend(serde_json::from_slice::<CountedLine>(line)))?;
+    Ok(lines)
 }
 
 /// What tells lines apart.
@@ -149,14 +185,15 @@ struct Key {
 
 fn stands_in(path: &Path, wanted: &Key) -> Result<bool, PathError> {
     let mut found = false;
-    each_line(path, |line| {
+    each_line(path, 0, |line| {
         found |= serde_json::from_slice::<Key>(line).is_ok_and(|key| key == *wanted);
     })?;
     Ok(found)
 }
 
-fn each_line(path: &Path, mut tell: impl FnMut(&[u8])) -> Result<(), PathError> {
+fn each_line(path: &Path, from: u64, mut tell: impl FnMut(&[u8])) -> Result<(), PathError> {
     let mut reader = BufReader::new(std::fs::File::open(path).at(path)?);
+    reader.seek(SeekFrom::Start(from)).at(path)?;
     let mut line = Vec::new();
     loop {
         line.clear();

@@ -195,6 +195,11 @@ impl Recorder {
         self.behind.then(|| self.saved + PAUSE.max(self.cost * 9))
     }
 
+    /// Whether there is a manifest file.
+    pub fn is_shown(&self) -> bool {
+        self.written.is_some()
+    }
+
     /// Brings the manifest file up to date.
     pub fn save(&mut self, durability: Durability) -> Result<(), RecordError> {
         if self.broken {
@@ -239,8 +244,6 @@ impl Recorder {
 
     /// Writes `.heartbeat`.
     pub fn beat(&mut self, at: Stamp) -> Result<(), RecordError> {
-        let result =
-            fs::write_atomically(&self.paths.heartbeat, format!("{at}\n").as_bytes(), Durability::Process);
-        result.map_err(|err| self.broke(err))
+        fs::refresh(&self.paths.heartbeat, format!("{at}\n").as_bytes()).map_err(|err| self.broke(err))
     }
 }

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,20 @@ pub enum Durability {
 /// Replaces `path`, so that a reader sees the old file or the new one and never half of either.
 pub fn write_atomically(path: &Path, contents: &[u8], durability: Durability) -> Result<(), PathError> {
     replace(path, durability, None, |file| file.write_all(contents))
+}
+
+/// Replaces the few bytes of a file of the same length where they are, else the file as a whole. Many file systems
+/// write out a file at once that takes the place of another one, which is much work for a sign of life.
+pub fn refresh(path: &Path, contents: &[u8]) -> Result<(), PathError> {
+    let file = OpenOptions::new().write(true).custom_flags(NO_LINKS).open(path);
+    let meta = file.as_ref().ok().and_then(|file| file.metadata().ok());
+    match (file, meta) {
+        (Ok(file), Some(meta)) if meta.is_file() && meta.len() == contents.len() as u64 => {
+            fault::step("write").at(path)?;
+            file.write_all_at(contents, 0).at(path)
+        }
+        _ => write_atomically(path, contents, Durability::Process),
+    }
 }
 
 /// Like [`write_atomically`], with contents that are written piece by piece and a mode of its own.
@@ -182,6 +196,17 @@ pub fn create_dir_all(dir: &Path) -> Result<(), PathError> {
 pub fn create_private_dir(dir: &Path) -> Result<(), PathError> {
     fault::step("mkdir").at(dir)?;
     fs::DirBuilder::new().mode(0o700).create(dir).at(dir)
+}
+
+/// Creates a folder readable by its owner only, unless it is there already, which a link to one is not. Returns
+/// whether it is new.
+pub fn ensure_private_dir(dir: &Path) -> Result<bool, PathError> {
+    match create_private_dir(dir) {
+        Err(err) if err.source.kind() == io::ErrorKind::AlreadyExists => {
+            if fs::symlink_metadata(dir).at(dir)?.is_dir() { Ok(false) } else { Err(err) }
+        }
+        made => made.map(|()| true),
+    }
 }
 
 /// Makes `link` a symbolic link to `target`; leaves an existing entry alone.

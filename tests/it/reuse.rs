@@ -8,7 +8,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, Seen, manifest};
-use crate::witness::{Gate, ended, spawn, wait_for};
+use crate::witness::{Gate, ended, metrics, spawn, wait_for};
 
 /// Every run of the stage leaves a mark outside of the repository.
 const MARKS: &str = "echo ran >> \"$HOME/ran\"; test ! -e \"$HOME/fails\"";
@@ -52,6 +52,29 @@ fn a_proven_stage_is_taken_over_with_the_run_that_proved_it() {
     // Without the flag everything runs.
     start(&repo, "");
     assert_eq!(ran(&repo), 2);
+}
+
+#[test]
+fn a_run_in_which_nothing_ran_is_summed_up_with_the_next_one() {
+    let repo = project(json!({}));
+    start(&repo, "");
+    let (_, run) = start(&repo, "--reuse");
+    let folder = repo.path(".runs/0101/cli").join(run["run_id"].as_str().expect("an id"));
+    assert!(!folder.join("commands").exists() && !folder.join("errors").exists(), "nothing to keep there");
+    let sums = || repo.json(".runs/0101/metrics/post-rollout.json")["total_runs"].clone();
+    assert_eq!((sums(), metrics(&repo, "0101").len()), (json!(1), 2), "its line is there");
+    repo.write("another.txt", "another tree");
+    start(&repo, "--reuse");
+    assert_eq!((ran(&repo), sums(), metrics(&repo, "0101").len()), (2, json!(3), 3));
+    // A line of somebody else may be about a run that was counted.
+    let file = repo.path(".runs/0101/metrics.json");
+    let mut line = metrics(&repo, "0101").remove(0);
+    line.as_object_mut().expect("an object").remove("stages");
+    let text = format!("{}{line}\n", repo.read(".runs/0101/metrics.json"));
+    fs::write(file, text).expect("written");
+    repo.write("another.txt", "a third tree");
+    start(&repo, "--reuse");
+    assert_eq!(sums(), json!(4));
 }
 
 #[test]

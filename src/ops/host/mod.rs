@@ -139,8 +139,6 @@ impl RunHost {
             let mut folders = vec![paths.dir.clone(), cli.to_owned()];
             folders.extend(fs::begin_dir_all(cli)?);
             fs::create_private_dir(&paths.dir)?;
-            fs::create_private_dir(&paths.commands)?;
-            fs::create_private_dir(&paths.errors)?;
             let me = process::myself(at);
             let Asked::Granted(lease) = Lease::ask(&paths.lease, &me)? else {
                 return Err(Refusal::new(Kind::Busy, format!("somebody else made run `{run}`")).into());
@@ -214,9 +212,13 @@ impl RunHost {
 
     /// Says to whoever watches that the run is on disk and ours.
     pub fn owned(&mut self) -> Result<()> {
-        self.recorder.save(Durability::Process)?;
         let Shared { watch, layout, .. } = &*self.shared;
-        if !watch.borrow().is_detached() {
+        let is_detached = watch.borrow().is_detached();
+        // As long as nothing runs there is but the journal to look at.
+        if is_detached || !later::is_waiting() {
+            self.recorder.save(Durability::Process)?;
+        }
+        if !is_detached {
             watch.borrow_mut().owned(self.recorder.manifest(), self.recorder.paths());
             if self.manifest().attempt() > 1 {
                 // The owner of a detached run may have died before it had any.
@@ -429,7 +431,12 @@ impl RunHost {
         if let Some(summary) = summary {
             self.record_summary(summary, maybe_recorded, at);
         }
-        match store::metrics::record(layout, task, &line, maybe_recorded, at) {
+        let recorded = match later::is_waiting() {
+            // Nothing ran: the sums are brought up to date by the next run in which something does.
+            true => store::metrics::append(layout, task, &line, maybe_recorded).map(|()| Vec::new()),
+            false => store::metrics::record(layout, task, &line, maybe_recorded, at),
+        };
+        match recorded {
             Ok(warnings) => {
                 for err in warnings {
                     self.shared.warn("an aggregate of the metrics was not written", err);
@@ -464,8 +471,9 @@ impl RunHost {
         if let Err(err) = written {
             self.shared.warn("the short manifest was not written", err);
         }
-        if let Err(err) =
-            store::drift::record(layout, task, &manifest.run_id, self.shared.control_plane_mode, at)
+        if !later::is_waiting()
+            && let Err(err) =
+                store::drift::record(layout, task, &manifest.run_id, self.shared.control_plane_mode, at)
         {
             self.shared.warn("the drift report was not written", err);
         }
@@ -507,7 +515,7 @@ impl Host for RunHost {
                 | Happened::Recorded { .. }
         );
         if !changes_nothing {
-            later::settle()?;
+            self.commit()?;
         }
         let at = self.now();
         tracing::debug!(run = self.run_id(), index, ?event, "told");
@@ -552,7 +560,7 @@ impl Host for RunHost {
 
     fn begins(&mut self, planned: &PlannedStage) -> Result<()> {
         // From here on there is something to lose.
-        later::settle()?;
+        self.commit()?;
         self.announce(planned);
         Ok(())
     }
@@ -605,6 +613,7 @@ impl Host for RunHost {
             log_path: layout.relative(&log_path),
             emit_streams: *emit_streams,
         };
+        fs::ensure_private_dir(&paths.commands)?;
         self.logs.insert(*index, Appender::open(&log_path)?);
         Ok(setup)
     }
@@ -650,6 +659,9 @@ impl Host for RunHost {
                 paths.failed_attempt_error(index, &id, of_run, attempt)
             }
         };
+        if fs::ensure_private_dir(&paths.errors)? {
+            fs::sync_dir(&paths.dir)?;
+        }
         fs::write_atomically(&path, &pretty(&document), Durability::Power)?;
         Ok(self.shared.layout.relative(&path))
     }
@@ -747,6 +759,15 @@ impl Host for RunHost {
 }
 
 impl RunHost {
+    /// Makes all that is there survive a power cut, and shows it.
+    fn commit(&mut self) -> Result<()> {
+        later::settle()?;
+        if !self.recorder.is_shown() {
+            self.recorder.save(Durability::Process)?;
+        }
+        Ok(())
+    }
+
     fn lineage_of_stage(&self, index: usize) -> String {
         let outer = &self.lineage;
         let mark = process::mark(self.run_id(), index);
