@@ -1,5 +1,7 @@
 //! `git orchestrate stream`.
 
+mod land;
+
 use std::ffi::OsString;
 use std::num::NonZeroU16;
 use std::process::ExitCode;
@@ -62,6 +64,13 @@ enum Act {
     ///
     /// Each has a run of its own in its stream; one run above them has a stage for each, and ends as they do.
     Run(RunArgs),
+    /// Bring what is committed on a stream onto the branch that it began on, once that is proven for what comes of it
+    ///
+    /// Nothing is checked out for it. What the branch requires and is not proven for the merged tree runs in a side
+    /// worktree, under the configuration of the branch, and the branch moves if it is still where it was. A worktree that
+    /// has it checked out comes along, and is left alone, as the branch is, if something there is not committed. Exits
+    /// with 1 if it did not land.
+    Land(land::LandArgs),
     /// Remove streams: their folder goes into a trash, their branch goes if it was merged
     ///
     /// Refused is what is nowhere else: what is not committed, commits on no other branch and at no remote, and runs
@@ -233,6 +242,7 @@ pub fn run(ctx: &Context, args: StreamArgs) -> Result<ExitCode, Failure> {
             printer::answer(&Finished { manifest: &outcome.manifest, word: "finished" }, format.into())?;
             Ok(exit_code(&outcome))
         }
+        Act::Land(args) => land::run(ctx, args),
         Act::Rm { names, force, keep_branch, delete_branch, format } => {
             let branch = match (keep_branch, delete_branch) {
                 (true, _) => OfBranch::Keep,

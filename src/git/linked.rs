@@ -52,18 +52,35 @@ impl Repo {
 
     /// Returns the worktree in which a branch is checked out.
     pub fn holder_of(&self, branch: &str) -> Result<Option<PathBuf>, GitError> {
-        let wanted = format!("ref: refs/heads/{branch}");
-        let holds = |git_dir: &Path| {
-            std::fs::read(git_dir.join("HEAD")).is_ok_and(|head| head.trim_ascii_end() == wanted.as_bytes())
+        Ok(self.holders_of(branch)?.into_iter().next())
+    }
+
+    /// Returns all worktrees in which a branch is checked out: with `--force` git lets several have it.
+    pub fn holders_of(&self, branch: &str) -> Result<Vec<PathBuf>, GitError> {
+        self.with_branch(branch, &["HEAD"], "ref: ")
+    }
+
+    /// Returns a worktree in which a branch is being rebased.
+    pub fn rebaser_of(&self, branch: &str) -> Result<Option<PathBuf>, GitError> {
+        let found = self.with_branch(branch, &["rebase-merge/head-name", "rebase-apply/head-name"], "")?;
+        Ok(found.into_iter().next())
+    }
+
+    /// Returns the worktrees in whose part of git one of some files names a branch.
+    fn with_branch(&self, branch: &str, files: &[&str], prefix: &str) -> Result<Vec<PathBuf>, GitError> {
+        let wanted = format!("{prefix}refs/heads/{branch}");
+        let names = |git_dir: &Path| {
+            let read = |file: &&str| std::fs::read(git_dir.join(file));
+            files.iter().filter_map(|file| read(file).ok()).any(|it| it.trim_ascii_end() == wanted.as_bytes())
         };
-        let found = self.worktrees()?.into_iter().find(|worktree| {
+        let there = self.worktrees()?.into_iter().filter(|worktree| {
             worktree.present
                 && match &worktree.name {
-                    Some(name) => holds(&self.common_dir.join("worktrees").join(name)),
-                    None => holds(&self.common_dir),
+                    Some(name) => names(&self.common_dir.join("worktrees").join(name)),
+                    None => names(&self.common_dir),
                 }
         });
-        Ok(found.map(|worktree| worktree.path))
+        Ok(there.map(|worktree| worktree.path).collect())
     }
 
     /// Returns how many commits one has and the other has not, and the other way round.

@@ -45,7 +45,9 @@ impl Repo {
     /// Merges two commits without a work tree.
     pub fn merge_tree(&self, ours: &str, theirs: &str) -> Result<MergeTree, GitError> {
         let words = ["merge-tree", "--write-tree", "--name-only", "--no-messages", "-z"];
-        let (code, said) = self.git().args(words).args([ours, theirs]).run_expecting(&[0, 1])?;
+        // How files are merged is said where the merge goes, and not in the worktree that we happen to be in.
+        let git = self.git().env("GIT_NO_LAZY_FETCH", "0").args(["-c", &format!("attr.tree={ours}")]);
+        let (code, said) = git.args(words).args([ours, theirs]).run_expecting(&[0, 1])?;
         let mut parts = said.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned());
         let tree = parts.next().unwrap_or_default();
         Ok(match code {

@@ -2,10 +2,10 @@
 #![expect(clippy::disallowed_methods, reason = "the one place that builds git children")]
 
 use std::ffi::{OsStr, OsString};
-use std::io::{Seek, Write};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use super::GitError;
@@ -205,6 +205,61 @@ impl Git {
     pub fn line(self) -> Result<String, GitError> {
         let stdout = self.run()?;
         Ok(String::from_utf8_lossy(&stdout).trim_end_matches('\n').to_owned())
+    }
+}
+
+impl Git {
+    /// Starts it, to go on talking with it: it reads a line and answers with one.
+    pub fn talk(mut self) -> Result<Talk, GitError> {
+        let place = std::env::temp_dir();
+        // What hooks say has room in a file; a pipe that nobody reads would stop them.
+        let said = tempfile::tempfile().at(&place)?;
+        let stderr = said.try_clone().at(&place)?;
+        let command = self.command.args(&self.words).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(stderr).spawn().map_err(|source| GitError::NoProgram { source })?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take().map(BufReader::new));
+        let words: Vec<_> = self.words.iter().map(|word| word.to_string_lossy()).collect();
+        Ok(Talk { child, stdin, stdout, said, command: words.join(" "), dir: self.dir })
+    }
+}
+
+/// A git program that reads requests for as long as somebody has any. If we end in between, so does it.
+pub(super) struct Talk {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Option<BufReader<ChildStdout>>,
+    said: std::fs::File,
+    command: String,
+    dir: PathBuf,
+}
+
+impl Talk {
+    /// Says something, and returns the line that it answers; nothing if it gave up.
+    pub fn ask(&mut self, text: &str) -> Option<String> {
+        self.tell(text)?;
+        let mut line = String::new();
+        let read = self.stdout.as_mut()?.read_line(&mut line).ok()?;
+        (read > 0).then(|| line.trim_end().to_owned())
+    }
+
+    /// Says something that has no answer; nothing if it gave up.
+    pub fn tell(&mut self, text: &str) -> Option<()> {
+        let stdin = self.stdin.as_mut()?;
+        writeln!(stdin, "{text}").and_then(|()| stdin.flush()).ok()
+    }
+
+    /// Lets it end; an error in git's own words unless it exits with 0.
+    pub fn end(mut self) -> Result<(), GitError> {
+        drop(self.stdin.take());
+        let status = self.child.wait().map_err(|source| GitError::NoProgram { source })?;
+        if status.success() {
+            return Ok(());
+        }
+        let mut stderr = Vec::new();
+        let place = std::env::temp_dir();
+        self.said.rewind().and_then(|()| self.said.read_to_end(&mut stderr)).at(&place)?;
+        let stderr = String::from_utf8_lossy(&stderr).trim_end().to_owned();
+        Err(GitError::Program { command: self.command, dir: self.dir, stderr })
     }
 }
 

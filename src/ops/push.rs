@@ -121,6 +121,7 @@ pub fn push(ctx: &Context, options: &PushOptions, watch: &SharedWatch) -> Result
             join: true,
             upkeep: options.upkeep,
             variables: Vec::new(),
+            configuration: None,
         };
         let ran = run::run(ctx, &todos, &how, watch)?;
         let is_good = ran.is_good();

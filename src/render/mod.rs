@@ -14,6 +14,7 @@ pub mod explain;
 pub mod flakes;
 pub mod doctor;
 pub mod init;
+pub mod landing;
 pub mod gc;
 pub mod guard;
 pub mod hook;

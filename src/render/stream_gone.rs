@@ -66,7 +66,8 @@ struct OfferDocument {
     error: Option<String>,
 }
 
-fn word(merged: Merged) -> &'static str {
+/// Returns the word of a document for how something was merged.
+pub(super) fn word(merged: Merged) -> &'static str {
     match merged {
         Merged::Ancestor => "ancestor",
         Merged::Tree => "tree",

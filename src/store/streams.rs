@@ -192,8 +192,17 @@ impl Streams {
 
     /// Takes the right to change git's list of worktrees.
     pub fn lock_list(&self) -> Result<Lock, StreamError> {
+        self.lock_all("lock")
+    }
+
+    /// Takes the right to move a branch together with the files of those who have it checked out.
+    pub fn lock_landing(&self) -> Result<Lock, StreamError> {
+        self.lock_all("landing")
+    }
+
+    fn lock_all(&self, name: &str) -> Result<Lock, StreamError> {
         fs::create_dir_all(&self.folder)?;
-        let path = self.folder.join("lock");
+        let path = self.folder.join(name);
         Lock::take(&path, PATIENCE)?.ok_or(StreamError::Busy(path))
     }
 }

@@ -62,6 +62,7 @@ mod snapshot;
 mod start;
 mod status;
 mod stream;
+mod stream_land;
 mod stream_lease;
 mod stream_rm;
 mod stream_run;

@@ -44,6 +44,7 @@ fn schemas() -> Vec<(&'static str, Value)> {
             "The answer of stream status --format json",
             of::<render::streams::StatusDocument>(),
         ),
+        ("stream-land", "The answer of stream land --format json", of::<render::landing::Document>()),
         ("stream-rm", "The answer of stream rm --format json", of::<render::stream_gone::RemovedDocument>()),
         (
             "stream-undo",

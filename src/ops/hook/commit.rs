@@ -76,6 +76,7 @@ impl AroundCommit {
             join: self.event.is_after(),
             upkeep: self.upkeep,
             variables: Vec::new(),
+            configuration: None,
         })
     }
 

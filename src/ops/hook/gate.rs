@@ -168,7 +168,7 @@ fn of(config: &Config, from: &str) -> Ruling {
 }
 
 /// Says what one configuration asks for otherwise than another, as far as a gate rests on it.
-fn changes(old: &Project<'_>, new: &Project<'_>) -> Vec<String> {
+pub(in crate::ops) fn changes(old: &Project<'_>, new: &Project<'_>) -> Vec<String> {
     let (was, is) = (old.config.hooks.get(&Event::PrePush), new.config.hooks.get(&Event::PrePush));
     let mut changes = Vec::new();
     match (was, is) {
@@ -226,7 +226,8 @@ fn gate_changes(was: &Gate, is: &Gate, changes: &mut Vec<String>) {
     differs("onMissing", missing(was), missing(is));
 }
 
-fn stage_changes(was: &[Wanted], is: &[Wanted], changes: &mut Vec<String>) {
+/// Says which required stages do something else than before.
+pub(in crate::ops) fn stage_changes(was: &[Wanted], is: &[Wanted], changes: &mut Vec<String>) {
     let stages = |all: &[Wanted]| -> Vec<(String, String, Option<Definition>, bool)> {
         let of = |wanted: &Wanted| {
             let one = |stage: &super::required::WantedStage| {

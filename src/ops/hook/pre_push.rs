@@ -119,12 +119,12 @@ impl Judged {
         self.gate.on_missing == OnMissing::Refuse && self.missing().next().is_some()
     }
 
-    pub(super) fn would_be_refused(&self) -> bool {
+    pub(in crate::ops) fn would_be_refused(&self) -> bool {
         self.changes_gate() || self.is_stopped() || self.lacks_proof()
     }
 
     /// Takes a reason into account where something would be refused, or already passed for it.
-    pub(super) fn hear(&mut self, reason: Option<&Override>) {
+    pub(in crate::ops) fn hear(&mut self, reason: Option<&Override>) {
         if self.would_be_refused() || self.verdicts.iter().any(|it| it.overridden.is_some()) {
             self.reason = reason.cloned();
         }
@@ -306,6 +306,7 @@ pub fn answer(ctx: &Context, asked: &PrePush, watch: &SharedWatch) -> Result<Jud
                 join: false,
                 upkeep: asked.upkeep,
                 variables: Vec::new(),
+                configuration: None,
             };
             let Ran { manifests, interrupt } = run::run(ctx, &todos, &options, watch)?;
             if let Some(interrupt) = interrupt {

@@ -25,6 +25,13 @@ pub struct WantedStage {
 }
 
 impl Wanted {
+    /// All of a pipeline.
+    pub fn whole(plan: Plan) -> Self {
+        let stages = plan.stages.iter().enumerate();
+        let stages = stages.map(|(at, planned)| WantedStage { at, may_fail: may_fail(planned) }).collect();
+        Self { plan, stages }
+    }
+
     /// Returns a stage of the plan.
     pub fn stage(&self, at: usize) -> &PlannedStage {
         &self.plan.stages[at]

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::super::host::{ReuseOptions, SharedWatch};
 use super::super::metrics::usual;
-use super::super::plan::{PlanOptions, plan};
+use super::super::plan::{PlanOptions, Project, plan};
 use super::super::side::{Side, There};
 use super::super::start::{Asked, Pace, StartOptions, with_interrupts};
 use super::super::{Context, Kind, Refusal};
@@ -76,6 +76,8 @@ pub struct RunOptions {
     pub upkeep: Upkeep,
     /// Variables on which a verdict depends besides those that the configuration names.
     pub variables: Vec<String>,
+    /// The commit whose configuration says what the stages do, if it is not the one that is checked out.
+    pub configuration: Option<String>,
 }
 
 /// What was run.
@@ -133,7 +135,10 @@ pub fn run(ctx: &Context, todos: &[Todo], options: &RunOptions, watch: &SharedWa
                     target: start.target.clone(),
                     target_of_environment: false,
                 };
-                let mut plan = plan(&there, &planned)?;
+                let mut plan = match &options.configuration {
+                    Some(of) => Project::at(ctx, of)?.plan(&planned)?,
+                    None => plan(&there, &planned)?,
+                };
                 plan.evidence.variables.extend(options.variables.iter().cloned());
                 let asked = Asked { plan, options: &start, series: None };
                 let execution = asked.execute(&there, watch.clone(), interrupts, |run| side.used_by(run));

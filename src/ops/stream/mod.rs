@@ -2,6 +2,7 @@
 
 pub mod cd;
 pub mod fleet;
+pub mod land;
 pub mod list;
 pub mod look;
 pub mod new;

@@ -1,0 +1,211 @@
+//! What it takes to bring a merge onto a branch without a checkout: the commit, the move of the branch, and the
+//! worktrees that have it checked out.
+//!
+//! git's own order holds: first the files, then the branch. While the files change the branch is locked by git itself,
+//! so nobody moves it in between, and whoever is killed then leaves a lock that dies with us and a note, by which the next
+//! one takes the files back.
+
+use std::path::Path;
+
+use super::error::At;
+use super::program::{Git, Talk};
+use super::{GitError, Repo};
+use crate::sys::fs::{self, Durability, foreign_step};
+
+/// In git's part of a worktree: from which tree to which its files are being brought.
+const NOTE: &str = "orchestrate-landing";
+
+/// What `merge.ff` says about a merge that needs no commit of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FastForward {
+    /// The branch moves on to what is merged, where that is all.
+    #[default]
+    Where,
+    /// There is always a commit.
+    Never,
+    /// There is never one.
+    Only,
+}
+
+/// What became of the move of a branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Moved {
+    Yes,
+    /// It is not where it was any more, or somebody else is just moving it.
+    Elsewhere,
+    /// git, or a hook, would not do it.
+    Refused(String),
+}
+
+impl Repo {
+    /// Returns what the configuration says about merges that need no commit.
+    pub fn fast_forward(&self) -> Result<FastForward, GitError> {
+        let (_, said) = self.git().args(["config", "--get", "merge.ff"]).run_expecting(&[0, 1])?;
+        Ok(match String::from_utf8_lossy(&said).trim().to_ascii_lowercase().as_str() {
+            "only" => FastForward::Only,
+            "false" | "no" | "off" | "0" => FastForward::Never,
+            _ => FastForward::Where,
+        })
+    }
+
+    /// Makes the commit of a merge as `git merge` would: its message, with what a `commit-msg` hook makes of it, the
+    /// caller's name, and signed if commits are. Returns what the hook said if that refused.
+    pub fn merge_commit(
+        &self,
+        tree: &str,
+        (branch, theirs): (&str, &str),
+        (onto, ours): (&str, &str),
+    ) -> Result<Result<String, String>, GitError> {
+        let place = self.common_dir.join("orchestrate");
+        std::fs::create_dir_all(&place).at(&place)?;
+        let folder = tempfile::Builder::new().prefix("merge-").tempdir_in(&place).at(&place)?;
+        let heads = format!("{theirs}\t\tbranch '{branch}' of .\n");
+        let words = ["fmt-merge-msg", "--into-name", onto];
+        let message = self.git().args(words).given(heads.as_bytes())?.run()?;
+        let file = folder.path().join("MERGE_MSG");
+        std::fs::write(&file, message).at(&file)?;
+        if let Some(said) = self.check_message(&file, tree, &folder.path().join("index"))? {
+            return Ok(Err(said));
+        }
+        let (_, signs) =
+            self.git().args(["config", "--type=bool", "--get", "commit.gpgSign"]).run_expecting(&[0, 1])?;
+        let sign = signs.starts_with(b"true").then_some("-S");
+        let git = self.git().args(["commit-tree", "-p", ours, "-p", theirs, "-F"]).args([&file]);
+        Ok(Ok(git.args(sign).args([tree]).line()?))
+    }
+
+    /// Runs the hook `commit-msg`, to which the index of what is merged is shown. Returns what it said if it refused.
+    fn check_message(&self, file: &Path, tree: &str, index: &Path) -> Result<Option<String>, GitError> {
+        self.git().env("GIT_INDEX_FILE", index).args(["read-tree", tree]).run()?;
+        let hook = Git::about_hooks(&self.work_tree).env("GIT_INDEX_FILE", index);
+        let words = ["hook", "run", "--ignore-missing", "commit-msg", "--"];
+        let (code, said) = hook.env("GIT_EDITOR", ":").args(words).args([file]).said()?;
+        Ok((code != Some(0)).then(|| said.trim_end().to_owned()))
+    }
+
+    /// Returns what this worktree has changed of the files of a commit, staged or not. What is untracked is no change.
+    pub fn changed_since(&self, commit: &str) -> Result<Vec<String>, GitError> {
+        self.git().args(["update-index", "-q", "--refresh"]).run_expecting(&[0, 1])?;
+        let mut changed = Vec::new();
+        // Which commit a submodule is at is git's business only where it is staged.
+        for how in ["--ignore-submodules=all", "--cached"] {
+            let listed = self.git().args(["diff-index", "--name-only", "-z", how, commit, "--"]).run()?;
+            let paths = listed.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+            changed.extend(paths.map(|path| String::from_utf8_lossy(path).into_owned()));
+        }
+        changed.sort();
+        changed.dedup();
+        Ok(changed)
+    }
+
+    /// Says why the files of this worktree could not go from one commit to another; changes nothing.
+    pub fn cannot_step(&self, old: &str, new: &str) -> Result<Option<String>, GitError> {
+        match self.git().args(["read-tree", "-n", "-m", "-u", old, new]).run() {
+            Ok(_) => Ok(None),
+            Err(GitError::Program { stderr, .. }) => Ok(Some(stderr)),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Takes back what somebody who was killed had brought to this worktree, if that is all that is in it. One caller
+    /// at a time. Returns whether anything was.
+    pub fn take_back_landing(&self, branch: &str) -> Result<bool, GitError> {
+        let note = self.git_dir.join(NOTE);
+        let Some(text) = fs::read_if_there(&note)? else { return Ok(false) };
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let mut words = text.trim_end().split(' ');
+        let (Some(old), Some(new)) = (words.next(), words.next()) else {
+            fs::remove(&note)?;
+            return Ok(false);
+        };
+        let is_there = self.branch(branch)?.as_deref() == Some(old) && self.commit_named(new)?.is_some();
+        let is_due = is_there && self.changed_since(new)?.is_empty();
+        if is_due {
+            self.step_files(new, old)?;
+        }
+        fs::remove(&note)?;
+        Ok(is_due)
+    }
+
+    fn step_files(&self, from: &str, to: &str) -> Result<(), GitError> {
+        foreign_step("bring the files of a worktree along").at(&self.work_tree)?;
+        let git = self.git().env("GIT_NO_LAZY_FETCH", "0").args(["-c", "checkout.workers=0"]);
+        git.args(["read-tree", "-m", "-u", from, to]).run().map(drop)
+    }
+
+    /// Moves a branch from one commit to another, and the files of the worktrees that have it checked out. One caller
+    /// at a time.
+    pub fn move_branch(
+        &self,
+        branch: &str,
+        (old, new): (&str, &str),
+        holders: &[Self],
+        why: &str,
+    ) -> Result<Moved, GitError> {
+        foreign_step("move a branch").at(&self.common_dir)?;
+        // Where it is checked out the log of `HEAD` tells of it too.
+        let at = holders.first().unwrap_or(self);
+        let git = Git::about_hooks(&at.work_tree).repository(&at.git_dir, &at.work_tree);
+        let mut talk = git.args(["update-ref", "--stdin", "-m", why]).talk()?;
+        let request = format!("update refs/heads/{branch} {new} {old}");
+        let prepared = talk.ask("start").is_some()
+            && talk.tell(&request).is_some()
+            && talk.ask("prepare").as_deref() == Some("prepare: ok");
+        if !prepared {
+            return self.refused(talk, branch, old);
+        }
+        let mut brought: Vec<&Self> = Vec::new();
+        for holder in holders {
+            let note = holder.git_dir.join(NOTE);
+            fs::write_atomically(&note, format!("{old} {new}\n").as_bytes(), Durability::Process)?;
+            if let Err(err) = holder.step_files(old, new) {
+                fs::remove(&note)?;
+                for holder in brought {
+                    holder.step_files(new, old)?;
+                    fs::remove(&holder.git_dir.join(NOTE))?;
+                }
+                // Nothing was asked of it yet but to wait.
+                let _ = talk.end();
+                return match err {
+                    GitError::Program { stderr, .. } => Ok(Moved::Refused(stderr)),
+                    err => Err(err),
+                };
+            }
+            brought.push(holder);
+        }
+        foreign_step("let a branch that is locked move").at(&self.common_dir)?;
+        if talk.ask("commit").as_deref() != Some("commit: ok") {
+            for holder in brought {
+                holder.step_files(new, old)?;
+                fs::remove(&holder.git_dir.join(NOTE))?;
+            }
+            return self.refused(talk, branch, old);
+        }
+        for holder in brought {
+            fs::remove(&holder.git_dir.join(NOTE))?;
+        }
+        talk.end()?;
+        Ok(Moved::Yes)
+    }
+
+    /// Tells a branch that has moved from one that git does not let move.
+    fn refused(&self, talk: Talk, branch: &str, old: &str) -> Result<Moved, GitError> {
+        let said = match talk.end() {
+            Err(GitError::Program { stderr, .. }) => stderr,
+            Err(err) => return Err(err),
+            Ok(()) => "git gave no reason".to_owned(),
+        };
+        let is_locked = said.contains("File exists") || said.contains("Unable to create");
+        match is_locked || self.branch(branch)?.as_deref() != Some(old) {
+            true => Ok(Moved::Elsewhere),
+            false => Ok(Moved::Refused(said)),
+        }
+    }
+
+    /// Runs the hook that git runs after a merge, in this worktree. Returns what it said if it failed.
+    pub fn after_merge(&self) -> Result<Option<String>, GitError> {
+        let words = ["hook", "run", "--ignore-missing", "post-merge", "--", "0"];
+        let (code, said) = Git::about_hooks(&self.work_tree).args(words).said()?;
+        Ok((code != Some(0)).then(|| said.trim_end().to_owned()))
+    }
+}
