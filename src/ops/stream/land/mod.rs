@@ -124,7 +124,7 @@ pub fn land(ctx: &Context, options: &LandOptions, watch: &SharedWatch) -> Result
         let tip = tip_of(ctx, &stream)?;
         let Some(target) = ctx.repo.branch(&onto)? else { return Err(no_branch(&onto).into()) };
         let (fate, judgement) = match work.attempt(&tip, &target, &mut warnings)? {
-            Attempt::Over(fate, judgement) => (fate, judgement),
+            Attempt::Over(over) => *over,
             Attempt::Again if moved < TRIES => {
                 moved += 1;
                 pause(moved);
@@ -244,9 +244,15 @@ fn tip_of(ctx: &Context, stream: &Stream) -> Result<String> {
 
 /// What came of one attempt.
 enum Attempt {
-    Over(Fate, Option<Judgement>),
+    Over(Box<(Fate, Option<Judgement>)>),
     /// The branch moved meanwhile.
     Again,
+}
+
+impl Attempt {
+    fn over(fate: Fate, judgement: Option<Judgement>) -> Self {
+        Self::Over(Box::new((fate, judgement)))
+    }
 }
 
 struct Work<'a> {
@@ -260,7 +266,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn attempt(&mut self, tip: &str, target: &str, warnings: &mut Vec<String>) -> Result<Attempt> {
-        let over = |fate| Ok(Attempt::Over(fate, None));
+        let over = |fate| Ok(Attempt::over(fate, None));
         let tree = match self.ctx.repo.merge_tree(target, tip) {
             Ok(MergeTree::Clean(tree)) => tree,
             Ok(MergeTree::Conflicts(paths)) => return over(Fate::Conflicts(paths)),
@@ -274,10 +280,10 @@ impl Work<'_> {
         match self.ctx.repo.merge_base(target, tip)? {
             Some(base) if base == tip => {
                 let is_new = tip == self.stream.base_commit;
-                return over(if is_new { Fate::Nothing } else { Fate::Already(Merged::Ancestor) });
+                over(if is_new { Fate::Nothing } else { Fate::Already(Merged::Ancestor) })
             }
             _ if self.ctx.repo.commit(target)?.is_some_and(|there| there.tree == tree) => {
-                return over(Fate::Already(Merged::Tree));
+                over(Fate::Already(Merged::Tree))
             }
             base => self.merge(tip, target, tree, base.as_deref() == Some(target), warnings),
         }
@@ -321,12 +327,12 @@ impl Work<'_> {
             let ran = run::run(self.ctx, &todos, &how, self.watch)?;
             self.ran.extend(ran.manifests);
             if let Some(interrupt) = ran.interrupt {
-                return Ok(Attempt::Over(Fate::Interrupted(interrupt), Some(judgement)));
+                return Ok(Attempt::over(Fate::Interrupted(interrupt), Some(judgement)));
             }
             judgement = gate::judge(self.ctx, &to, &self.stream.branch, &commit, self.options)?;
         }
         if judgement.is_refused() {
-            return Ok(Attempt::Over(Fate::Refused, Some(judgement)));
+            return Ok(Attempt::over(Fate::Refused, Some(judgement)));
         }
         let why = match fast_forward {
             true => format!("merge {}: Fast-forward", self.stream.branch),
@@ -340,7 +346,7 @@ impl Work<'_> {
                 warnings.extend(gate::leave_evidence(self.ctx, &to, tip, &commit));
                 let landed = Landed { commit, from: target.to_owned(), fast_forward, worktrees };
                 tracing::debug!(onto = self.onto, commit = short(&landed.commit.id), "landed");
-                Ok(Attempt::Over(Fate::Landed(landed), Some(judgement)))
+                Ok(Attempt::over(Fate::Landed(landed), Some(judgement)))
             }
         }
     }
