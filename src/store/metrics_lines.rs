@@ -46,7 +46,7 @@ fn in_parallel(path: &Path, task: &TaskId) -> Result<Tally, PathError> {
         Ok(tally)
     };
     std::thread::scope(|scope| {
-        let others: Vec<_> = (1..parts).map(|number| scope.spawn(move || count(number))).collect();
+        let others: Vec<_> = (1..parts).map(|number| cores::spawn(scope, move || count(number))).collect();
         let mut tally = count(0)?;
         for other in others {
             tally.absorb(other.join().expect("counting does not panic")?);

@@ -18,16 +18,32 @@ pub fn all() -> usize {
     *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// The processor that a thread runs on when it starts others.
+/// Starts a thread for work on many files. A scheduler that packs what is new beside its maker would let it wait
+/// there for milliseconds, and have both take turns then: it goes to another processor at once.
+pub fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> thread::ScopedJoinHandle<'scope, T> {
+    let taken = Taken::here();
+    let helper = scope.spawn(move || {
+        taken.leave();
+        work()
+    });
+    // It has to run here once to leave.
+    thread::yield_now();
+    helper
+}
+
+/// The processor that a thread runs on when it starts another one.
 #[derive(Clone, Copy, Debug)]
-pub struct Taken {
+struct Taken {
     #[cfg(target_os = "linux")]
     core: Option<usize>,
 }
 
 impl Taken {
     /// Returns where this thread runs.
-    pub fn here() -> Self {
+    fn here() -> Self {
         Self {
             // SAFETY: It takes nothing and changes nothing.
             #[cfg(target_os = "linux")]
@@ -35,10 +51,8 @@ impl Taken {
         }
     }
 
-    /// Takes this thread to another processor, if it may use one, and lets it go from there wherever it likes. A
-    /// scheduler that packs what is new beside its maker would have both take turns for the few milliseconds that
-    /// they are there.
-    pub fn leave(self) {
+    /// Takes this thread to another processor, if it may use one, and lets it go from there wherever it likes.
+    fn leave(self) {
         #[cfg(target_os = "linux")]
         if let Some(core) = self.core.filter(|core| *core < libc::CPU_SETSIZE as usize) {
             let size = size_of::<libc::cpu_set_t>();

@@ -78,7 +78,7 @@ pub(super) fn count(
     let parts = thread::scope(|scope| {
         let mut shares = pairs.chunks(share);
         let first = shares.next().unwrap_or_default();
-        let others: Vec<_> = shares.map(|part| scope.spawn(|| job(part))).collect();
+        let others: Vec<_> = shares.map(|part| cores::spawn(scope, || job(part))).collect();
         let mut parts = vec![job(first)];
         parts.extend(others.into_iter().map(|it| it.join().expect("a reader does not panic")));
         parts

@@ -209,12 +209,7 @@ impl Walk<'_> {
         let threads = cores::for_files();
         *self.lock() = Queue { folders, active: threads };
         thread::scope(|scope| {
-            let taken = cores::Taken::here();
-            let helper = move || {
-                taken.leave();
-                self.work()
-            };
-            let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(helper)).collect();
+            let helpers: Vec<_> = (1..threads).map(|_| cores::spawn(scope, || self.work())).collect();
             let mut parts = vec![self.work()];
             parts.extend(helpers.into_iter().map(|it| it.join().expect("a walker does not panic")));
             for part in parts {
