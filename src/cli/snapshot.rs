@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
-use super::Format;
 use super::failure::Failure;
 use super::span::span;
+use super::{Format, plain_watch};
 use crate::id::TaskId;
 use crate::ops::gc::Action;
 use crate::ops::snapshot::{again, create, gc, list, restore};
@@ -128,6 +128,9 @@ struct ReplayArgs {
     /// End it when it takes longer than this, such as `5m`; by default what the configuration says
     #[arg(long, value_name = "SPAN", value_parser = span)]
     timeout: Option<SignedDuration>,
+    /// The task of a run that sets the side worktree up, where the archive is from elsewhere
+    #[arg(long, value_name = "ID", env = "MCP_RUNNER_TASK_ID", default_value = "0101")]
+    task: TaskId,
     /// Run this command instead of a scenario
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -182,7 +185,7 @@ pub fn run(ctx: &Context, args: SnapshotArgs) -> Result<ExitCode, Failure> {
 }
 
 fn replay(ctx: &Context, args: ReplayArgs) -> Result<ExitCode, Failure> {
-    let ReplayArgs { snapshot, archive, scenario, timeout, command, look } = args;
+    let ReplayArgs { snapshot, archive, scenario, timeout, task, command, look } = args;
     let (archive, snapshot) = match archive {
         Some(archive) => {
             let (archive, digest) = which(ctx, &snapshot, Some(archive))?;
@@ -197,8 +200,9 @@ fn replay(ctx: &Context, args: ReplayArgs) -> Result<ExitCode, Failure> {
         scenario: scenario.map(|path| ctx.env.cwd().join(path)),
         command: (!command.is_empty()).then(|| shell::words(words)),
         limit: timeout.and_then(|span| span.try_into().ok()),
+        task,
     };
-    let repeated = again::again(ctx, &wanted)?;
+    let repeated = again::again(ctx, &wanted, &plain_watch())?;
     printer::answer(&Replayed(&repeated), look.format.into())?;
     Ok(match repeated.replayed.verdict {
         Verdict::Validated => ExitCode::SUCCESS,

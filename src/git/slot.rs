@@ -194,6 +194,7 @@ impl Slot {
     pub fn distrust(&mut self) {
         self.at = None;
         self.known = false;
+        lock(&self.side.fresh).take();
         // Whoever comes next has no more reason to trust it. If that fails, they look at every file all the same.
         let _ = self.forget_position();
     }

@@ -13,9 +13,10 @@ use super::host::SharedWatch;
 use super::{Context, Kind, Refusal};
 use crate::git::{Commit, Repo, Slot, Upkeep};
 use crate::id::{TaskId, short};
+use crate::pipeline::slots::Slots;
 use crate::run::manifest::Manifest;
 use crate::runner::interrupt::Interrupts;
-use crate::sys::process;
+use crate::sys::{fs, process};
 
 /// Where Node looks for what a file imports.
 const MODULES: &str = "node_modules";
@@ -48,6 +49,27 @@ impl Side {
         let inside = inside(ctx)?;
         let slot = ctx.repo.take_slot(IDLE).context("there is no side worktree to run in")?;
         Self::begin(slot, inside, watch)
+    }
+
+    /// Like [`Side::take`], also where `ctx` is in a side worktree itself.
+    pub fn take_below(ctx: &Context, watch: &SharedWatch) -> Result<Self> {
+        let inside = ctx.root.strip_prefix(ctx.repo.work_tree()).map(Path::to_owned);
+        let inside = inside.map_err(|_| {
+            let root = ctx.root.display();
+            Refusal::new(Kind::Usage, format!("`{root}` is in no worktree of the repository"))
+        })?;
+        let slot = ctx.repo.take_slot(IDLE).context("there is no side worktree to run in")?;
+        Self::begin(slot, inside, watch)
+    }
+
+    /// Returns which side worktree it is.
+    pub fn number(&self) -> u32 {
+        self.slot.number()
+    }
+
+    /// Returns the run that used it last, if nobody has checked out anything since.
+    pub fn last_run(&self) -> Option<&str> {
+        self.slot.last_run()
     }
 
     /// Says what becomes of what earlier commits left in it.
@@ -113,15 +135,51 @@ impl Side {
         watch: &SharedWatch,
         interrupts: &mut Interrupts,
     ) -> Result<Option<Manifest>> {
-        // What is wrong with a configuration is said by whoever needs the rest of it.
-        let slots = super::plan::load(there).map(|config| config.slots).unwrap_or_default();
-        let forget = || setup::Done::forget(&self.slot);
-        carry::carry(ctx, &self.slot, &self.inside, &slots.carry, &forget)?;
-        let failed = setup::set_up(self, there, &slots, commit, task, watch, interrupts).await?;
+        let slots = slots_of(there);
+        self.carry(ctx, &slots)?;
+        let failed = self.set_up(there, &slots, commit, task, watch, interrupts).await?;
         if !std::mem::replace(&mut self.warned, true) && !there.root.join(MODULES).is_dir() {
             warn_of_modules(ctx, &self.slot, watch);
         }
         Ok(failed)
+    }
+
+    /// Carries what `slots` says from the worktree of `ctx` into it.
+    pub fn carry(&self, ctx: &Context, slots: &Slots) -> Result<()> {
+        let forget = || setup::Done::forget(&self.slot);
+        carry::carry(ctx, &self.slot, &self.inside, &slots.carry, &forget).map(drop)
+    }
+
+    /// Runs what `slots` says on what is there, which is the tree of `commit`. Returns the run of that if it did not
+    /// succeed.
+    pub async fn set_up(
+        &mut self,
+        there: &Context,
+        slots: &Slots,
+        commit: &Commit,
+        task: &TaskId,
+        watch: &SharedWatch,
+        interrupts: &mut Interrupts,
+    ) -> Result<Option<Manifest>> {
+        setup::set_up(self, there, slots, commit, task, watch, interrupts).await
+    }
+
+    /// Checks a commit out and removes all of it again, so that something else can be put in its place.
+    pub fn emptied_at(&mut self, ctx: &Context, commit: &Commit) -> Result<Context> {
+        let there = self.at(ctx, commit)?;
+        self.slot.distrust();
+        let top = there.repo.work_tree();
+        let entries = std::fs::read_dir(top);
+        for entry in entries.with_context(|| format!("cannot look into `{}`", top.display()))? {
+            let entry = entry?;
+            // It links the folder to its repository.
+            match entry.file_type()?.is_dir() {
+                _ if entry.file_name() == ".git" => {}
+                true => fs::remove_tree(&entry.path())?,
+                false => fs::remove(&entry.path())?,
+            }
+        }
+        Ok(there)
     }
 
     /// Like [`Side::at`]; nothing if a signal came in the meantime, which the terminal also sent to
@@ -171,6 +229,12 @@ impl Side {
         let run = manifest.run_id.as_str();
         end(run, || [process::members(run), process::adopted(&[])].concat(), watch)
     }
+}
+
+/// Returns what makes a side worktree ready, as its own configuration says.
+pub fn slots_of(there: &Context) -> Slots {
+    // What is wrong with a configuration is said by whoever needs the rest of it.
+    super::plan::load(there).map(|config| config.slots).unwrap_or_default()
 }
 
 /// Returns where the root is below the top of the worktree.

@@ -276,6 +276,9 @@ pub struct ReplayDocument {
     /// Why, unless it is validated.
     reason: Option<String>,
     commands: Vec<String>,
+    /// The run that made the side worktree ready, where `slots.setup` asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    setup_run: Option<String>,
     seconds: u64,
     /// The last that the commands printed.
     output: String,
@@ -291,6 +294,7 @@ impl Answer for Replayed<'_> {
             status: replayed.verdict,
             reason: replayed.reason.clone(),
             commands: scenario.commands.clone(),
+            setup_run: replayed.setup_run.clone(),
             seconds: replayed.seconds,
             output: replayed.output.clone(),
         }

@@ -45,6 +45,9 @@ pub struct Validation {
     pub git_status_path: Option<String>,
     #[serde(default)]
     pub git_log_path: Option<String>,
+    /// Extension: the run that made the side worktree ready, where `slots.setup` asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup_run: Option<String>,
 }
 
 impl Default for Validation {
@@ -58,6 +61,7 @@ impl Default for Validation {
             last_error: None,
             git_status_path: None,
             git_log_path: None,
+            setup_run: None,
         }
     }
 }

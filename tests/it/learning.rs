@@ -214,6 +214,84 @@ fn a_snapshot_that_fails_leaves_the_run_succeeded_and_says_why() {
     assert_eq!(learning["alerts"].as_array().unwrap().len(), 6);
 }
 
+/// A project whose command needs what no snapshot holds.
+fn with_needs(setup: &str) -> Fixture {
+    let repo = Fixture::with_config(&json!({
+        "slots": {"setup": [{"command": setup}], "carry": ["cache"]},
+        "pipelines": [{"id": "diagnostics", "guardrailsRequired": false,
+            "stages": [{"kind": "command", "id": "s1", "command": "cat deps/lib cache/x"}]}]}));
+    repo.write(".gitignore", "deps\ncache\n");
+    repo.write("deps/lib", "made by hand");
+    repo.write("cache/x", "carried");
+    repo
+}
+
+/// The manifest of the run of a pipeline, and its folder.
+fn run_of(repo: &Fixture, pipeline: &str) -> (std::path::PathBuf, Value) {
+    let mut runs = repo.runs("t").into_iter().map(|run| (manifest(&run), run));
+    let (manifest, run) =
+        runs.find(|(manifest, _)| manifest["pipeline_id"] == pipeline).expect("a run of the pipeline");
+    (run, manifest)
+}
+
+#[test]
+fn a_side_worktree_is_set_up_before_a_scenario_is_validated_in_it() {
+    let repo = with_needs("test ! -e deps && mkdir deps && echo built > deps/lib");
+    let mut program = repo.program();
+    program.args(["start", "--task", "t", "--format", "json"]).env("LEARNING_PIPELINE_ENABLED", "1");
+    let seen = repo.see(&mut program);
+    assert_eq!((seen.code, &seen.json()["status"]), (0, &json!("succeeded")), "{seen}");
+    let (run, run_manifest) = run_of(&repo, "diagnostics");
+    let validation = &run_manifest["learning"]["validation"];
+    assert_eq!(validation["status"], "validated", "{validation}");
+    let (setup, setup_manifest) = run_of(&repo, "slot-setup");
+    assert_eq!(validation["setup_run"], id(&setup));
+    assert_eq!(setup_manifest["status"], "succeeded");
+    let log = fs::read_to_string(run.join("learning/scenario-validation.log")).unwrap();
+    assert!(log.contains(&format!("Set up by run {}", id(&setup))), "{log}");
+    assert!(log.contains("built\ncarried"), "{log}");
+    assert_eq!(repo.read("deps/lib"), "made by hand");
+
+    // Each replay begins with nothing but the snapshot, so it is set up each time.
+    let seen = repo.orchestrate("snapshot replay latest --format json");
+    assert_eq!((seen.code, &seen.json()["status"]), (0, &json!("validated")), "{seen}");
+    assert_ne!(seen.json()["setup_run"], id(&setup));
+
+    // From the archive alone it is set up too, and nothing is carried.
+    let archive = run.join(format!("learning/{}.tar.gz", id(&run)));
+    let digest = run_manifest["learning"]["snapshot"]["tarball_digest"].as_str().unwrap();
+    let other = Fixture::new("passing");
+    other.write("cache/x", "of somebody else");
+    other.write(".git/info/exclude", "cache\n");
+    let replay = |command: &str| {
+        let mut program = other.program();
+        program.args(["snapshot", "replay", digest, "--task", "t", "--archive"]).arg(&archive);
+        program.args(["--", "sh", "-c", command]);
+        other.see(&mut program)
+    };
+    let seen = replay("cat deps/lib && test ! -e cache");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(run_of(&other, "slot-setup").1["status"], "succeeded");
+}
+
+#[test]
+fn a_side_worktree_that_cannot_be_set_up_stalls_the_validation() {
+    let repo = with_needs("echo no network; exit 7");
+    let mut program = repo.program();
+    program.args(["exec", "--task", "t", "--json", "--", "true"]).env("LEARNING_PIPELINE_ENABLED", "1");
+    let seen = repo.see(&mut program);
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(seen.json()["type"], "run:summary", "{seen}");
+    let (setup, setup_manifest) = run_of(&repo, "slot-setup");
+    assert_eq!(setup_manifest["status"], "failed");
+    let (_, exec) = run_of(&repo, "exec");
+    let validation = &exec["learning"]["validation"];
+    assert_eq!(validation["status"], "stalled_snapshot", "{validation}");
+    assert_eq!(validation["setup_run"], id(&setup));
+    assert_eq!(validation["reason"], format!("run `{}` did not set the side worktree up", id(&setup)));
+    assert_eq!(exec["status"], "succeeded");
+}
+
 #[test]
 fn a_snapshot_is_replayed_by_its_digest_and_from_the_archive_alone() {
     let repo = Fixture::with_commands(&["grep -q right input"]);

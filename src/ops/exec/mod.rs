@@ -122,9 +122,10 @@ pub fn exec(ctx: &Context, options: ExecOptions, follow: Box<dyn Follow>) -> Res
         let tool_run = serde_json::to_value(&seen.tool_run).expect("a tool run has string keys");
         let words = options.words.iter().map(|word| bounded(&shared.masked(word))).collect();
         let shown = targets.0.iter().map(|target| shared.masked(&target.shown())).collect();
-        let (manifest, summary) = host.end_adhoc(outcome, metrics.section(), tool_run, |manifest| {
-            seen.summary(manifest, words, metrics, shown, ctx.clock.now())
-        })?;
+        let section = metrics.section();
+        let summarize = |manifest: &Manifest| seen.summary(manifest, words, metrics, shown, ctx.clock.now());
+        let ended = host.end_adhoc(outcome, interrupts, section, tool_run, summarize);
+        let (manifest, summary) = ended.await?;
         Ok(ExecOutcome { manifest, summary, interrupt: interrupts.first() })
     })?;
     tell(ctx, &shared, &targets, &mut ended);

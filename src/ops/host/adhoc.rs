@@ -9,6 +9,7 @@ use crate::pipeline::Source;
 use crate::run::event::Happened;
 use crate::run::exec::SummaryLine;
 use crate::run::manifest::Manifest;
+use crate::runner::interrupt::Interrupts;
 use crate::runner::{Host as _, Outcome};
 use crate::store::pointers::pretty;
 use crate::sys::fs::{self, Durability};
@@ -27,9 +28,10 @@ impl RunHost {
 
     /// Ends the run of an ad hoc command. `tfgrpo` and `tool_run` go into the manifest, and `summarize`
     /// makes its `run-summary.json`. When this returns, everything is on disk.
-    pub fn end_adhoc(
+    pub async fn end_adhoc(
         mut self,
         outcome: Outcome,
+        interrupts: &mut Interrupts,
         tfgrpo: Value,
         tool_run: Value,
         summarize: impl FnOnce(&Manifest) -> SummaryLine,
@@ -37,7 +39,7 @@ impl RunHost {
         self.tell(Happened::Measured { tfgrpo, tool_runs: vec![tool_run] }, 0)?;
         let end = self.run_end(outcome);
         self.tell(Happened::Finished(Box::new(end)), 0)?;
-        self.learn()?;
+        self.learn(interrupts).await?;
         let summary = summarize(self.manifest());
         let run_summary_path = self.shared.keep_summary(self.recorder.paths().summary.as_path(), &summary);
         let metrics_recorded = self.record_in_task(None, false, self.now());

@@ -244,13 +244,24 @@ impl RunHost {
     pub async fn drive(mut self, interrupts: &mut Interrupts) -> Result<Manifest> {
         let (plan, limits) = (self.plan.clone(), self.limits);
         match runner::execute(&plan, &mut self, interrupts, limits).await? {
-            Some(outcome) => self.end(outcome),
+            Some(outcome) => {
+                self.decide(outcome)?;
+                self.learn(interrupts).await?;
+                self.conclude()
+            }
             None => self.park(),
         }
     }
 
-    /// Ends the run: the verdict, then everything that follows from it. Returns the final state.
-    pub fn end(mut self, mut outcome: Outcome) -> Result<Manifest> {
+    /// Ends the run: the verdict, then everything that follows from it, but nothing is learned from it. Returns the
+    /// final state.
+    pub fn end(mut self, outcome: Outcome) -> Result<Manifest> {
+        self.decide(outcome)?;
+        self.conclude()
+    }
+
+    /// Gives the run its verdict.
+    fn decide(&mut self, mut outcome: Outcome) -> Result<()> {
         if outcome.status == RunStatus::Cancelled {
             if let Some(cancellation) = cancel::requested(&self.cancel_request) {
                 outcome.detail = Some(cancel::DETAIL.to_owned());
@@ -260,8 +271,11 @@ impl RunHost {
         }
         self.keep_fix()?;
         let end = self.run_end(outcome);
-        self.tell(Happened::Finished(Box::new(end)), 0)?;
-        self.learn()?;
+        self.tell(Happened::Finished(Box::new(end)), 0)
+    }
+
+    /// Writes what follows from a verdict. Returns the final state.
+    fn conclude(self) -> Result<Manifest> {
         let (shared, depth) = (Rc::clone(&self.shared), self.depth);
         let manifest = self.record_end(false)?;
         if depth == 0 {

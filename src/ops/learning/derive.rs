@@ -40,8 +40,8 @@ pub(super) fn scenario(
     lesson: &Lesson<'_>,
     at: Stamp,
 ) -> Result<(Scenario, ScenarioSource), (Clues, String)> {
-    let masking = Masking::new(&lesson.ctx.env, Some(lesson.plan));
-    let ran = newest(lesson.plan, &|planned| has_succeeded(lesson, planned));
+    let masking = Masking::new(&lesson.ctx.env, lesson.plan);
+    let ran = lesson.plan.and_then(|plan| newest(plan, &|planned| has_succeeded(lesson, planned)));
     let folder = lesson.folder();
     let text = |name: &str| {
         let bytes = fs::read_regular(&folder.join(name), LARGEST).ok()?;

@@ -20,6 +20,7 @@ use crate::pipeline::learning::Learning;
 use crate::pipeline::plan::Plan;
 use crate::run::learning::{Queue, Scenario, ScenarioState, Section, SnapshotState, Validation, Verdict};
 use crate::run::manifest::Manifest;
+use crate::runner::interrupt::Interrupts;
 use crate::store::layout::RunPaths;
 use crate::store::pointers::pretty;
 use crate::store::snapshots::beside;
@@ -58,7 +59,8 @@ pub fn wanted(ctx: &Context) -> Result<Option<Learning>> {
 pub struct Lesson<'a> {
     pub ctx: &'a Context,
     pub learning: &'a Learning,
-    pub plan: &'a Plan,
+    /// What ran; nothing if that is not known any more.
+    pub plan: Option<&'a Plan>,
     pub manifest: &'a Manifest,
     pub paths: &'a RunPaths,
     pub watch: &'a SharedWatch,
@@ -66,7 +68,11 @@ pub struct Lesson<'a> {
 
 impl Lesson<'_> {
     /// Learns from the run. `keep` is told what is known so far, after each step.
-    pub fn learn(&self, keep: &mut dyn FnMut(&Section) -> Result<()>) -> Result<()> {
+    pub async fn learn(
+        &self,
+        interrupts: &mut Interrupts,
+        keep: &mut dyn FnMut(&Section) -> Result<()>,
+    ) -> Result<()> {
         let known = self.manifest.learning.clone();
         let mut section: Section =
             known.and_then(|known| serde_json::from_value(known).ok()).unwrap_or_default();
@@ -84,7 +90,7 @@ impl Lesson<'_> {
         if let Err(err) = fs::write_atomically(&copy, &pretty(&scenario), Durability::Process) {
             self.warn(&format!("the scenario is not beside the archive: {err}"));
         }
-        self.validate(&mut section, &captured, &scenario);
+        self.validate(&mut section, &captured, &scenario, interrupts).await;
         keep(&section)?;
         if section.validation.status == Verdict::Validated {
             let budget_exceeded = self.crystalize(&mut section, &scenario);
@@ -280,23 +286,35 @@ impl Lesson<'_> {
     }
 
     /// Replays the scenario on the snapshot.
-    fn validate(&self, section: &mut Section, captured: &Captured, scenario: &Scenario) {
+    async fn validate(
+        &self,
+        section: &mut Section,
+        captured: &Captured,
+        scenario: &Scenario,
+        interrupts: &mut Interrupts,
+    ) {
         let log = self.folder().join("scenario-validation.log");
-        let replayed = restore::open(&captured.archive, &captured.snapshot.digest).and_then(|archive| {
-            replay(
-                self.ctx,
-                Replay {
+        let replayed = match restore::open(&captured.archive, &captured.snapshot.digest) {
+            Err(err) => Err(err),
+            Ok(archive) => {
+                let wanted = Replay {
                     archive,
-                    head: captured.snapshot.head.as_deref(),
+                    snapshot: Some(&captured.snapshot),
+                    task: &self.manifest.task_id,
                     scenario,
                     limit: self.learning.timeout,
                     environment: &self.learning.environment,
                     log: Some(&log),
-                },
-            )
-        });
+                };
+                replay(self.ctx, wanted, self.watch, interrupts).await
+            }
+        };
+        section.validation.setup_run = None;
         let (verdict, reason, output) = match replayed {
-            Ok(replayed) => (replayed.verdict, replayed.reason, replayed.output),
+            Ok(replayed) => {
+                section.validation.setup_run = replayed.setup_run;
+                (replayed.verdict, replayed.reason, replayed.output)
+            }
             // It could not begin, which says nothing about the scenario.
             Err(err) => (Verdict::StalledSnapshot, Some(format!("{err:#}")), String::new()),
         };

@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use super::replay::{Replay, Replayed, replay};
 use super::{list, restore};
+use crate::id::TaskId;
+use crate::ops::host::SharedWatch;
+use crate::ops::start::with_interrupts;
 use crate::ops::{Context, Refusal, learning};
 use crate::run::learning::{Scenario, Verdict};
 use crate::run::stamp::Stamp;
@@ -28,6 +31,8 @@ pub struct Wanted {
     /// What to run, instead of a scenario.
     pub command: Option<String>,
     pub limit: Option<std::time::Duration>,
+    /// To whom runs belong that make the side worktree ready, where the archive is from elsewhere.
+    pub task: TaskId,
 }
 
 /// A replay that came to an end.
@@ -49,29 +54,29 @@ struct Line<'a> {
 }
 
 /// Replays a snapshot once more.
-pub fn again(ctx: &Context, wanted: &Wanted) -> Result<Repeated> {
-    let (archive, digest, head) = match &wanted.archive {
+pub fn again(ctx: &Context, wanted: &Wanted, watch: &SharedWatch) -> Result<Repeated> {
+    let (archive, digest, snapshot) = match &wanted.archive {
         None => {
             let found = list::find(ctx, &wanted.snapshot)?;
-            (found.archive, found.snapshot.digest, found.snapshot.head)
+            (found.archive, found.snapshot.digest.clone(), Some(found.snapshot))
         }
         Some(archive) => (archive.clone(), wanted.snapshot.clone(), None),
     };
     let file = restore::open(&archive, &digest)?;
     let scenario = scenario(wanted, &archive)?;
     let settings = learning::settings(ctx)?;
-    process::adopt_orphans();
-    let replayed = replay(
-        ctx,
-        Replay {
+    let replayed = with_interrupts(async |interrupts| {
+        let asked = Replay {
             archive: file,
-            head: head.as_deref(),
+            snapshot: snapshot.as_ref(),
+            task: snapshot.as_ref().map_or(&wanted.task, |it| &it.task_id),
             scenario: &scenario,
             limit: wanted.limit.unwrap_or(settings.timeout),
             environment: &settings.environment,
             log: None,
-        },
-    )?;
+        };
+        replay(ctx, asked, watch, interrupts).await
+    })?;
     if wanted.archive.is_none() {
         let line = Line {
             timestamp: ctx.clock.now(),

@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use rustix::process::Signal;
 
 use super::restore::unpack_into;
-use crate::git::Commit;
-use crate::ops::host::Masking;
-use crate::ops::{Context, Kind, Refusal};
+use crate::git::{Commit, Content};
+use crate::id::TaskId;
+use crate::ops::Context;
+use crate::ops::host::{Masking, SharedWatch};
+use crate::ops::side::{Side, slots_of};
 use crate::output::mask::Masker;
 use crate::run::learning::{Scenario, USUAL, Verdict};
-use crate::sys::fs::{self, Appender};
-use crate::sys::process;
+use crate::run::snapshot::Snapshot;
+use crate::runner::interrupt::Interrupts;
+use crate::sys::fs::Appender;
 use crate::sys::shell::{self, Ended};
 
-/// So many side worktrees are kept that nobody uses.
-const IDLE: usize = 8;
 /// More than this of what a command prints is not kept.
 const MOST_OUTPUT: u64 = 10 << 20;
 
@@ -27,8 +27,10 @@ const MOST_OUTPUT: u64 = 10 << 20;
 pub struct Replay<'a> {
     /// The archive, whose digest was checked.
     pub archive: File,
-    /// The commit that was checked out when it was taken, which may not be known here.
-    pub head: Option<&'a str>,
+    /// What is known of it; nothing of an archive from elsewhere.
+    pub snapshot: Option<&'a Snapshot>,
+    /// To whom runs belong that make the side worktree ready.
+    pub task: &'a TaskId,
     pub scenario: &'a Scenario,
     /// How long it may take, unless the scenario says less.
     pub limit: Duration,
@@ -45,49 +47,65 @@ pub struct Replayed {
     /// Why, unless it is validated.
     pub reason: Option<String>,
     pub seconds: u64,
+    /// The run that made the side worktree ready, if there was one.
+    pub setup_run: Option<String>,
     /// The last that the commands printed, masked.
     pub output: String,
 }
 
 /// Replays a scenario. An error means that it could not even begin.
-pub fn replay(ctx: &Context, replay: Replay<'_>) -> Result<Replayed> {
-    let Replay { archive, head, scenario, limit, environment, log } = replay;
+///
+/// The side worktree gets what `slots` in the configuration of the snapshot says: what `carry` names, from the worktree of
+/// `ctx`, unless the archive is from elsewhere, which is to prove itself; and the commands of `setup` run, as a run.
+pub async fn replay(
+    ctx: &Context,
+    replay: Replay<'_>,
+    watch: &SharedWatch,
+    interrupts: &mut Interrupts,
+) -> Result<Replayed> {
+    let Replay { archive, snapshot, task, scenario, limit, environment, log } = replay;
     let masking = Masking::new(&ctx.env, None);
     let mut log = Log::open(ctx, log, &masking)?;
     if scenario.commands.iter().all(|command| command.trim().is_empty()) {
         let reason = Some("the scenario has no command".to_owned());
-        return Ok(Replayed {
-            verdict: Verdict::NeedsManualScenario,
-            reason,
-            seconds: 0,
-            output: String::new(),
-        });
+        let verdict = Verdict::NeedsManualScenario;
+        return Ok(Replayed { verdict, reason, seconds: 0, setup_run: None, output: String::new() });
     }
-    let inside = ctx.root.strip_prefix(ctx.repo.work_tree()).map(Path::to_owned).map_err(|_| {
-        Refusal::new(Kind::Usage, format!("`{}` is in no worktree of the repository", ctx.root.display()))
-    })?;
-    let mut slot = ctx.repo.take_slot(IDLE).context("there is no side worktree to replay in")?;
-    if let Some(run) = slot.last_run() {
-        // Its process was killed, and what it had started would go on in our folder.
-        process::members(run).into_iter().for_each(|pid| process::signal(pid, Signal::KILL));
-    }
-    let commit = match head.map(|head| ctx.repo.commit(head)).transpose()?.flatten() {
-        Some(commit) => commit,
+    let mut side = Side::take_below(ctx, watch)?;
+    let head = snapshot.and_then(|it| it.head.as_deref());
+    let head = match head.map(|head| ctx.repo.commit(head)).transpose()?.flatten() {
+        Some(head) => head,
         None => Commit { id: String::new(), tree: ctx.repo.empty_tree()?, subject: String::new() },
     };
-    let there = slot.reposition(&commit).context("the side worktree cannot be made clean")?;
-    slot.distrust();
-    clear(there.work_tree())?;
-    let unpacked = unpack_into(archive, there.work_tree())?;
+    let there = side.emptied_at(ctx, &head)?;
+    let unpacked = unpack_into(archive, there.repo.work_tree())?;
     log.line(&format!(
         "Side worktree {}: {} files, {} links",
-        slot.number(),
+        side.number(),
         unpacked.files,
         unpacked.links
     ))?;
-    let root = join(there.work_tree(), &inside);
-    let folder = join(&root, Path::new(scenario.cwd.as_deref().unwrap_or("")));
-    let env = environment_of(ctx, scenario, environment, &root);
+    let slots = slots_of(&there);
+    if snapshot.is_some() {
+        side.carry(ctx, &slots)?;
+    }
+    let mut setup_run = None;
+    if !slots.setup.is_empty() {
+        let tree = tree_of(&there, snapshot)?;
+        let content = Commit { tree, ..head };
+        let failed = side.set_up(&there, &slots, &content, task, watch, interrupts).await?;
+        setup_run = side.last_run().map(str::to_owned);
+        log.line(&format!("Set up by run {}", setup_run.as_deref().unwrap_or("-")))?;
+        if let Some(failed) = failed {
+            let reason = format!("run `{}` did not set the side worktree up", failed.run_id);
+            let verdict = Verdict::StalledSnapshot;
+            log.line(&format!("{}: {reason}", verdict.word()))?;
+            let output = String::new();
+            return Ok(Replayed { verdict, reason: Some(reason), seconds: 0, setup_run, output });
+        }
+    }
+    let folder = join(&there.root, Path::new(scenario.cwd.as_deref().unwrap_or("")));
+    let env = environment_of(ctx, scenario, environment, &there.root);
     let limit = scenario.timeout_seconds.map_or(limit, |seconds| limit.min(Duration::from_secs(seconds)));
     let begin = Instant::now();
     let mut verdict = (Verdict::Validated, None);
@@ -119,27 +137,27 @@ pub fn replay(ctx: &Context, replay: Replay<'_>) -> Result<Replayed> {
         verdict.word(),
         reason.as_ref().map(|it| format!(": {it}")).unwrap_or_default()
     ))?;
-    Ok(Replayed { verdict, reason, seconds: begin.elapsed().as_secs(), output: log.tail() })
+    Ok(Replayed { verdict, reason, seconds: begin.elapsed().as_secs(), setup_run, output: log.tail() })
+}
+
+/// Returns the tree of what was unpacked, which the repository holds from then on.
+fn tree_of(there: &Context, snapshot: Option<&Snapshot>) -> Result<String> {
+    if let Some(snapshot) = snapshot
+        && let Some(known) = there.repo.commit(&snapshot.commit)?
+    {
+        return Ok(known.tree);
+    }
+    let listing = there.repo.listing().context("cannot list what was unpacked")?;
+    let content = Content {
+        changed: listing.files.iter().filter(|it| it.changed).map(|it| it.path.as_slice()).collect(),
+        without: listing.gone.iter().map(Vec::as_slice).collect(),
+    };
+    Ok(there.repo.take(&there.repo.head()?, &content)?.tree)
 }
 
 /// Joins paths so that an empty one leaves no slash at the end.
 fn join(base: &Path, more: &Path) -> PathBuf {
     more.iter().fold(base.to_owned(), |path, part| path.join(part))
-}
-
-/// Removes everything from a work tree but what links it to its repository.
-fn clear(top: &Path) -> Result<()> {
-    let entries = std::fs::read_dir(top).with_context(|| format!("cannot look into `{}`", top.display()))?;
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_name() != ".git" {
-            match entry.file_type()?.is_dir() {
-                true => fs::remove_tree(&entry.path())?,
-                false => fs::remove(&entry.path())?,
-            }
-        }
-    }
-    Ok(())
 }
 
 /// What the commands are given: what the scenario names, and what the stage declared.
