@@ -3,19 +3,21 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use super::failure::Failure;
 use super::span::span;
-use super::{Format, plain_watch};
+use super::{Format, plain_watch, wanted};
 use crate::id::TaskId;
 use crate::ops::gc::Action;
+use crate::ops::learning::requeue::{self, Requeue};
 use crate::ops::snapshot::{again, create, gc, list, restore};
 use crate::ops::{Context, Refusal};
 use crate::pipeline::learning::Compression;
 use crate::render::printer;
-use crate::render::snapshot::{Collected, Listed, Replayed, Restored, Shown};
+use crate::render::snapshot::{Collected, Listed, Replayed, Requeued, Restored, Shown};
 use crate::run::learning::Verdict;
 use crate::run::shell;
 
@@ -80,6 +82,12 @@ enum Act {
     /// Exits with 0 if it holds, and with 1 if it fails or does not come to its end. The environment of the commands is
     /// a short list of variables; the work tree is not touched.
     Replay(ReplayArgs),
+    /// Learn from a run once more, and say who wants that
+    ///
+    /// Says what to replay where nobody knew (`needs_manual_scenario`), or that another try is worth it
+    /// (`stalled_snapshot`, or any other end). It stands in the run's manifest, under `learning.approvals`; the run keeps
+    /// its verdict. Exits with 0 if the scenario holds, and with 1 if not.
+    Requeue(RequeueArgs),
     /// Remove snapshots whose time is over
     ///
     /// A snapshot stays for 30 days, or as long as the configuration said when it was taken. It stays longer if a file of
@@ -139,6 +147,30 @@ struct ReplayArgs {
 }
 
 #[derive(Debug, Args)]
+struct RequeueArgs {
+    /// Run id, a prefix that is unique, or `latest`
+    #[arg(value_name = "RUN")]
+    run: String,
+    /// Task the run belongs to
+    #[arg(long, value_name = "ID")]
+    task: Option<TaskId>,
+    /// Replay what this file says; by default the run's own scenario, or its template if that is filled in
+    #[arg(long, value_name = "FILE", conflicts_with = "command")]
+    scenario: Option<PathBuf>,
+    /// Who says so, for the record; by default the user and the machine
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    actor: Option<String>,
+    /// Why, for the record
+    #[arg(long)]
+    reason: Option<String>,
+    /// Replay this command instead of a scenario
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+    #[command(flatten)]
+    look: Look,
+}
+
+#[derive(Debug, Args)]
 struct Look {
     /// How the answer looks
     #[arg(long, value_enum, default_value_t)]
@@ -173,6 +205,7 @@ pub fn run(ctx: &Context, args: SnapshotArgs) -> Result<ExitCode, Failure> {
             printer::answer(&Restored { digest, target, unpacked }, look.format.into())?;
         }
         Act::Replay(args) => return replay(ctx, args),
+        Act::Requeue(args) => return requeue(ctx, args),
         Act::Gc { older_than, task, dry_run, look } => {
             let cleared = gc::gc(ctx, &gc::SnapshotGc { task, older_than, dry_run })?;
             printer::answer(&Collected(&cleared), look.format.into())?;
@@ -193,22 +226,46 @@ fn replay(ctx: &Context, args: ReplayArgs) -> Result<ExitCode, Failure> {
         }
         None => (None, snapshot),
     };
-    let words = command.iter().map(String::as_str);
     let wanted = again::Wanted {
         snapshot,
         archive,
         scenario: scenario.map(|path| ctx.env.cwd().join(path)),
-        command: (!command.is_empty()).then(|| shell::words(words)),
+        command: said(&command),
         limit: timeout.and_then(|span| span.try_into().ok()),
         task,
     };
     let repeated = again::again(ctx, &wanted, &plain_watch())?;
     printer::answer(&Replayed(&repeated), look.format.into())?;
-    Ok(match repeated.replayed.verdict {
+    Ok(code_of(repeated.replayed.verdict))
+}
+
+fn requeue(ctx: &Context, args: RequeueArgs) -> Result<ExitCode, Failure> {
+    let RequeueArgs { run, task, scenario, actor, reason, command, look } = args;
+    let asked = Requeue {
+        task,
+        run: wanted(Some(&run))?,
+        scenario: scenario.map(|path| ctx.env.cwd().join(path)),
+        command: said(&command),
+        actor: actor.unwrap_or_else(|| crate::sys::process::whoami(&ctx.env)),
+        reason,
+    };
+    let requeued = requeue::requeue(ctx, &asked, &plain_watch())?;
+    let status = requeued.section.validation.status;
+    printer::answer(&Requeued(&requeued), look.format.into())?;
+    Ok(code_of(status))
+}
+
+/// Returns the words of a command as one line for the shell; nothing if there are none.
+fn said(command: &[String]) -> Option<String> {
+    (!command.is_empty()).then(|| shell::words(command.iter().map(String::as_str)))
+}
+
+fn code_of(verdict: Verdict) -> ExitCode {
+    match verdict {
         Verdict::Validated => ExitCode::SUCCESS,
         Verdict::NeedsManualScenario => ExitCode::from(2),
         _ => ExitCode::from(1),
-    })
+    }
 }
 
 /// Returns an archive, and the digest that it must have.

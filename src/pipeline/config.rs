@@ -37,7 +37,7 @@ pub(super) use guardrails::{DIFF_BUDGET_KEYS, DOCS_KEYS, GUARDRAIL_KEYS, SPEC_KE
 pub(super) use hooks::HOOK_KEYS;
 pub use learning::parse_learning;
 #[cfg(test)]
-pub(super) use learning::{CRYSTALIZER_KEYS, LEARNING_KEYS};
+pub(super) use learning::{ALERT_KEYS, CRYSTALIZER_KEYS, LEARNING_KEYS};
 #[cfg(test)]
 pub(super) use slots::{SETUP_KEYS, SLOTS_KEYS};
 #[cfg(test)]
@@ -1360,6 +1360,7 @@ mod tests {
         assert_eq!(keys("/$defs/SetUp"), sorted(&[SETUP_KEYS]));
         assert_eq!(keys("/$defs/Streams"), sorted(&[STREAM_KEYS]));
         assert_eq!(keys("/$defs/Learning"), sorted(&[LEARNING_KEYS]));
+        assert_eq!(keys("/$defs/Alerts"), sorted(&[ALERT_KEYS]));
         assert_eq!(keys("/$defs/Crystalizer"), sorted(&[CRYSTALIZER_KEYS]));
         assert_eq!(keys("/$defs/Ports"), sorted(&[PORT_KEYS]));
         assert_eq!(keys("/$defs/Budget"), sorted(&[BUDGET_KEYS]));

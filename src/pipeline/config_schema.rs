@@ -102,6 +102,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("compression", &[r#""zstd""#]),
     ("retentionDays", &["14"]),
     ("environment", &[r#"["JAVA_HOME"]"#]),
+    ("alerts", &[r##"{"slack": "#ours", "severity": "p1"}"##]),
+    ("slack", &[r##""#ours""##]),
+    ("pagerduty", &[r#""service""#]),
+    ("severity", &[r#""p1""#]),
     ("crystalizer", &[r#"{"command": "learner", "budgetUsd": 0.25}"#]),
     ("model", &[r#""small""#]),
     ("budgetUsd", &["0.25"]),
@@ -323,8 +327,33 @@ struct Learning {
     timeout: Option<Time>,
     /// Names of variables that a replay is given, beside the usual ones.
     environment: Option<Vec<String>>,
+    /// For whom alerts are; they are kept in the manifest, and sent to nobody.
+    alerts: Option<Alerts>,
     /// Who makes a pattern of a scenario that holds.
     crystalizer: Option<Crystalizer>,
+}
+
+/// For whom alerts are.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct Alerts {
+    /// The channel; `#learning-alerts` if left out.
+    #[schemars(length(min = 1))]
+    slack: Option<String>,
+    /// The service; `learning-pipeline` if left out.
+    #[schemars(length(min = 1))]
+    pagerduty: Option<String>,
+    /// How urgent they are. With one, a scenario that somebody has to write down is an alert on both channels.
+    severity: Option<Severity>,
+}
+
+/// How urgent alerts are.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only its shape is looked at")]
+enum Severity {
+    P1,
+    P2,
 }
 
 /// How the archive of a snapshot is packed.

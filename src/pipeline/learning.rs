@@ -20,7 +20,44 @@ pub struct Learning {
     pub timeout: Duration,
     /// Variables that a replay is given, beside the usual ones.
     pub environment: Vec<String>,
+    pub alerts: Alerts,
     pub crystalizer: Crystalizer,
+}
+
+/// Where a person looks who has to do something about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    Slack,
+    Pagerduty,
+}
+
+impl Channel {
+    /// Returns the word that stands in the manifest.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Slack => "slack",
+            Self::Pagerduty => "pagerduty",
+        }
+    }
+}
+
+/// For whom alerts are. They are kept, and sent to nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alerts {
+    pub slack: String,
+    pub pagerduty: String,
+    /// How urgent they are; with one, a scenario that somebody has to write down is an alert on both channels.
+    pub severity: Option<String>,
+}
+
+impl Alerts {
+    /// Returns for whom an alert on a channel is.
+    pub fn target(&self, channel: Channel) -> &str {
+        match channel {
+            Channel::Slack => &self.slack,
+            Channel::Pagerduty => &self.pagerduty,
+        }
+    }
 }
 
 /// How the archive of a snapshot is packed.
@@ -74,8 +111,16 @@ impl Default for Learning {
             retention_days: 30,
             timeout: Duration::from_secs(600),
             environment: Vec::new(),
+            alerts: Alerts::default(),
             crystalizer: Crystalizer::default(),
         }
+    }
+}
+
+impl Default for Alerts {
+    fn default() -> Self {
+        let (slack, pagerduty) = ("#learning-alerts".to_owned(), "learning-pipeline".to_owned());
+        Self { slack, pagerduty, severity: None }
     }
 }
 

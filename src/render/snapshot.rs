@@ -12,6 +12,7 @@ use super::printer::{Answer, Table, about, style};
 use crate::id::short;
 use crate::ops::Place;
 use crate::ops::gc::Action;
+use crate::ops::learning::requeue::Requeued as Once;
 use crate::ops::snapshot::Captured;
 use crate::ops::snapshot::again::Repeated;
 use crate::ops::snapshot::gc::{Cleared, Fate};
@@ -311,6 +312,86 @@ impl Answer for Replayed<'_> {
         let color = style(if replayed.verdict == Verdict::Validated { "ok" } else { "failed" });
         write!(out, "{color}{}{color:#} on snapshot {}", replayed.verdict.word(), untrusted(short(digest)))?;
         match &replayed.reason {
+            Some(reason) => writeln!(out, ": {}", untrusted(reason)),
+            None => writeln!(out),
+        }
+    }
+}
+
+/// A run that was learned from once more.
+pub struct Requeued<'a>(pub &'a Once);
+
+/// The document of a run that was learned from once more.
+#[derive(Serialize, JsonSchema)]
+pub struct RequeueDocument {
+    run_id: String,
+    task_id: String,
+    /// What stands under `learning.approvals` now.
+    approval: ApprovalItem,
+    status: Verdict,
+    /// Why, unless it is validated.
+    reason: Option<String>,
+    /// The scenario, relative to the root.
+    scenario_path: Option<String>,
+    /// The SHA-256 of the archive that it was replayed on.
+    digest: Option<String>,
+    /// How it went, relative to the root.
+    log_path: Option<String>,
+    /// The run that made the side worktree ready, where `slots.setup` asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    setup_run: Option<String>,
+}
+
+/// Who said so, and about what.
+#[derive(Serialize, JsonSchema)]
+struct ApprovalItem {
+    actor: String,
+    timestamp: Stamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// `stalled_snapshot`, `needs_manual_scenario` or `requeue`.
+    state: String,
+}
+
+impl Answer for Requeued<'_> {
+    type Document = RequeueDocument;
+
+    fn document(&self) -> RequeueDocument {
+        let Once { manifest, approval, section } = self.0;
+        let validation = section.validation.clone();
+        RequeueDocument {
+            run_id: manifest.run_id.to_string(),
+            task_id: manifest.task_id.to_string(),
+            approval: ApprovalItem {
+                actor: approval.actor.clone(),
+                timestamp: approval.timestamp,
+                reason: approval.reason.clone(),
+                state: approval.state.clone(),
+            },
+            status: validation.status,
+            reason: validation.reason,
+            scenario_path: self.0.scenario().map(str::to_owned),
+            digest: section.snapshot.as_ref().map(|it| it.tarball_digest.clone()),
+            log_path: validation.log_path,
+            setup_run: validation.setup_run,
+        }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Once { manifest, approval, section } = self.0;
+        let because = approval.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let by = format!("{}{because}", approval.actor);
+        writeln!(out, "Requeued run {} ({}) by {}", manifest.run_id, approval.state, untrusted(&by))?;
+        if let Some(scenario) = self.0.scenario() {
+            writeln!(out, "  scenario  {}", untrusted(scenario))?;
+        }
+        if let Some(log) = &section.validation.log_path {
+            writeln!(out, "  log       {}", untrusted(log))?;
+        }
+        let verdict = section.validation.status;
+        let color = style(if verdict == Verdict::Validated { "ok" } else { "failed" });
+        write!(out, "{color}{}{color:#}", verdict.word())?;
+        match &section.validation.reason {
             Some(reason) => writeln!(out, ": {}", untrusted(reason)),
             None => writeln!(out),
         }

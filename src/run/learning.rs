@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::pipeline::learning::{Alerts, Channel};
 use crate::run::stamp::Stamp;
 
 /// The section `learning` of a manifest (`contract-core.md` §6.10).
@@ -179,6 +180,8 @@ pub struct Alert {
     pub target: String,
     pub message: String,
     pub created_at: Stamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<String>,
 }
 
 /// What a person decided about it.
@@ -188,6 +191,7 @@ pub struct Approval {
     pub timestamp: Stamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What it was about: `stalled_snapshot`, `needs_manual_scenario` or `requeue`.
     pub state: String,
 }
 
@@ -202,13 +206,14 @@ pub struct Throughput {
 
 impl Section {
     /// Adds an alert for each of the channels.
-    pub fn alert(&mut self, kind: &str, channels: &[(&str, &str)], message: &str, at: Stamp) {
-        self.alerts.extend(channels.iter().map(|(channel, target)| Alert {
+    pub fn alert(&mut self, kind: &str, channels: &[Channel], to: &Alerts, message: &str, at: Stamp) {
+        self.alerts.extend(channels.iter().map(|channel| Alert {
             kind: kind.to_owned(),
-            channel: (*channel).to_owned(),
-            target: (*target).to_owned(),
+            channel: channel.word().to_owned(),
+            target: to.target(*channel).to_owned(),
             message: message.to_owned(),
             created_at: at,
+            severity: to.severity.clone(),
         }));
     }
 

@@ -324,6 +324,143 @@ fn a_snapshot_is_replayed_by_its_digest_and_from_the_archive_alone() {
     assert_eq!(replay(&["--", "true"]).code, 6);
 }
 
+/// Lets a run be learned from once more.
+fn requeue(repo: &Fixture, words: &[&str]) -> Seen {
+    let mut program = repo.program();
+    program.args(["snapshot", "requeue", "latest", "--task", "t", "--actor", "ada", "--format", "json"]);
+    program.args(words);
+    repo.see(&mut program)
+}
+
+#[test]
+fn a_scenario_that_somebody_writes_down_is_approved_and_proven() {
+    let repo = Fixture::with_commands(&["echo hunter2hunter2 > made"]);
+    let mut program = repo.program();
+    program
+        .args(["start", "--task", "t"])
+        .env("LEARNING_PIPELINE_ENABLED", "1")
+        .env("API_TOKEN", "hunter2hunter2");
+    let seen = repo.see(&mut program);
+    let run = only_run(&repo);
+    let hint = format!("`git orchestrate snapshot requeue {} -- COMMAND`", id(&run));
+    assert!(seen.stderr.contains(&hint), "{seen}");
+    let before = manifest(&run);
+    let seen = requeue(&repo, &[]);
+    assert!(seen.code == 2 && seen.stderr.contains("-- COMMAND"), "{seen}");
+    let mut secret = repo.program();
+    secret.args(["snapshot", "requeue", "latest", "--", "echo", "hunter2hunter2"]);
+    let seen = repo.see(secret.env("API_TOKEN", "hunter2hunter2"));
+    assert_eq!(seen.code, 2, "{seen}");
+    assert_eq!(manifest(&run), before, "nothing was decided");
+
+    let seen = requeue(&repo, &["--reason", "by hand", "--", "test", "-s", "made"]);
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(seen.json()["status"], "validated");
+    let after = manifest(&run);
+    assert_eq!(after["status"], "succeeded");
+    let learning = &after["learning"];
+    assert_eq!(learning["approvals"], json!([seen.json()["approval"]]));
+    let approval = &learning["approvals"][0];
+    assert_eq!(
+        (&approval["actor"], &approval["state"], &approval["reason"]),
+        (&json!("ada"), &json!("needs_manual_scenario"), &json!("by hand"))
+    );
+    let scenario = &learning["scenario"];
+    assert_eq!(
+        (&scenario["source"], &scenario["status"], &scenario["approver"], &scenario["attempts"]),
+        (&json!("manual"), &json!("synthesized"), &json!("ada"), &json!(2))
+    );
+    assert_eq!(json_of(&run.join("learning/scenario.json"))["commands"], json!(["test -s made"]));
+    assert_eq!(learning["queue"]["status"], "queued");
+    assert_eq!(learning["snapshot"], before["learning"]["snapshot"], "it is the same snapshot");
+    assert_eq!(repo.orchestrate("snapshot replay latest").code, 0);
+    // The journal has it too.
+    fs::remove_file(run.join("manifest.json")).unwrap();
+    let seen = requeue(&repo, &[]);
+    assert_eq!((seen.code, &seen.json()["approval"]["state"]), (0, &json!("requeue")), "{seen}");
+    assert_eq!(manifest(&run)["learning"]["approvals"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn the_template_is_a_scenario_once_somebody_has_filled_it_in() {
+    let repo = Fixture::with_commands(&["echo hunter2hunter2 > made"]);
+    let mut program = repo.program();
+    program.args(["start", "--task", "t"]).env("LEARNING_PIPELINE_ENABLED", "1");
+    assert_eq!(repo.see(program.env("API_TOKEN", "hunter2hunter2")).code, 0);
+    let template = only_run(&repo).join("learning/manual-scenario-template.json");
+    let mut scenario = json_of(&template);
+    scenario["commands"] = json!(["grep -q hunter made"]);
+    fs::write(&template, scenario.to_string()).unwrap();
+    let seen = requeue(&repo, &[]);
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(seen.json()["approval"]["state"], "needs_manual_scenario");
+}
+
+#[test]
+fn a_validation_that_stalled_is_tried_again_on_the_same_snapshot() {
+    let config = |environment: Value| {
+        json!({"learning": {"timeout": 1, "environment": environment}, "pipelines": [
+            {"id": "diagnostics", "guardrailsRequired": false, "stages": [
+                {"kind": "command", "id": "s1", "command": "test -z \"$PATIENT\" && exec sleep 600; true"}]}]})
+    };
+    let repo = Fixture::with_config(&config(json!([])));
+    let mut program = repo.program();
+    program.args(["start", "--task", "t"]).env("LEARNING_PIPELINE_ENABLED", "1").env("PATIENT", "1");
+    assert_eq!(repo.see(&mut program).code, 0);
+    let before = manifest(&only_run(&repo));
+    assert_eq!(before["learning"]["validation"]["status"], "stalled_snapshot");
+    let seen = requeue(&repo, &[]);
+    assert_eq!((seen.code, &seen.json()["status"]), (1, &json!("stalled_snapshot")), "{seen}");
+    repo.write("codex.orchestrator.json", &config(json!(["PATIENT"])).to_string());
+    let mut patient = repo.program();
+    patient.args(["snapshot", "requeue", "latest"]).env("PATIENT", "1");
+    let seen = repo.see(&mut patient);
+    assert_eq!(seen.code, 0, "{seen}");
+    assert!(seen.stdout.contains("(stalled_snapshot)") && seen.stdout.contains("validated"), "{seen}");
+    let after = manifest(&only_run(&repo))["learning"].clone();
+    assert_eq!(after["snapshot"], before["learning"]["snapshot"]);
+    assert_eq!(after["alerts"].as_array().unwrap().len(), 2, "what was wrong stays on record");
+    assert_eq!(after["approvals"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_snapshot_that_is_missing_is_taken_later_only_of_the_tree_that_ran() {
+    let repo = Fixture::with_commands(&["true"]);
+    assert_eq!(repo.orchestrate("start --task t").code, 0);
+    let seen = requeue(&repo, &["--", "test", "-f", "codex.orchestrator.json"]);
+    assert_eq!((seen.code, &seen.json()["approval"]["state"]), (0, &json!("requeue")), "{seen}");
+    assert_eq!(repo.orchestrate("start --task t").code, 0);
+    repo.write("another", "tree");
+    let seen = requeue(&repo, &["--", "true"]);
+    assert_eq!(seen.code, 3, "{seen}");
+
+    let repo = Fixture::with_commands(&["false"]);
+    assert_eq!(repo.orchestrate("start --task t").code, 1);
+    let seen = requeue(&repo, &["--", "true"]);
+    assert_eq!(seen.code, 2, "{seen}");
+}
+
+#[test]
+fn alerts_name_whom_the_configuration_names() {
+    let repo = Fixture::with_config(&json!({
+        "learning": {"alerts": {"slack": "#ours", "pagerduty": "on-call", "severity": "p2"}},
+        "pipelines": [{"id": "diagnostics", "guardrailsRequired": false,
+            "stages": [{"kind": "command", "id": "s1", "command": "echo hunter2hunter2"}]}]}));
+    let mut program = repo.program();
+    program.args(["start", "--task", "t"]).env("LEARNING_PIPELINE_ENABLED", "1");
+    assert_eq!(repo.see(program.env("API_TOKEN", "hunter2hunter2")).code, 0);
+    let alerts = manifest(&only_run(&repo))["learning"]["alerts"].clone();
+    let told: Vec<_> = alerts.as_array().unwrap().iter().collect();
+    let facts = |alert: &Value| ["type", "channel", "target", "severity"].map(|key| alert[key].clone());
+    let manual = |channel: &str, target: &str| {
+        ["needs_manual_scenario", channel, target, "p2"].map(|text| json!(text))
+    };
+    assert_eq!(
+        told.into_iter().map(facts).collect::<Vec<_>>(),
+        [manual("slack", "#ours"), manual("pagerduty", "on-call")]
+    );
+}
+
 #[test]
 fn a_pattern_is_made_within_its_budget_or_not_at_all() {
     let script = "#!/bin/sh\nwhile [ $# -gt 0 ]; do case $1 in --output-file) out=$2; shift;; esac; shift; done\n\

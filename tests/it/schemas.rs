@@ -153,6 +153,11 @@ fn schemas() -> Vec<(&'static str, Value)> {
             "The answer of snapshot replay --format json",
             of::<render::snapshot::ReplayDocument>(),
         ),
+        (
+            "snapshot-requeue",
+            "The answer of snapshot requeue --format json",
+            of::<render::snapshot::RequeueDocument>(),
+        ),
         ("snapshot-gc", "The answer of snapshot gc --format json", of::<render::snapshot::GcDocument>()),
         (
             "snapshot-restore",

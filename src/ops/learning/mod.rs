@@ -4,6 +4,7 @@
 
 mod crystal;
 mod derive;
+pub mod requeue;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::snapshot::replay::{Replay, replay};
 use super::snapshot::{Captured, Subject, capture, link_or_copy, restore};
 use super::{Context, Refusal};
 use crate::pipeline::config::{FILE_NAME, parse_learning};
-use crate::pipeline::learning::Learning;
+use crate::pipeline::learning::{Channel, Learning};
 use crate::pipeline::plan::Plan;
 use crate::run::learning::{Queue, Scenario, ScenarioState, Section, SnapshotState, Validation, Verdict};
 use crate::run::manifest::Manifest;
@@ -30,9 +31,6 @@ use crate::sys::fs::{self, Durability};
 pub const VARIABLE: &str = "LEARNING_PIPELINE_ENABLED";
 /// So often a snapshot is tried, with such pauses in between.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
-/// Where alerts would go; they are kept, and sent to nobody.
-const SLACK: (&str, &str) = ("slack", "#learning-alerts");
-const PAGERDUTY: (&str, &str) = ("pagerduty", "learning-pipeline");
 
 /// Returns what the configuration of the work tree says about learning.
 pub fn settings(ctx: &Context) -> Result<Learning> {
@@ -81,23 +79,35 @@ impl Lesson<'_> {
         }
         let Some(captured) = self.snapshot(&mut section, keep)? else { return keep(&section) };
         let scenario = self.scenario(&mut section);
-        if let Err(err) = self.payload(&mut section, &captured) {
+        self.prove(&mut section, &captured, scenario, interrupts, keep).await
+    }
+
+    /// Hands a snapshot and its scenario to learners, and proves that the scenario holds.
+    async fn prove(
+        &self,
+        section: &mut Section,
+        captured: &Captured,
+        scenario: Option<Scenario>,
+        interrupts: &mut Interrupts,
+        keep: &mut dyn FnMut(&Section) -> Result<()>,
+    ) -> Result<()> {
+        if let Err(err) = self.payload(section, captured) {
             self.warn(&format!("the queue payload was not written: {err:#}"));
         }
-        keep(&section)?;
+        keep(section)?;
         let Some(scenario) = scenario else { return Ok(()) };
         let copy = beside(&captured.archive, "scenario.json");
         if let Err(err) = fs::write_atomically(&copy, &pretty(&scenario), Durability::Process) {
             self.warn(&format!("the scenario is not beside the archive: {err}"));
         }
-        self.validate(&mut section, &captured, &scenario, interrupts).await;
-        keep(&section)?;
+        self.validate(section, captured, &scenario, interrupts).await;
+        keep(section)?;
         if section.validation.status == Verdict::Validated {
-            let budget_exceeded = self.crystalize(&mut section, &scenario);
+            let budget_exceeded = self.crystalize(section, &scenario);
             if let Some(message) = budget_exceeded {
-                section.alert("budget_exceeded", &[SLACK], &message, self.ctx.clock.now());
+                self.alert(section, "budget_exceeded", &[Channel::Slack], &message);
             }
-            keep(&section)?;
+            keep(section)?;
         }
         Ok(())
     }
@@ -112,6 +122,10 @@ impl Lesson<'_> {
 
     fn warn(&self, text: &str) {
         self.watch.borrow_mut().warn(text);
+    }
+
+    fn alert(&self, section: &mut Section, kind: &str, channels: &[Channel], message: &str) {
+        section.alert(kind, channels, &self.learning.alerts, message, self.ctx.clock.now());
     }
 
     /// Takes the snapshot, again if it fails.
@@ -194,7 +208,7 @@ impl Lesson<'_> {
             last_error: Some(reason.clone()),
             left_out: 0,
         });
-        section.alert("snapshot_failed", &[SLACK, PAGERDUTY], &reason, at);
+        self.alert(section, "snapshot_failed", &[Channel::Slack, Channel::Pagerduty], &reason);
         section.validation.status = Verdict::SnapshotFailed;
         section.validation.reason = Some("there is no snapshot to replay on".to_owned());
         section.validation.last_error = Some(reason);
@@ -233,7 +247,13 @@ impl Lesson<'_> {
                 state.partial_path = Some(self.relative(&path));
                 state.manual_template = Some(self.relative(&template));
                 state.reason = Some(reason.clone());
-                section.alert("needs_manual_scenario", &[SLACK], &reason, at);
+                let urgent = self.learning.alerts.severity.is_some();
+                let channels = &[Channel::Slack, Channel::Pagerduty][..if urgent { 2 } else { 1 }];
+                self.alert(section, "needs_manual_scenario", channels, &reason);
+                self.warn(&format!(
+                    "nobody knows what to replay: {reason}; `git orchestrate snapshot requeue {} -- COMMAND` says it",
+                    self.manifest.run_id
+                ));
                 section.validation.status = Verdict::NeedsManualScenario;
                 section.validation.reason = Some(reason.clone());
                 let partial = json!({
@@ -330,7 +350,7 @@ impl Lesson<'_> {
         }
         if verdict == Verdict::StalledSnapshot {
             let message = reason.clone().unwrap_or_default();
-            section.alert("stalled_snapshot", &[SLACK], &message, self.ctx.clock.now());
+            self.alert(section, "stalled_snapshot", &[Channel::Slack], &message);
             let (status, history) = self.ctx.repo.status_and_history();
             for (name, bytes, place) in [
                 ("validation-git-status.txt", status, &mut section.validation.git_status_path),

@@ -107,15 +107,17 @@ fn scenario(wanted: &Wanted, archive: &Path) -> Result<Scenario> {
         });
     }
     let path = wanted.scenario.clone().unwrap_or_else(|| beside(archive, "scenario.json"));
-    let bytes = match fs::read_regular(&path, LARGEST) {
-        Ok(bytes) => bytes,
-        Err(err) if wanted.scenario.is_some() => return Err(err.into()),
-        Err(_) => {
-            return Err(Refusal::usage("nobody has said what to run on this snapshot")
-                .hint("say it: `git orchestrate snapshot replay SNAPSHOT -- COMMAND`, or with `--scenario FILE`")
-                .into());
-        }
-    };
+    if wanted.scenario.is_none() && !path.exists() {
+        return Err(Refusal::usage("nobody has said what to run on this snapshot")
+            .hint("say it: `git orchestrate snapshot replay SNAPSHOT -- COMMAND`, or with `--scenario FILE`")
+            .into());
+    }
+    read_scenario(&path)
+}
+
+/// Reads what a file says is to be run.
+pub fn read_scenario(path: &Path) -> Result<Scenario> {
+    let bytes = fs::read_regular(path, LARGEST)?;
     let scenario: Scenario = serde_json::from_slice(&bytes)
         .map_err(|err| Refusal::usage(format!("`{}` is no scenario: {err}", path.display())))?;
     let inside = Path::new(scenario.cwd.as_deref().unwrap_or(""));

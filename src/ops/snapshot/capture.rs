@@ -56,12 +56,15 @@ pub fn capture(ctx: &Context, subject: &Subject<'_>) -> Result<Captured> {
     ensure_no_link(ctx, &folder)?;
     fs::create_dir_all_durably(&folder)?;
     let archive = store.archive(subject.task, subject.id, subject.learning.compression);
-    let of_another = Compression::ALL.map(|it| store.archive(subject.task, subject.id, it));
-    if of_another.iter().any(|path| path.symlink_metadata().is_ok()) {
+    if store.document(subject.task, subject.id).symlink_metadata().is_ok() {
         let hint = format!("`git orchestrate snapshot show {}`", subject.id);
         return Err(Refusal::usage(format!("there is a snapshot `{}` already", subject.id))
             .hint(hint)
             .into());
+    }
+    // Without a document it is what a process left that died while it took the same snapshot.
+    for left in Compression::ALL.map(|it| store.archive(subject.task, subject.id, it)) {
+        fs::remove(&left)?;
     }
     let taking = Taking { ctx, repo: &repo, store: &store, subject, archive: &archive };
     taking.take().inspect_err(|_| {

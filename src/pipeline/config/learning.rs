@@ -1,7 +1,7 @@
 //! The section `learning` of the configuration.
 
 use super::{ConfigError, Fields, File, Problem, Reader, Value, span};
-use crate::pipeline::learning::{Compression, Crystalizer, Learning};
+use crate::pipeline::learning::{Alerts, Compression, Crystalizer, Learning};
 
 pub(in crate::pipeline) const LEARNING_KEYS: &[&str] = &[
     "enabled",
@@ -11,8 +11,11 @@ pub(in crate::pipeline) const LEARNING_KEYS: &[&str] = &[
     "retentionDays",
     "timeout",
     "environment",
+    "alerts",
     "crystalizer",
 ];
+pub(in crate::pipeline) const ALERT_KEYS: &[&str] = &["slack", "pagerduty", "severity"];
+const SEVERITIES: [&str; 2] = ["p1", "p2"];
 pub(in crate::pipeline) const CRYSTALIZER_KEYS: &[&str] = &["command", "model", "budgetUsd", "timeout"];
 
 /// Reads only the section `learning` of a configuration, for what runs without a pipeline.
@@ -50,7 +53,25 @@ impl Reader<'_> {
             retention_days: section.whole_number("retentionDays")?.unwrap_or(usual.retention_days).max(1),
             timeout: section.timeout()?.unwrap_or(usual.timeout),
             environment,
+            alerts: self.alerts(&section)?,
             crystalizer: self.crystalizer(&section)?,
+        })
+    }
+
+    fn alerts(&self, section: &Fields<'_, '_>) -> Result<Alerts, ConfigError> {
+        let usual = Alerts::default();
+        let Some(value) = section.get("alerts") else { return Ok(usual) };
+        let fields = self.object(value, "`alerts`", "`alerts`")?;
+        fields.only(ALERT_KEYS, |_| None)?;
+        let target = |key| Ok(fields.process_text(key)?.map(str::to_owned));
+        let severity = match fields.get("severity") {
+            None => usual.severity,
+            Some(value) => Some(SEVERITIES[self.word(value, "`severity`", &SEVERITIES)?].to_owned()),
+        };
+        Ok(Alerts {
+            slack: target("slack")?.unwrap_or(usual.slack),
+            pagerduty: target("pagerduty")?.unwrap_or(usual.pagerduty),
+            severity,
         })
     }
 
@@ -92,9 +113,10 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let text = r#"{"learning": {"enabled": true, "maxFileBytes": 10, "maxTotalBytes": 20, "retentionDays": 7,
+        let text = r##"{"learning": {"enabled": true, "maxFileBytes": 10, "maxTotalBytes": 20, "retentionDays": 7,
             "compression": "zstd", "timeout": "2m", "environment": ["CC"],
-            "crystalizer": {"command": "learn", "model": "m", "budgetUsd": 0.25, "timeout": 9}}}"#;
+            "alerts": {"slack": "#ours", "severity": "p1"},
+            "crystalizer": {"command": "learn", "model": "m", "budgetUsd": 0.25, "timeout": 9}}}"##;
         let expected = Learning {
             enabled: true,
             max_file_bytes: 10,
@@ -103,6 +125,11 @@ mod tests {
             retention_days: 7,
             timeout: Duration::from_secs(120),
             environment: vec!["CC".to_owned()],
+            alerts: Alerts {
+                slack: "#ours".to_owned(),
+                pagerduty: "learning-pipeline".to_owned(),
+                severity: Some("p1".to_owned()),
+            },
             crystalizer: Crystalizer {
                 command: Some("learn".to_owned()),
                 model: Some("m".to_owned()),
@@ -121,6 +148,7 @@ mod tests {
             (r#"{"learning": {"enabled": 1}}"#, "`enabled` must be `true` or `false`"),
             (r#"{"learning": {"maxFileBytes": "1"}}"#, "`maxFileBytes` must be a whole number"),
             (r#"{"learning": {"environment": ["A=B"]}}"#, "A=B"),
+            (r#"{"learning": {"alerts": {"severity": "p9"}}}"#, "`severity` cannot be `p9`"),
             (r#"{"learning": {"compression": "xz"}}"#, "`compression` cannot be `xz`"),
             (
                 r#"{"learning": {"crystalizer": {"budgetUsd": -1}}}"#,
