@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 use super::failure::Failure;
-use crate::id::TaskId;
+use crate::id::{RunId, TaskId};
 use crate::net::target::{Target, Targets};
 use crate::ops::exec::{ExecOptions, exec};
 use crate::ops::{Context, Kind, Refusal};
@@ -25,6 +25,15 @@ pub struct ExecArgs {
     /// Answer with a JSON object per event and line
     #[arg(long, conflicts_with = "json")]
     jsonl: bool,
+    /// Print what the command prints and nothing else, wherever that goes
+    #[arg(long, conflicts_with_all = ["json", "jsonl"])]
+    plain: bool,
+    /// Take the words for texts of a shell, as in `--shell 'make && make check'`
+    #[arg(long)]
+    shell: bool,
+    /// Run that this run is a part of
+    #[arg(long, value_name = "RUN")]
+    parent_run: Option<RunId>,
     /// Post the summary to these URLs when it is on disk; instead of CODEX_ORCHESTRATOR_NOTIFY
     #[arg(long, value_name = "URL,…")]
     notify: Vec<Targets>,
@@ -47,14 +56,15 @@ enum Look {
 }
 
 pub fn run(ctx: &Context, args: ExecArgs) -> Result<ExitCode, Failure> {
-    let ExecArgs { words, json, jsonl, notify, otel_endpoint, cwd, task } = args;
+    let ExecArgs { words, json, jsonl, plain, shell, parent_run, notify, otel_endpoint, cwd, task } = args;
     let mode = match json {
         Some(look) => Mode::Json { pretty: matches!(look, Look::Pretty) },
+        None if plain => Mode::Plain,
         None if jsonl => Mode::JsonLines,
         None => Mode::of_terminal(),
     };
     let words = words.into_iter().map(text).collect::<Result<_, _>>()?;
-    let options = ExecOptions { task, words, cwd, notify, collector: otel_endpoint };
+    let options = ExecOptions { task, words, shell, parent_run, cwd, notify, collector: otel_endpoint };
     let outcome = exec(ctx, options, Box::new(Show(mode)))?;
     ended(mode, &outcome.summary)?;
     Ok(ExitCode::from(outcome.exit_code()))

@@ -71,6 +71,11 @@ enum Act {
     /// has it checked out comes along, and is left alone, as the branch is, if something there is not committed. Exits
     /// with 1 if it did not land.
     Land(land::LandArgs),
+    /// Run a command in several streams at once, such as an agent
+    ///
+    /// Each has a run of its own in its stream, with its output, its state and its exit; one run above them has a stage
+    /// for each, and ends as they do.
+    Exec(ExecArgs),
     /// Remove streams: their folder goes into a trash, their branch goes if it was merged
     ///
     /// Refused is what is nowhere else: what is not committed, commits on no other branch and at no remote, and runs
@@ -156,6 +161,7 @@ enum Act {
 }
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("started").args(["exec", "run"]).multiple(true))]
 struct NewArgs {
     /// What the streams are called, and their branches
     #[arg(required = true, value_name = "NAME")]
@@ -166,9 +172,16 @@ struct NewArgs {
     /// Take what is not committed in this worktree along, untracked files too; here it stays as it is
     #[arg(long, conflicts_with = "from")]
     carry_changes: bool,
-    /// Start a pipeline in the streams that are ready then, and leave it to run
+    /// Start a command in the streams that are ready then, such as an agent, and leave it to run: one text for a shell
+    #[arg(long, value_name = "COMMAND", value_parser = command)]
+    exec: Option<String>,
+    /// Start a pipeline in the streams that are ready then, and leave it to run; with `--exec`, in each where the
+    /// command has succeeded
     #[arg(long, value_name = "PIPELINE")]
     run: Option<PipelineId>,
+    /// How many of them run at the same time; by default all commands, and as many pipelines as there are processors
+    #[arg(long, short, value_name = "N", requires = "started")]
+    jobs: Option<NonZeroU16>,
     /// Task that the streams belong to; the runs of each have `<task>-<name>`
     #[arg(long, env = "MCP_RUNNER_TASK_ID", default_value = "0101", value_name = "ID")]
     task: TaskId,
@@ -181,6 +194,25 @@ struct NewArgs {
 struct RunArgs {
     /// Pipeline to run
     pipeline: PipelineId,
+    #[command(flatten)]
+    fleet: FleetArgs,
+}
+
+#[derive(Debug, Args)]
+struct ExecArgs {
+    /// One text for a shell
+    #[arg(value_name = "COMMAND", value_parser = command)]
+    command: String,
+    /// Then run this pipeline in each where the command has succeeded
+    #[arg(long, value_name = "PIPELINE")]
+    run: Option<PipelineId>,
+    #[command(flatten)]
+    fleet: FleetArgs,
+}
+
+/// Where things run, and how
+#[derive(Debug, Args)]
+struct FleetArgs {
     /// The streams
     #[arg(required_unless_present = "all", value_name = "STREAM")]
     names: Vec<StreamName>,
@@ -190,7 +222,7 @@ struct RunArgs {
     /// Task of the run above them
     #[arg(long, env = "MCP_RUNNER_TASK_ID", default_value = "0101", value_name = "ID")]
     task: TaskId,
-    /// How many run at the same time; by default as many as there are processors
+    /// How many run at the same time; by default all commands, and as many pipelines as there are processors
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroU16>,
     /// Answer as soon as the run has begun; it goes on without this terminal
@@ -207,7 +239,9 @@ impl StreamArgs {
     /// Hands a request over to a process that outlives this one, if that is wanted. Returns nothing in that one.
     pub fn hand_over(&self) -> Result<Option<ExitCode>, Failure> {
         match &self.act {
-            Act::Run(args) if args.detach => detach::detach("started", args.format),
+            Act::Run(RunArgs { fleet, .. }) | Act::Exec(ExecArgs { fleet, .. }) if fleet.detach => {
+                detach::detach("started", fleet.format)
+            }
             _ => Ok(None),
         }
     }
@@ -215,18 +249,47 @@ impl StreamArgs {
 
 /// Owns the run above several streams.
 pub fn supervised(ctx: &Context, args: StreamArgs) -> Result<ExitCode, Failure> {
-    let Act::Run(args) = args.act else {
-        return Err(anyhow::anyhow!("only `stream run` can be detached").into());
+    let Some(fleet) = args.act.fleet() else {
+        return Err(anyhow::anyhow!("only `stream run` and `stream exec` can be detached").into());
     };
-    let outcome = supervise(plain_watch(), |watch| args.fleet(ctx, watch))?;
+    let outcome = supervise(plain_watch(), |watch| fleet.run(ctx, watch))?;
     Ok(exit_code(&outcome))
 }
 
-impl RunArgs {
-    fn fleet(self, ctx: &Context, watch: SharedWatch) -> anyhow::Result<RunOutcome> {
+/// What runs in several streams.
+struct Fleet {
+    command: Option<String>,
+    pipeline: Option<PipelineId>,
+    args: FleetArgs,
+}
+
+impl Act {
+    fn fleet(self) -> Option<Fleet> {
+        match self {
+            Self::Run(RunArgs { pipeline, fleet }) => {
+                Some(Fleet { command: None, pipeline: Some(pipeline), args: fleet })
+            }
+            Self::Exec(ExecArgs { command, run, fleet }) => {
+                Some(Fleet { command: Some(command), pipeline: run, args: fleet })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Fleet {
+    fn run(self, ctx: &Context, watch: SharedWatch) -> anyhow::Result<RunOutcome> {
         let program = std::env::current_exe().context("cannot tell where this program is")?;
-        let Self { pipeline, names, task, jobs, .. } = self;
-        fleet::run(ctx, &FleetOptions { pipeline, names, task, jobs }, &program, watch)
+        let Self { command, pipeline, args: FleetArgs { names, task, jobs, .. } } = self;
+        fleet::run(ctx, &FleetOptions { command, pipeline, names, task, jobs }, &program, watch)
+    }
+}
+
+/// Reads a text for a shell.
+fn command(text: &str) -> Result<String, String> {
+    match text.trim().is_empty() {
+        true => Err("it is empty".to_owned()),
+        false => Ok(text.to_owned()),
     }
 }
 
@@ -234,11 +297,15 @@ pub fn run(ctx: &Context, args: StreamArgs) -> Result<ExitCode, Failure> {
     match args.act {
         Act::New(args) => make(ctx, args),
         Act::List { watch, interval, format } => show_all(ctx, watch.then_some(interval), format),
-        Act::Run(args) if args.detach => supervised(ctx, StreamArgs { act: Act::Run(args) }),
-        Act::Run(args) => {
-            let format = args.format;
-            let watch = args.progress.watch(&ctx.env, format);
-            let outcome = args.fleet(ctx, watch)?;
+        act @ (Act::Run(_) | Act::Exec(_)) => {
+            let fleet = act.fleet().context("there is nothing to run")?;
+            if fleet.args.detach {
+                let outcome = supervise(plain_watch(), |watch| fleet.run(ctx, watch))?;
+                return Ok(exit_code(&outcome));
+            }
+            let format = fleet.args.format;
+            let watch = fleet.args.progress.watch(&ctx.env, format);
+            let outcome = fleet.run(ctx, watch)?;
             printer::answer(&Finished { manifest: &outcome.manifest, word: "finished" }, format.into())?;
             Ok(exit_code(&outcome))
         }
@@ -314,14 +381,23 @@ fn show_all(ctx: &Context, watch: Option<Duration>, format: Format) -> Result<Ex
 }
 
 fn make(ctx: &Context, args: NewArgs) -> Result<ExitCode, Failure> {
-    let NewArgs { names, from, carry_changes, run, task, format } = args;
+    let NewArgs { names, from, carry_changes, exec, run, jobs, task, format } = args;
     let mut outcome = new(ctx, &NewOptions { names, from, task: task.clone(), carry_changes })?;
     let mut code = None;
-    if let Some(pipeline) = run {
+    if exec.is_some() || run.is_some() {
         let ready = outcome.ready();
         if !ready.is_empty() {
-            let words = ["stream", "run", "--detach", "--task", task.as_str(), "--", pipeline.as_str()];
-            let words = words.into_iter().chain(ready.iter().map(StreamName::as_str)).map(OsString::from);
+            let (request, first, then) = match (&exec, &run) {
+                (Some(command), run) => ("exec", command.as_str(), run.as_ref()),
+                (None, Some(pipeline)) => ("run", pipeline.as_str(), None),
+                (None, None) => unreachable!("one of them is there"),
+            };
+            let task = format!("--task={task}");
+            let jobs = jobs.map(|jobs| format!("--jobs={jobs}"));
+            let then = then.map(|pipeline| format!("--run={pipeline}"));
+            let words = ["stream", request, "--detach", task.as_str()].into_iter();
+            let words = words.chain(jobs.as_deref()).chain(then.as_deref()).chain(["--", first]);
+            let words = words.chain(ready.iter().map(StreamName::as_str)).map(OsString::from);
             match hand_over(None, words)? {
                 Detached::Owned(manifest) => outcome.run = Some(manifest.run_id.clone()),
                 // It has said why on stderr.

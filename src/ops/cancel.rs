@@ -11,7 +11,7 @@ use super::plan::{self, PlanOptions};
 use super::resume;
 use super::side::Side;
 use super::start::Pace;
-use super::{Context, Kind, Refusal, which};
+use super::{Context, Kind, Refusal, fleet, which};
 use crate::git::Repo;
 use crate::id::TaskId;
 use crate::pipeline::Source;
@@ -35,6 +35,8 @@ pub struct CancelOptions {
 
 /// The detail of a run that ended because somebody asked for it.
 pub const DETAIL: &str = "cancelled:request";
+/// The detail of a run that was closed because its owner was gone, and whoever began it goes on without it.
+pub const ABANDONED: &str = "abandoned";
 
 /// How long a run has to end: its stage gets some grace, and then there is the evidence to write.
 const PATIENCE: Duration = GRACE.saturating_add(Duration::from_secs(20));
@@ -68,7 +70,7 @@ pub fn cancel(ctx: &Context, options: &CancelOptions, watch: &SharedWatch) -> Re
             };
         }
         if which::is_left(ctx, &found, &state) {
-            return bury(ctx, &found, cancellation, watch);
+            return bury(ctx, &found, Some(cancellation), watch);
         }
         if !asked {
             ask(&found, &state, held, &cancellation)?;
@@ -162,8 +164,26 @@ pub fn requested(path: &std::path::Path) -> Option<Cancellation> {
     serde_json::from_slice(&fs::read_if_there(path).ok()??).ok()
 }
 
+/// Ends what is left of a run whose stage in another run has ended. Returns how it stands; nothing if somebody goes on
+/// with it.
+pub(super) fn close(ctx: &Context, found: &Found, watch: &SharedWatch) -> Result<Option<RunStatus>> {
+    // It was to be made, and was not: what kept it from that is told by its stage.
+    let Ok(state) = catalog::read(&found.paths) else { return Ok(Some(RunStatus::Failed)) };
+    match state.manifest.status {
+        _ if Lease::is_held(&found.paths.lease) => Ok(None),
+        status if status.is_terminal() => Ok(Some(status)),
+        _ if which::is_left(ctx, found, &state) => Ok(Some(bury(ctx, found, None, watch)?.status)),
+        _ => Ok(None),
+    }
+}
+
 /// Ends a run whose owner is gone: what is still running, then the record.
-fn bury(ctx: &Context, found: &Found, cancellation: Cancellation, watch: &SharedWatch) -> Result<Manifest> {
+fn bury(
+    ctx: &Context,
+    found: &Found,
+    cancellation: Option<Cancellation>,
+    watch: &SharedWatch,
+) -> Result<Manifest> {
     // The run may be one of another worktree.
     let root = &found.layout.root;
     let repo = Repo::discover(root)?;
@@ -189,7 +209,11 @@ fn bury(ctx: &Context, found: &Found, cancellation: Cancellation, watch: &Shared
     let there = there.as_ref().unwrap_or(&home);
     let plan = plan_of(there, &state.manifest)?;
     let shared = Rc::new(Shared::new(there, found.task.clone(), &plan, watch.clone())?);
-    resume::refuse_if_a_child_is_alive(&home, found, &state.manifest)?;
+    // Those that are runs of their own end with what their stage left.
+    let is_above = fleet::is_above(&state.manifest);
+    if !is_above {
+        resume::refuse_if_a_child_is_alive(&home, found, &state.manifest)?;
+    }
     resume::end_orphans(found, &state.manifest, watch)?;
     let recorder = resume::adopt(found, state.manifest, foreign, lease)?;
     let limits = Pace::default().limits(&plan);
@@ -198,15 +222,32 @@ fn bury(ctx: &Context, found: &Found, cancellation: Cancellation, watch: &Shared
         host = host.displaced();
     }
     for child in resume::abandoned_children(host.manifest()) {
-        let status = resume::close_child(&home, found, &child, &host)?;
+        let status = match is_above {
+            true => close_apart(&home, &child, watch)?,
+            false => resume::close_child(&home, found, &child, &host)?,
+        };
         host.tell(Happened::ChildFinished { run_id: child, status, moved: false }, 0)?;
     }
-    host.tell(Happened::CancelRequested { cancellation }, 0)?;
-    let manifest = host.end(Outcome::new(RunStatus::Cancelled, Some(DETAIL.to_owned())))?;
+    let detail = match cancellation {
+        Some(cancellation) => {
+            host.tell(Happened::CancelRequested { cancellation }, 0)?;
+            DETAIL
+        }
+        None => ABANDONED,
+    };
+    let manifest = host.end(Outcome::new(RunStatus::Cancelled, Some(detail.to_owned())))?;
     if let Some(side) = &mut side {
         side.used(&manifest, watch)?;
     }
     Ok(manifest)
+}
+
+/// Closes a run that is a stage of one whose owner is gone. Returns how it stands.
+fn close_apart(ctx: &Context, run: &str, watch: &SharedWatch) -> Result<RunStatus> {
+    // It was linked, and the crash came before it was made.
+    let Ok(id) = run.parse() else { return Ok(RunStatus::Cancelled) };
+    let Ok((found, state)) = which::run(ctx, None, &Wanted::Id(id)) else { return Ok(RunStatus::Cancelled) };
+    Ok(close(ctx, &found, watch)?.unwrap_or(state.manifest.status))
 }
 
 /// Returns the plan of a run, for its summary. The pipeline may be gone, or no plan any more; the

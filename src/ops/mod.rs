@@ -11,6 +11,7 @@ pub mod evidence;
 pub mod exec;
 pub mod explain;
 pub mod flakes;
+pub mod fleet;
 pub mod group;
 pub mod guard;
 pub mod hook;
@@ -50,6 +51,7 @@ use crate::sys::clock::Clock;
 use crate::sys::env::Env;
 
 /// The outside of one request, read once.
+#[derive(Clone)]
 pub struct Context {
     pub repo: Repo,
     pub layout: Layout,

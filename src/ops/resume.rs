@@ -11,7 +11,7 @@ use super::side::{self, Side};
 use super::start::{Pace, RunOutcome, with_interrupts};
 use super::verify::{self, Sections, adopted};
 use super::which;
-use super::{Context, Kind, Refusal, group, learning};
+use super::{Context, Kind, Refusal, fleet, group, learning};
 use crate::git::Commit;
 use crate::id::{TaskId, short};
 use crate::pipeline::plan::Plan;
@@ -86,6 +86,15 @@ pub fn resume(ctx: &Context, options: ResumeOptions, watch: SharedWatch) -> Resu
         )
         .hint("`git orchestrate exec -- COMMAND` makes a new run of a command")
         .into());
+    }
+    if fleet::is_above(manifest) {
+        let message = format!("run `{}` stands above others that go on by themselves", found.run);
+        return Err(Refusal::usage(message)
+            .hint(format!(
+                "`git orchestrate status {}` names them; each can be resumed where it ran",
+                found.run
+            ))
+            .into());
     }
     if let Err(refusal) = check_token(&found, manifest, options.token.as_deref()) {
         resume.detail = Some(refusal.message.clone());
@@ -444,7 +453,7 @@ pub(super) fn close_child(ctx: &Context, parent: &Found, child: &str, host: &Run
         let event = Happened::ChildFinished { run_id: grandchild, status, moved: false };
         recorder.record(event, ctx.clock.now(), 0)?;
     }
-    let outcome = Outcome::new(RunStatus::Cancelled, Some("abandoned".to_owned()));
+    let outcome = Outcome::new(RunStatus::Cancelled, Some(super::cancel::ABANDONED.to_owned()));
     host.close_abandoned(recorder, outcome)?;
     Ok(status)
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::which::{self, Pulse};
+use super::which::{self, Child, Pulse};
 use super::{Context, verify};
 use crate::id::TaskId;
 use crate::run::approval::Waiting;
@@ -19,6 +19,8 @@ pub struct RunState {
     pub next: Option<String>,
     /// What of the run, and of its child runs, waits for a decision.
     pub waiting: Vec<Waiting>,
+    /// The runs that this one asked for, as they are now.
+    pub children: Vec<Child>,
     /// Why the manifest file could not be used, if the journal stood in for it.
     pub rebuilt: Option<String>,
     pub integrity: Integrity,
@@ -50,9 +52,10 @@ pub fn status(ctx: &Context, task: Option<&TaskId>, run: &Wanted) -> Result<RunS
     let pulse = which::pulse(ctx, &found, &state);
     let next = which::next(ctx, &found, &state.manifest, pulse);
     let waiting = which::questions(&found, &state.manifest).into_iter().map(|it| it.waiting).collect();
+    let children = which::children(ctx, &state.manifest);
     let integrity = integrity(&found, &state.manifest);
     let State { manifest, rebuilt, .. } = state;
-    Ok(RunState { found, pulse, next, waiting, manifest, rebuilt, integrity })
+    Ok(RunState { found, pulse, next, waiting, children, manifest, rebuilt, integrity })
 }
 
 fn integrity(found: &Found, manifest: &Manifest) -> Integrity {

@@ -2,12 +2,12 @@
 
 use anyhow::{Context as _, Result};
 
-use super::{Context, Refusal};
+use super::{Context, Refusal, fleet};
 use crate::git::WorktreeInfo;
 use crate::id::TaskId;
 use crate::run::approval::{Approval, Waiting};
 use crate::run::liveness::{self, Liveness};
-use crate::run::manifest::{Manifest, StageEntry};
+use crate::run::manifest::{ChildRun, Manifest, StageEntry};
 use crate::run::shell;
 use crate::store::catalog::{self, Found, State, Wanted};
 use crate::store::lease::Lease;
@@ -73,8 +73,12 @@ pub fn next(ctx: &Context, found: &Found, manifest: &Manifest, pulse: Pulse) -> 
     if !pulse.dead {
         return None;
     }
-    // A part of a run goes on with the whole.
-    Some(resume(ctx, found, manifest.parent_run_id.as_deref().unwrap_or(found.run.as_str())))
+    // A part of a run goes on with the whole, unless it is a run of its own that was only asked for with others.
+    let parent = manifest.parent_run_id.as_deref().filter(|parent| {
+        let parent = parent.parse().ok().map(|parent| found.sibling(parent).paths);
+        parent.and_then(|paths| catalog::read(&paths).ok()).is_some_and(|it| !fleet::is_above(&it.manifest))
+    });
+    Some(resume(ctx, found, parent.unwrap_or(found.run.as_str())))
 }
 
 /// Returns what to type so that a run goes on.
@@ -129,6 +133,28 @@ pub fn approvals(found: &Found, manifest: &Manifest) -> Vec<Approval> {
         }
     }
     all
+}
+
+/// A run that another one asked for, as it is now.
+#[derive(Debug)]
+pub struct Child {
+    /// The stage that it is.
+    pub index: Option<usize>,
+    pub found: Found,
+    pub manifest: Manifest,
+    pub pulse: Pulse,
+}
+
+/// Returns the runs that a run asked for and that are there, wherever they are.
+pub fn children(ctx: &Context, manifest: &Manifest) -> Vec<Child> {
+    let of = |child: &ChildRun| {
+        let (found, state) = run(ctx, None, &Wanted::Id(child.run_id.parse().ok()?)).ok()?;
+        let pulse = pulse(ctx, &found, &state);
+        let stage = |entry: &&StageEntry| entry.sub_run_id.as_deref() == Some(&child.run_id);
+        let index = manifest.commands.iter().find(stage).map(|entry| entry.index);
+        Some(Child { index, found, manifest: state.manifest, pulse })
+    };
+    manifest.child_runs.iter().filter_map(of).collect()
 }
 
 fn child_of(parent: &Found, child: &str) -> Option<(Found, Manifest)> {

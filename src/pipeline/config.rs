@@ -387,7 +387,8 @@ impl<'f> Reader<'f> {
         };
         let inputs = self.pathspecs(&fields, "inputs")?;
         let reuse = fields.flag("reuse")?;
-        let stage = Stage { id, title, needs, timeout, needs_approval, inputs, reuse, action, hints };
+        let stage =
+            Stage { id, title, needs, timeout, needs_approval, inputs, reuse, alone: false, action, hints };
         Ok(ReadStage { stage, id_at: span(id_value), needs_at, call })
     }
 
@@ -1472,7 +1473,7 @@ mod tests {
             let inputs = if flags[1] && call != 1 { vec!["src/".to_owned()] } else { Vec::new() };
             let reuse = flags[2].then_some(flags[3]).filter(|_| call != 1);
             let needs_approval = flags[3];
-            Stage { id: id.parse().expect("an id"), title, needs, timeout, needs_approval, inputs, reuse, action, hints }
+            Stage { id: id.parse().expect("an id"), title, needs, timeout, needs_approval, inputs, reuse, alone: false, action, hints }
         }
     }
 

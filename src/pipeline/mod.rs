@@ -78,6 +78,9 @@ pub struct Stage {
     pub inputs: Vec<String>,
     /// Whether it is not run again if it is proven already, if the stage itself says so.
     pub reuse: Option<bool>,
+    /// Whether no other stage of its pipeline runs beside it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
     pub action: Action,
     pub hints: Hints,
 }
@@ -110,6 +113,7 @@ impl Stage {
             needs_approval: false,
             inputs: Vec::new(),
             reuse: None,
+            alone: false,
             action,
             hints: Hints::default(),
         }

@@ -17,6 +17,8 @@ use crate::runner::Stream;
 pub enum Mode {
     /// What the command prints, as it prints it, and where its evidence is.
     Interactive,
+    /// What the command prints, and nothing else.
+    Plain,
     /// One JSON object per line: each event, then the summary.
     JsonLines,
     /// The summary as one JSON document.
@@ -65,10 +67,10 @@ impl Follow for Show {
             let _ = write!(out, "{}", untrusted(text).with_lines().with_color()).and_then(|()| out.flush());
         }
         match (self.0, stream) {
-            (Mode::Interactive, Stream::Stdout) => {
+            (Mode::Interactive | Mode::Plain, Stream::Stdout) => {
                 show(&mut anstream::AutoStream::auto(io::stdout()).lock(), text)
             }
-            (Mode::Interactive, Stream::Stderr) => {
+            (Mode::Interactive | Mode::Plain, Stream::Stderr) => {
                 show(&mut anstream::AutoStream::auto(io::stderr()).lock(), text)
             }
             _ => {}
@@ -90,6 +92,7 @@ fn json_line(line: &impl Serialize) -> io::Result<()> {
 /// Prints what is left to say when the command has ended.
 pub fn ended(mode: Mode, summary: &SummaryLine) -> io::Result<()> {
     match mode {
+        Mode::Plain => Ok(()),
         Mode::JsonLines | Mode::Json { pretty: false } => json_line(summary),
         Mode::Json { pretty: true } => {
             let json = serde_json::to_string_pretty(summary).expect("answers have string keys");

@@ -9,10 +9,11 @@ use serde_json::Value;
 use super::printer::{Answer, span, style};
 use crate::id::short;
 use crate::ops::status::{Integrity, RunState};
+use crate::ops::which;
 use crate::output::untrusted::untrusted;
 use crate::run::approval::{Approval, Waiting};
 use crate::run::git_keys::GitKeys;
-use crate::run::manifest::{Attempt, ChildRun, Series, SeriesKind, StageEntry};
+use crate::run::manifest::{Attempt, ChildRun, Manifest, Series, SeriesKind, StageEntry};
 use crate::run::stamp::Stamp;
 use crate::run::status::{RunStatus, StageStatus};
 
@@ -33,6 +34,8 @@ pub struct Document<'a> {
     heartbeat_at: Option<Stamp>,
     commands: &'a [StageEntry],
     child_runs: &'a [ChildRun],
+    /// The same runs as they are now, read from their own manifests.
+    children: Vec<Child<'a>>,
     heartbeat_age_seconds: Option<f64>,
     stale: bool,
     /// Whether the run is unfinished and nobody works on it.
@@ -81,6 +84,7 @@ impl<'a> Answer for Standing<'a> {
             heartbeat_at: manifest.heartbeat_at,
             commands: &manifest.commands,
             child_runs: &manifest.child_runs,
+            children: self.0.children.iter().map(|child| Child::of(manifest, child)).collect(),
             heartbeat_age_seconds: pulse.liveness.heartbeat_age,
             stale: pulse.liveness.stale,
             dead: pulse.dead,
@@ -177,6 +181,23 @@ impl<'a> Answer for Standing<'a> {
                 write!(out, " — {}", untrusted(&queued.to_string()))?;
             }
             writeln!(out)?;
+            let of_stage = |child: &&which::Child| child.index == Some(entry.index);
+            for child in self.0.children.iter().filter(of_stage) {
+                let Child { run_id, status, dead, running, .. } = Child::of(manifest, child);
+                if status.is_terminal() {
+                    continue;
+                }
+                let word = if dead { "dead" } else { status.as_str() };
+                let at =
+                    if running.is_empty() { String::new() } else { format!(" at {}", running.join(", ")) };
+                let color = style(word);
+                writeln!(
+                    out,
+                    "      {color}{word}{color:#}{} — git orchestrate status {}",
+                    untrusted(&at),
+                    untrusted(run_id)
+                )?;
+            }
         }
         for approval in &manifest.approvals {
             let (Some(ruling), Some(stage)) = (approval.ruling(), &approval.stage) else { continue };
@@ -200,6 +221,46 @@ impl<'a> Answer for Standing<'a> {
             writeln!(out, "The process that worked on this run is gone. Go on with: {}", untrusted(next))?;
         }
         Ok(())
+    }
+}
+
+/// A run that another one asked for.
+#[derive(Serialize, JsonSchema)]
+pub struct Child<'a> {
+    run_id: &'a str,
+    task_id: &'a str,
+    pipeline_id: &'a str,
+    /// The id of the stage that it is.
+    stage: Option<&'a str>,
+    status: RunStatus,
+    /// Whether it is unfinished and nobody works on it.
+    dead: bool,
+    /// The stages of it that run.
+    running: Vec<&'a str>,
+    started_at: Option<Stamp>,
+    completed_at: Option<Stamp>,
+    /// The root that its paths are relative to.
+    root: String,
+    manifest: String,
+}
+
+impl<'a> Child<'a> {
+    fn of(parent: &'a Manifest, child: &'a which::Child) -> Self {
+        let manifest = &child.manifest;
+        let running = manifest.commands.iter().filter(|entry| entry.status == StageStatus::Running);
+        Self {
+            run_id: manifest.run_id.as_str(),
+            task_id: manifest.task_id.as_str(),
+            pipeline_id: &manifest.pipeline_id,
+            stage: child.index.and_then(|index| Some(parent.entry(index)?.id.as_str())),
+            status: manifest.status,
+            dead: child.pulse.dead,
+            running: running.map(|entry| entry.id.as_str()).collect(),
+            started_at: manifest.started_at,
+            completed_at: manifest.completed_at,
+            root: child.found.layout.root.display().to_string(),
+            manifest: manifest.path(),
+        }
     }
 }
 

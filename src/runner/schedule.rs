@@ -8,6 +8,8 @@ use crate::pipeline::plan::PlannedStage;
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     needs: Vec<Vec<usize>>,
+    /// Those beside which nothing runs.
+    alone: Vec<bool>,
     states: Vec<State>,
     /// Nothing before it waits: a long pipeline is not searched from its beginning each time.
     first: usize,
@@ -47,6 +49,7 @@ impl Schedule {
         let state = |one: &PlannedStage| if is_finished(one.index) { State::Passed } else { State::Waiting };
         Self {
             needs: wanted.clone().map(needs).collect(),
+            alone: wanted.clone().map(|one| one.stage.alone).collect(),
             states: wanted.map(state).collect(),
             first: 0,
             running: 0,
@@ -67,6 +70,11 @@ impl Schedule {
                 && self.needs[*at].iter().all(|need| self.states[*need] == State::Passed)
         };
         let at = (self.first..self.states.len()).find(can_begin)?;
+        // What is to run alone waits for its turn, and what comes after it waits with it: else it might never come.
+        let is_beside = |other: usize| self.states[other] == State::Running && self.alone[other];
+        if self.running > 0 && (self.alone[at] || (0..self.states.len()).any(is_beside)) {
+            return None;
+        }
         self.states[at] = State::Running;
         self.running += 1;
         Some(at)
@@ -129,6 +137,7 @@ mod tests {
     fn schedule(needs: &[Vec<usize>], room: usize) -> Schedule {
         Schedule {
             needs: needs.to_vec(),
+            alone: vec![false; needs.len()],
             states: vec![State::Waiting; needs.len()],
             first: 0,
             running: 0,

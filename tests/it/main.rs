@@ -63,6 +63,7 @@ mod start;
 mod status;
 mod stream;
 mod stream_land;
+mod stream_exec;
 mod stream_lease;
 mod stream_rm;
 mod stream_run;

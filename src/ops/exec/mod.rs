@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use super::host::{Origin, RunHost, Shared};
 use super::start::{Pace, with_interrupts};
 use super::{Context, Kind, Refusal, group, learning};
-use crate::id::TaskId;
+use crate::id::{RunId, TaskId};
 use crate::net::notify;
 use crate::net::target::{Target, Targets};
 use crate::net::trace::Tracing;
@@ -38,6 +38,10 @@ pub struct ExecOptions {
     pub task: TaskId,
     /// The command and its arguments.
     pub words: Vec<String>,
+    /// Whether the words are texts for a shell, and not to be taken literally.
+    pub shell: bool,
+    /// The run that this one is a part of.
+    pub parent_run: Option<RunId>,
     /// The folder to run in, relative to the current one, which is the default.
     pub cwd: Option<PathBuf>,
     /// Whom to tell; by default those that the environment names.
@@ -92,7 +96,10 @@ pub trait Follow {
 pub fn exec(ctx: &Context, options: ExecOptions, follow: Box<dyn Follow>) -> Result<ExecOutcome> {
     let targets = targets(&ctx.env, options.notify)?;
     let cwd = folder(ctx, options.cwd)?;
-    let shell = shell::words(options.words.iter().map(String::as_str));
+    let shell = match options.shell {
+        true => options.words.join(" "),
+        false => shell::words(options.words.iter().map(String::as_str)),
+    };
     let mut plan = plan(&shell, cwd);
     plan.learning = learning::wanted(ctx)?;
     ctx.layout.check(&options.task)?;
@@ -105,7 +112,8 @@ pub fn exec(ctx: &Context, options: ExecOptions, follow: Box<dyn Follow>) -> Res
     let limits = Pace::default().limits(&plan);
     let names = group::names(&ctx.env);
     let mut ended = with_interrupts(async |interrupts| {
-        let origin = Origin::asked(&shared, None, Default::default())?;
+        let parent = options.parent_run.as_ref().map(RunId::as_str);
+        let origin = Origin::asked(&shared, parent, Default::default())?;
         let mut host = RunHost::create(Rc::clone(&shared), plan.clone(), origin, limits, None)?;
         let owner = host.owner();
         host.tell(Happened::Started { owner }, 0)?;

@@ -5,6 +5,7 @@ mod asked;
 mod budgeted;
 mod fix;
 mod learn;
+mod outpost;
 mod proof;
 mod queued;
 mod reuse;
@@ -45,6 +46,7 @@ use crate::sys::digest::random_hex;
 use crate::sys::fs::{self, Appender, Durability, Lock, PathError};
 use crate::sys::{later, process};
 
+pub use outpost::{AS_RUN, Outpost};
 pub use proof::{TOOL, inputs, keyed, record_of, surroundings, tree_subject};
 pub use reuse::{ReuseOptions, max_age, rules};
 pub(in crate::ops) use shared::stage_env;
@@ -74,6 +76,8 @@ pub struct RunHost {
     doubted: HashSet<usize>,
     /// Whether somebody else uses the worktree of the run by now.
     displaced: bool,
+    /// The stages that are runs of their own.
+    outposts: HashMap<usize, Outpost>,
 }
 
 /// What a new run is called, and whose child it is.
@@ -92,7 +96,13 @@ pub struct Origin<'a> {
 impl<'a> Origin<'a> {
     /// Returns the origin of a run that somebody asked for.
     pub fn asked(shared: &'a Shared, parent: Option<&'a str>, reuse: ReuseOptions) -> Result<Self> {
-        let (run, lineage) = (shared.new_run()?, &shared.lineage);
+        let lineage = &shared.lineage;
+        // Whoever made the stage that we are has named its run.
+        let named = shared
+            .as_run
+            .clone()
+            .filter(|run| parent.is_some() && !shared.layout.run(&shared.task, run).dir.exists());
+        let run = named.map_or_else(|| shared.new_run(), Ok)?;
         Ok(Self { run, parent, depth: 0, lineage, cancel_request: None, desk: None, reuse })
     }
 }
@@ -183,6 +193,7 @@ impl RunHost {
             desk,
             doubted: HashSet::new(),
             displaced: false,
+            outposts: HashMap::new(),
         }
     }
 
@@ -543,6 +554,8 @@ impl Host for RunHost {
             self.take_verdicts(index, at)?;
         }
         let event = self.in_words_of_a_command(event);
+        let (begins, ends) =
+            (matches!(event, Happened::StageStarted { .. }), matches!(event, Happened::StageFinished(_)));
         match event {
             // Stages that end at the same time are settled together.
             Happened::StageFinished(_) => self.recorder.record_for_now(event.clone(), at, index)?,
@@ -561,7 +574,11 @@ impl Host for RunHost {
             }
         }
         self.shared.watch.borrow_mut().event(self.depth, self.recorder.manifest(), &event, index);
-        Ok(())
+        match (begins, ends) {
+            (true, _) => self.link_outpost(index),
+            (_, true) => self.close_outpost(index),
+            _ => Ok(()),
+        }
     }
 
     fn is_finished(&self, index: usize) -> bool {
@@ -592,6 +609,7 @@ impl Host for RunHost {
     }
 
     fn begin_command(&mut self, planned: &PlannedStage) -> Result<Setup> {
+        let as_run = self.name_outpost(planned.index)?;
         let Shared { layout, root, env, emit_streams, .. } = &*self.shared;
         let PlannedStage { index, stage: Stage { id, action, .. }, .. } = planned;
         let Action::Command(action) = action else { unreachable!("only commands are begun") };
@@ -617,6 +635,7 @@ impl Host for RunHost {
         if let Some(parent) = self.traceparent(*index, attempt) {
             env.push((TRACEPARENT.into(), parent.into()));
         }
+        env.extend(as_run);
         env.extend(action.env.iter().map(|(name, value)| (name.into(), value.into())));
         let setup = Setup {
             env,

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use super::outpost::AS_RUN;
 use super::reuse::{Lookup, ReuseOptions};
 use crate::git::{Repo, is_local_variable};
 use crate::id::{RunId, TaskId};
@@ -69,6 +70,8 @@ pub struct Shared {
     pub(super) clock: Clock,
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) lineage: String,
+    /// What our run is to be called, if it is a stage of another one.
+    pub(super) as_run: Option<RunId>,
     pub(super) emit_streams: bool,
     pub(super) masking: Masking,
     pub(super) control_plane_mode: &'static str,
@@ -116,6 +119,7 @@ impl Shared {
             clock: ctx.clock,
             env: stage_env(ctx, &task),
             lineage: ctx.env.get(process::LINEAGE).unwrap_or_default().to_owned(),
+            as_run: ctx.env.get(AS_RUN).and_then(|run| run.parse().ok()),
             emit_streams: ctx.env.flag("CODEX_ORCHESTRATOR_EMIT_COMMAND_STREAMS"),
             masking,
             control_plane_mode: match mode("CODEX_CONTROL_PLANE_MODE", "CODEX_CONTROL_PLANE_ENFORCE") {
@@ -293,8 +297,8 @@ pub(in crate::ops) fn stage_env(ctx: &Context, task: &TaskId) -> Vec<(OsString, 
         .vars()
         // A stage may work in another repository; a hook's variables would lead it astray.
         .filter(|(name, _)| !is_local_variable(name))
-        // The target was meant for this run, not for runs that its stages start.
-        .filter(|(name, _)| *name != crate::pipeline::plan::TARGET_VARIABLE)
+        // The target and the name were meant for this run, not for runs that its stages start.
+        .filter(|(name, _)| *name != crate::pipeline::plan::TARGET_VARIABLE && *name != AS_RUN)
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
     // A stage in a side worktree must not be led back to the tree of the user.
     let led_back = (*root != layout.root && env.path(ROOT).is_some())
