@@ -25,6 +25,7 @@ mod man;
 mod metrics;
 mod migrate;
 mod span;
+mod spawn;
 mod plan;
 mod push;
 mod resume;
@@ -83,6 +84,10 @@ enum Request {
     Status(Later<status::StatusArgs>),
     /// Work on several things at once: a branch and a worktree each, with runs of their own
     Stream(Later<stream::StreamArgs>),
+    /// Start goals that a file declares, each as a run of its own: a command or a pipeline, here or in streams
+    ///
+    /// One run above them has a stage for each, and ends as they do.
+    Spawn(Later<spawn::SpawnArgs>),
     /// List the runs of all worktrees of the repository, newest first
     List(Later<list::ListArgs>),
     /// Print what the stages of a run printed
@@ -324,6 +329,7 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Resume(Later(args)) if args.detach => args.hand_over()?,
         Request::Push(Later(args)) if args.detach => args.hand_over()?,
         Request::Stream(Later(args)) => args.hand_over()?,
+        Request::Spawn(Later(args)) if args.detach => args.hand_over()?,
         Request::Supervise(_) | Request::SendEvidence(_) => {
             crate::sys::daemon::leave_session();
             None
@@ -361,6 +367,7 @@ fn dispatch(request: Request) -> Result<ExitCode, Failure> {
         Request::Resume(Later(args)) => resume::run(&ctx, args),
         Request::Status(Later(args)) => status::run(&ctx, args),
         Request::Stream(Later(args)) => stream::run(&ctx, args),
+        Request::Spawn(Later(args)) => spawn::run(&ctx, args),
         Request::List(Later(args)) => list::run(&ctx, args),
         Request::Logs(Later(args)) => logs::run(&ctx, args),
         Request::Docs(Later(args)) => docs::run(&ctx, args),

@@ -32,6 +32,7 @@ pub mod push;
 pub mod resume;
 pub mod side;
 pub mod snapshot;
+pub mod spawn;
 pub mod start;
 pub mod status;
 pub mod stream;

@@ -7,6 +7,7 @@
 
 mod budget;
 mod evidence;
+mod goals;
 mod learning;
 mod guardrails;
 mod hooks;
@@ -30,6 +31,9 @@ pub use super::config_schema::schema;
 pub(super) use budget::{BUDGET_KEYS, PRESSURE_KEYS};
 #[cfg(test)]
 pub(super) use evidence::EVIDENCE_KEYS;
+pub use goals::parse_goals;
+#[cfg(test)]
+pub(super) use goals::{ADAPTER_KEYS, GOAL_KEYS, GOALS_KEYS, WORK_KEYS};
 pub use guardrails::parse_guardrails;
 #[cfg(test)]
 pub(super) use guardrails::{DIFF_BUDGET_KEYS, DOCS_KEYS, GUARDRAIL_KEYS, SPEC_KEYS};

@@ -147,11 +147,20 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("maxDelay", &[r#""30s""#]),
     ("transient", &[r#"{"exitCodes": [75], "patterns": ["connection reset"]}"#]),
     ("exitCodes", &["[75]"]),
+    ("keepGoing", &["false"]),
+    ("adapters", &[r#"["go-module", {"id": "web", "cwd": "web", "commands": {"test": "npm test"}}]"#]),
+    ("goals", &[r#"["build", "test"]"#, r#"[{"goal": "fix", "command": "make fix", "stream": "login"}]"#]),
+    ("adapter", &[r#""go-module""#]),
+    ("goal", &[r#""test""#]),
+    ("stream", &[r#""login""#]),
+    ("commands", &[r#"{"test": "npm test", "checks": {"pipeline": "diagnostics", "timeout": "10m"}}"#]),
+    ("args", &[r#"["run", "test"]"#]),
+    ("parallel", &["false"]),
     ("patterns", &[r#"["connection (reset|refused)"]"#]),
 ];
 
 /// Adds examples to every key, and says what `kind` is for.
-fn explain(schema: &mut Value) {
+pub(super) fn explain(schema: &mut Value) {
     let Value::Object(object) = schema else {
         if let Value::Array(list) = schema {
             list.iter_mut().for_each(explain);
@@ -181,7 +190,7 @@ fn explain(schema: &mut Value) {
 }
 
 /// Turns "may be `null`" into "may be left out", which is all that an [`Option`] below means.
-fn forbid_null(schema: &mut Value) {
+pub(super) fn forbid_null(schema: &mut Value) {
     match schema {
         Value::Array(list) => list.iter_mut().for_each(forbid_null),
         Value::Object(object) => {
@@ -727,7 +736,7 @@ enum Approval {
 /// A length of time such as `90s` or `5m`, or a number of seconds.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
-enum Time {
+pub(super) enum Time {
     Text(String),
     Seconds(f64),
 }
@@ -775,7 +784,7 @@ struct Transient {
 /// The value of a variable; what is not a text becomes one, `null` becomes `null`.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
-enum Variable {
+pub(super) enum Variable {
     Text(String),
     Number(f64),
     Flag(bool),

@@ -8,6 +8,8 @@ pub mod config_merge;
 pub mod config_schema;
 pub mod endurance;
 pub mod evidence;
+pub mod goals;
+pub mod goals_schema;
 pub mod guardrails;
 pub mod hooks;
 pub mod learning;

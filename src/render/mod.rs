@@ -31,6 +31,7 @@ pub mod progress;
 pub mod push;
 pub mod sarif;
 pub mod snapshot;
+pub mod spawn;
 pub mod start;
 pub mod status;
 pub mod stream;

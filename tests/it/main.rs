@@ -59,6 +59,7 @@ mod schemas;
 mod signatures;
 mod slots;
 mod snapshot;
+mod spawn;
 mod start;
 mod status;
 mod stream;

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use git_orchestrate::pipeline::config_schema;
+use git_orchestrate::pipeline::{config_schema, goals_schema};
 use git_orchestrate::render;
 use git_orchestrate::run::{event::RunEvent, manifest::Manifest, metrics::MetricsLine, summary::RunSummary};
 use schemars::{JsonSchema, generate::SchemaSettings};
@@ -26,6 +26,13 @@ fn of<T: JsonSchema>() -> Value {
 fn schemas() -> Vec<(&'static str, Value)> {
     [
         ("codex.orchestrator", "codex.orchestrator.json", config_schema::schema()),
+        ("goals", "A file for spawn", goals_schema::schema()),
+        ("spawn", "The answer of spawn --format json", of::<render::spawn::Document<'static>>()),
+        (
+            "spawn-dry-run",
+            "The answer of spawn --dry-run --format json",
+            of::<render::spawn::PreviewDocument<'static>>(),
+        ),
         ("manifest", "manifest.json of a run", of::<Manifest>()),
         ("run-event", "One line of runner.ndjson that changes a run", of::<RunEvent>()),
         ("run-summary", "run-summary.json, and one item of runs.json", of::<RunSummary>()),
@@ -358,6 +365,24 @@ fn what_streams_answer_fits_the_schemas() {
     std::fs::remove_dir_all(repo.root().with_file_name("a repo.a")).unwrap();
     fits(&repo.orchestrate("stream prune --format json").json(), "stream-prune");
     fits(&repo.orchestrate("stream prune --yes --format json").json(), "stream-prune");
+}
+
+#[test]
+fn goals_and_what_became_of_them_fit_the_schemas() {
+    let repo = Fixture::new("passing");
+    let file = json!({"$schema": "x", "title": "All", "jobs": 2, "timeout": "1m", "keepGoing": true,
+        "adapters": ["go-module", {"id": "web", "cwd": ".", "env": {"A": 1}, "commands": {
+            "build": "true", "test": {"command": "true", "args": ["x"], "timeout": 9, "parallel": false, "title": "T"}}}],
+        "goals": ["build", {"id": "x", "adapter": "web", "goal": "test", "needs": ["web:build"], "cwd": "."},
+            {"pipeline": "diagnostics"}]});
+    fits(&file, "goals");
+    repo.write("goals.json", &file.to_string());
+    fits(&repo.orchestrate("spawn goals.json --dry-run --format json").json(), "spawn-dry-run");
+    fits(&repo.orchestrate("spawn goals.json --adapters web --format json").json(), "spawn");
+    fits(&repo.orchestrate("status --format json").json(), "status");
+    for run in repo.runs("0101") {
+        fits(&json_of(&run.join("manifest.json")), "manifest");
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn lock(streams: &Streams, name: &StreamName) -> Result<Lock> {
 }
 
 /// Returns what `ctx` is in a worktree: its root is where ours is in this one.
-fn there(ctx: &Context, repo: Repo) -> Context {
+pub(in crate::ops) fn there(ctx: &Context, repo: Repo) -> Context {
     let layout = ctx.layout.of_worktree(repo.work_tree());
     let root = match ctx.layout.root.strip_prefix(ctx.repo.work_tree()) {
         // Joined by its parts: an empty path would leave a slash at the end.
