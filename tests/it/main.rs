@@ -59,6 +59,7 @@ mod schemas;
 mod signatures;
 mod slots;
 mod snapshot;
+mod snapshot_faults;
 mod spawn;
 mod start;
 mod status;

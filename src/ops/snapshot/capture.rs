@@ -23,6 +23,8 @@ use crate::sys::reading::{Kind, Source, State, Unread, read_whole, state_of};
 
 /// Files up to this size are read at once, and again if they change meanwhile.
 const SMALL: u64 = 1 << 20;
+/// So often git is asked again to store what somebody else has changed meanwhile.
+const TRIES: usize = 5;
 /// As much of a file tells whether it is a key.
 const BEGIN: usize = 4096;
 /// As long we wait until a change would show in the times of files.
@@ -64,7 +66,9 @@ pub fn capture(ctx: &Context, subject: &Subject<'_>) -> Result<Captured> {
     }
     // Without a document it is what a process left that died while it took the same snapshot.
     for left in Compression::ALL.map(|it| store.archive(subject.task, subject.id, it)) {
-        fs::remove(&left)?;
+        if left != archive {
+            fs::remove(&left)?;
+        }
     }
     let taking = Taking { ctx, repo: &repo, store: &store, subject, archive: &archive };
     taking.take().inspect_err(|_| {
@@ -239,7 +243,24 @@ fn commit(repo: &Repo, head: &HeadState, tree: &mut Tree<'_>) -> Result<Taken> {
             .filter(|it| it.head.is_some() && !tree.is_ours(&it.path))
             .map(|it| it.path.as_slice()),
     );
-    let taken = repo.take(head, &content).map_err(not_stored)?;
+    let mut tries = 0;
+    let taken = loop {
+        match repo.take(head, &content) {
+            Ok(taken) => break taken,
+            Err(err) => {
+                // git stops at what has become no file meanwhile, or one that it may not read.
+                let odd = tree.no_files_any_more(&content.changed);
+                tries += 1;
+                if odd.is_empty() || tries > TRIES {
+                    return Err(not_stored(err).into());
+                }
+                content.changed.retain(|path| !odd.contains(path));
+                content.without.extend(&odd);
+                tree.moved = true;
+                tree.changed.extend(odd.iter().map(|path| path.to_vec()));
+            }
+        }
+    };
     // git has read them once more.
     for (listed, state) in listing.files.iter().zip(&tree.states).filter(|(listed, _)| listed.changed) {
         if !left_out.contains(listed.path.as_slice()) && tree.source.state(&listed.path).ok() != *state {
@@ -405,6 +426,19 @@ impl<'a> Tree<'a> {
         }
         self.files += 1;
         Ok(None)
+    }
+
+    /// Returns those of some paths at which there is something else by now.
+    fn no_files_any_more<'p>(&self, paths: &[&'p [u8]]) -> BTreeSet<&'p [u8]> {
+        let is_file = |path: &[u8]| match self.source.state(path).map(|state| state.kind) {
+            Ok(Kind::File) => self.source.file(path).is_ok(),
+            Ok(Kind::Link) => true,
+            // git takes a repository, and knows that what is gone is gone.
+            Ok(Kind::Folder) => self.listing.nested.iter().any(|it| it.path == path),
+            Err(Unread::Gone) => true,
+            _ => false,
+        };
+        paths.iter().copied().filter(|path| !is_file(path)).collect()
     }
 
     fn note_change(&mut self, path: &[u8], changed: bool) {

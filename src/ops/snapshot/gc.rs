@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use jiff::SignedDuration;
 
 use crate::git::Mention;
-use crate::id::TaskId;
+use crate::id::{RunId, TaskId};
 use crate::ops::gc::Action;
 use crate::ops::{Context, Place};
 use crate::pipeline::learning::Compression;
@@ -76,7 +76,7 @@ pub fn gc(ctx: &Context, options: &SnapshotGc) -> Result<Cleared> {
             };
         }
     }
-    let leftovers = leftovers(&store, options, at)?;
+    let leftovers = leftovers(ctx, &store, options, at)?;
     Ok(Cleared {
         at,
         place: ctx.place(),
@@ -160,7 +160,12 @@ fn remove(ctx: &Context, stored: &Stored) -> Result<()> {
 }
 
 /// Removes what a process left that died while it took a snapshot.
-fn leftovers(store: &Snapshots, options: &SnapshotGc, at: Stamp) -> Result<Vec<std::path::PathBuf>> {
+fn leftovers(
+    ctx: &Context,
+    store: &Snapshots,
+    options: &SnapshotGc,
+    at: Stamp,
+) -> Result<Vec<std::path::PathBuf>> {
     let mut found = Vec::new();
     for folder in std::fs::read_dir(store.root()).into_iter().flatten().flatten() {
         let wanted = folder.file_name().to_str().and_then(|name| name.parse::<TaskId>().ok());
@@ -172,9 +177,12 @@ fn leftovers(store: &Snapshots, options: &SnapshotGc, at: Stamp) -> Result<Vec<s
             let (path, name) = (entry.path(), entry.file_name());
             let Some(name) = name.to_str() else { continue };
             let orphan = Compression::of_name(name.as_ref())
-                .is_some_and(|(_, id)| !path.with_file_name(format!("{id}.json")).exists());
-            if (orphan || name.starts_with(".tmp-")) && is_old(&path, at) {
+                .and_then(|(_, id)| id.parse::<RunId>().ok())
+                .filter(|id| !path.with_file_name(format!("{id}.json")).exists());
+            if (orphan.is_some() || name.starts_with(".tmp-")) && is_old(&path, at) {
                 if !options.dry_run {
+                    // The archive comes first and goes last, so that it tells of a ref which nothing else names.
+                    orphan.iter().try_for_each(|id| ctx.repo.drop_snapshot(id.as_str()))?;
                     fs::remove(&path)?;
                 }
                 found.push(path);
