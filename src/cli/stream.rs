@@ -27,7 +27,7 @@ use crate::ops::stream::new::{NewOptions, new};
 use crate::ops::stream::prune::prune;
 use crate::ops::stream::rm::{OfBranch, RmOptions, rm};
 use crate::ops::stream::undo::undo;
-use crate::ops::stream::{cd, setup};
+use crate::ops::stream::{cd, probe, setup};
 use crate::render::printer;
 use crate::render::start::Finished;
 use crate::render::stream::Created;
@@ -50,6 +50,11 @@ enum Act {
     New(NewArgs),
     /// Show how all streams stand, and linked worktrees that are none
     List {
+        /// Merge the streams with each other, and each with the branch that it goes to, and name those that conflict
+        ///
+        /// That happens in memory, on what is committed: no work tree, index or branch is touched.
+        #[arg(long, conflicts_with = "watch")]
+        probe: bool,
         /// Show every change until nothing runs in any of them; JSON once, then
         #[arg(long)]
         watch: bool,
@@ -296,7 +301,9 @@ fn command(text: &str) -> Result<String, String> {
 pub fn run(ctx: &Context, args: StreamArgs) -> Result<ExitCode, Failure> {
     match args.act {
         Act::New(args) => make(ctx, args),
-        Act::List { watch, interval, format } => show_all(ctx, watch.then_some(interval), format),
+        Act::List { probe, watch, interval, format } => {
+            show_all(ctx, watch.then_some(interval), probe, format)
+        }
         act @ (Act::Run(_) | Act::Exec(_)) => {
             let fleet = act.fleet().context("there is nothing to run")?;
             if fleet.args.detach {
@@ -353,10 +360,16 @@ pub fn run(ctx: &Context, args: StreamArgs) -> Result<ExitCode, Failure> {
     }
 }
 
-fn show_all(ctx: &Context, watch: Option<Duration>, format: Format) -> Result<ExitCode, Failure> {
+fn show_all(
+    ctx: &Context,
+    watch: Option<Duration>,
+    probe: bool,
+    format: Format,
+) -> Result<ExitCode, Failure> {
     let mut shown = Vec::new();
     loop {
-        let found = list(ctx)?;
+        let mut found = list(ctx)?;
+        found.probe = probe.then(|| probe::probe(ctx)).transpose()?;
         let answer = Streams { list: &found, now: ctx.clock.now() };
         let over = watch.is_none() || !found.rows.iter().any(Row::is_busy);
         match format {

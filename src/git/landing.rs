@@ -85,11 +85,11 @@ impl Repo {
 
     /// Returns what this worktree has changed of the files of a commit, staged or not. What is untracked is no change.
     pub fn changed_since(&self, commit: &str) -> Result<Vec<String>, GitError> {
-        self.git().args(["update-index", "-q", "--refresh"]).run_expecting(&[0, 1])?;
         let mut changed = Vec::new();
         // Which commit a submodule is at is git's business only where it is staged.
         for how in ["--ignore-submodules=all", "--cached"] {
-            let listed = self.git().args(["diff-index", "--name-only", "-z", how, commit, "--"]).run()?;
+            let words = ["diff", "--name-only", "-z", "--no-ext-diff", "--no-textconv", "--no-renames", how];
+            let listed = self.git().args(words).args([commit, "--"]).run()?;
             let paths = listed.split(|byte| *byte == 0).filter(|path| !path.is_empty());
             changed.extend(paths.map(|path| String::from_utf8_lossy(path).into_owned()));
         }
@@ -100,6 +100,8 @@ impl Repo {
 
     /// Says why the files of this worktree could not go from one commit to another; changes nothing.
     pub fn cannot_step(&self, old: &str, new: &str) -> Result<Option<String>, GitError> {
+        // git takes a file for changed whose times are others than the index says.
+        self.git().args(["update-index", "-q", "--refresh"]).run_expecting(&[0, 1, 128])?;
         match self.git().args(["read-tree", "-n", "-m", "-u", old, new]).run() {
             Ok(_) => Ok(None),
             Err(GitError::Program { stderr, .. }) => Ok(Some(stderr)),

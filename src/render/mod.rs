@@ -27,6 +27,7 @@ pub mod migrate;
 pub mod openmetrics;
 pub mod plan;
 pub mod printer;
+mod probe;
 pub mod progress;
 pub mod push;
 pub mod sarif;

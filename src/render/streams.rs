@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::printer::{Answer, Table, span, style};
+use super::probe::{ProbeDocument, probed, tell};
 use crate::ops::stream::list::{List, Status};
 use crate::ops::stream::look::{Newest, Row};
 use crate::output::untrusted::untrusted;
@@ -30,6 +31,9 @@ pub struct OneStream<'a> {
 pub struct ListDocument {
     streams: Vec<StreamDocument>,
     warnings: Vec<String>,
+    /// What `--probe` found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probe: Option<ProbeDocument>,
 }
 
 /// The document of `stream status`.
@@ -166,6 +170,7 @@ impl Answer for Streams<'_> {
         ListDocument {
             streams: self.list.rows.iter().map(row).collect(),
             warnings: self.list.warnings.clone(),
+            probe: self.list.probe.as_ref().map(probed),
         }
     }
 
@@ -220,7 +225,10 @@ impl Answer for Streams<'_> {
             let problem = row.problem.as_deref().unwrap_or_default();
             writeln!(out, "{}: {}", untrusted(&row.name), untrusted(problem))?;
         }
-        Ok(())
+        match &self.list.probe {
+            Some(probe) => tell(out, probe),
+            None => Ok(()),
+        }
     }
 }
 

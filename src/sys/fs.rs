@@ -285,10 +285,17 @@ pub fn remove_tree(root: &Path) -> Result<(), PathError> {
         Ok(())
     })?;
     fault::step("remove").at(root)?;
-    match fs::remove_dir_all(root) {
-        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err).at(root),
-        _ => Ok(()),
+    // Whoever still writes there ends soon.
+    for tried in 1.. {
+        match fs::remove_dir_all(root) {
+            Err(err) if err.kind() == io::ErrorKind::DirectoryNotEmpty && tried < 10 => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err).at(root),
+            _ => break,
+        }
     }
+    Ok(())
 }
 
 /// Returns the bytes of all files below a folder. Links are not followed.

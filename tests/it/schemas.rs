@@ -359,7 +359,9 @@ fn what_streams_answer_fits_the_schemas() {
     fits(&repo.orchestrate("stream new a main --format json").json(), "stream-new");
     repo.orchestrate_in(&repo.root().with_file_name("a repo.a"), "start");
     fits(&repo.orchestrate("stream list --format json").json(), "stream-list");
+    fits(&repo.orchestrate("stream list --probe --format json").json(), "stream-list");
     fits(&repo.orchestrate("stream status a --format json").json(), "stream-status");
+    fits(&repo.orchestrate("stream land a --format json").json(), "stream-land");
     fits(&repo.orchestrate("stream rm a nothing --format json").json(), "stream-rm");
     fits(&repo.orchestrate("stream undo a --format json").json(), "stream-undo");
     std::fs::remove_dir_all(repo.root().with_file_name("a repo.a")).unwrap();

@@ -463,3 +463,43 @@ fn what_somebody_who_was_killed_left_is_in_no_other_stream_s_way() {
     }
     assert!(left > 0, "once the files were there and the branch was not");
 }
+
+#[test]
+fn streams_that_conflict_are_named_before_anybody_lands() {
+    let repo = project();
+    for name in ["a", "b", "c"] {
+        stream(&repo, name);
+    }
+    let objects = repo.git(&["count-objects"]);
+    let seen = repo.orchestrate("stream list --probe");
+    assert!(seen.code == 0 && seen.stdout.contains("3 streams: all can be merged"), "{seen}");
+    commit(&repo, &folder(&repo, "a"), "a note", "of a\n");
+    commit(&repo, &folder(&repo, "c"), "a note", "of c\n");
+    commit(&repo, repo.root(), "b", "of main\n");
+    let before = (repo.git(&["for-each-ref"]), status(&repo), repo.git(&["count-objects"]));
+    let seen = repo.orchestrate("stream list --probe");
+    let told = seen.stdout.lines().skip(4).collect::<Vec<_>>().join("\n");
+    assert_eq!(told, "conflict  a and c\n          a note\nconflict  b and main, where it goes\n          b");
+    let answer = repo.orchestrate("stream list --probe --format json").json();
+    assert_eq!(answer["probe"]["merges"], 6);
+    let conflicts = json!([
+        {"stream": "a", "other": "c", "target": null, "paths": ["a note"]},
+        {"stream": "b", "other": null, "target": "main", "paths": ["b"]},
+    ]);
+    assert_eq!(answer["probe"]["conflicts"], conflicts);
+    // What the merges wrote is gone, and nothing else was touched.
+    assert_eq!((repo.git(&["for-each-ref"]), status(&repo), repo.git(&["count-objects"])), before);
+    assert_ne!(objects, before.2);
+    let left = fs::read_dir(repo.path(".git/orchestrate")).expect("a folder");
+    let left: Vec<_> =
+        left.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect();
+    assert!(left.iter().all(|name| !name.starts_with("probe-") && !name.starts_with("merge-")), "{left:?}");
+    // Of histories that have nothing in common git tells nothing, and that spoils no other answer.
+    git_in(&repo, &folder(&repo, "b"), &["checkout", "--quiet", "--orphan", "fresh"]);
+    git_in(&repo, &folder(&repo, "b"), &["commit", "--quiet", "--message", "fresh"]);
+    git_in(&repo, &folder(&repo, "b"), &["branch", "--quiet", "--force", "b"]);
+    let answer = repo.orchestrate("stream list --probe --format json").json();
+    assert_eq!(answer["probe"]["conflicts"].as_array().map(Vec::len), Some(1), "{answer}");
+    assert_eq!(answer["probe"]["problems"].as_array().map(Vec::len), Some(3), "{answer}");
+    assert!(repo.orchestrate("stream list --format json").json().get("probe").is_none());
+}

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::look::{self, Newest, Row};
+use super::probe::Probe;
 use super::{Context, Refusal, cd, streams};
 use crate::git::WorktreeInfo;
 use crate::id::{RunId, StreamName, TaskId};
@@ -16,6 +17,8 @@ pub struct List {
     pub rows: Vec<Row>,
     /// Files about streams that are of no use.
     pub warnings: Vec<String>,
+    /// Which of them cannot be merged, if somebody wanted to know.
+    pub probe: Option<Probe>,
 }
 
 /// One stream, with what ran in it last.
@@ -52,7 +55,7 @@ pub fn list(ctx: &Context) -> Result<List> {
         Known::Stream(stream) => look::of_stream(ctx, Stream::clone(stream)),
         Known::Worktree(worktree) => look::of_worktree(ctx, worktree.clone()),
     });
-    Ok(List { rows, warnings })
+    Ok(List { rows, warnings, probe: None })
 }
 
 /// Returns how one stream stands.

@@ -6,6 +6,7 @@ pub mod land;
 pub mod list;
 pub mod look;
 pub mod new;
+pub mod probe;
 pub mod prune;
 pub mod rm;
 pub mod setup;

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::leftover::{self, Leftover};
 use super::rm::{self, OfBranch, RmOptions};
-use super::{Context, streams, there, undo};
+use super::{Context, land, streams, there, undo};
 use crate::git::Merged;
 use crate::id::StreamName;
 use crate::ops::host::SharedWatch;
@@ -50,6 +50,7 @@ pub fn prune(ctx: &Context, really: bool, watch: &SharedWatch) -> Result<Vec<Off
         for bin in Bin::all(ctx.repo.common_dir()) {
             undo::mend(ctx, &bin)?;
         }
+        land::arrive::mend_all(ctx)?;
     }
     for stream in streams(ctx).all() {
         let stream = match stream {

@@ -60,6 +60,19 @@ fn mend(ctx: &Context, onto: &str) -> Result<()> {
     Ok(())
 }
 
+/// Takes back what anybody who was killed had brought to a worktree, whichever branch it has.
+pub(in crate::ops::stream) fn mend_all(ctx: &Context) -> Result<()> {
+    let _lock = streams(ctx).lock_landing()?;
+    for worktree in ctx.repo.worktrees()?.into_iter().filter(|worktree| worktree.present) {
+        let Ok(repo) = ctx.repo.worktree_at(&worktree.path) else { continue };
+        if let Some(branch) = repo.head()?.branch.as_deref().and_then(|full| full.strip_prefix("refs/heads/"))
+        {
+            repo.take_back_landing(branch)?;
+        }
+    }
+    Ok(())
+}
+
 /// Refuses to move a branch that somebody works on.
 pub(super) fn refuse_in_use(ctx: &Context, onto: &str, old: &str, new: &str) -> Result<()> {
     let _lock = streams(ctx).lock_landing()?;

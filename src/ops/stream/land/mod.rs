@@ -4,7 +4,7 @@
 //! and the branch moves if it is still where it was. If it is not, all of it begins again, and mostly there is nothing
 //! to run.
 
-mod arrive;
+pub(super) mod arrive;
 mod gate;
 
 use std::path::PathBuf;
