@@ -27,6 +27,7 @@ pub(super) use step::step;
 
 use super::keys::HeadState;
 use super::{GitError, Repo, inputs, nested};
+use crate::sys::heap;
 
 /// What is in a work tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,9 +176,11 @@ impl Repo {
             min_extension_block_in_bytes_for_threading: 1 << 20,
             ..Default::default()
         };
-        if !path.exists() {
+        let Ok(meta) = path.metadata() else {
             return Ok((State::new(repo.object_hash()), None));
-        }
+        };
+        // An entry is larger in memory than in the file.
+        heap::make_room(usize::try_from(meta.len()).unwrap_or(usize::MAX).saturating_mul(2));
         // git does not verify the checksum either when it reads.
         let file =
             gix::index::File::at(path, repo.object_hash(), true, options).map_err(|_| Fail::NeedsGit)?;

@@ -22,7 +22,7 @@ use crate::store::catalog::{self, Wanted};
 use crate::store::layout::RunPaths;
 use crate::store::lease::{Asked, Lease};
 use crate::sys::daemon::{self, Guardian, Launched, Said};
-use crate::sys::{process, resident};
+use crate::sys::{heap, process, resident};
 
 /// The request by which this program calls a copy of itself that is to own a run.
 pub const SUPERVISE: &str = "supervise";
@@ -99,6 +99,7 @@ impl Watch for Supervised {
         if matches!(event, Happened::Heartbeat) {
             // Most of what has run by now is not used again while a stage takes its time.
             resident::let_go_of_code();
+            heap::give_back();
         }
     }
 

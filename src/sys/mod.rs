@@ -13,6 +13,7 @@ pub mod env;
 pub mod exchange;
 pub mod fs;
 pub mod gzip;
+pub mod heap;
 pub mod later;
 pub mod memory;
 pub mod pack;
