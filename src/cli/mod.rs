@@ -84,9 +84,9 @@ enum Request {
     Status(Later<status::StatusArgs>),
     /// Work on several things at once: a branch and a worktree each, with runs of their own
     Stream(Later<stream::StreamArgs>),
-    /// Start goals that a file declares, each as a run of its own: a command or a pipeline, here or in streams
+    /// Start a set of goals from a file: commands and pipelines, here or in streams
     ///
-    /// One run above them has a stage for each, and ends as they do.
+    /// Each is a run of its own, with limits such as a time for each and how many run at once. One run above them has a stage for each, and ends as they do.
     Spawn(Later<spawn::SpawnArgs>),
     /// List the runs of all worktrees of the repository, newest first
     List(Later<list::ListArgs>),

@@ -14,7 +14,8 @@ use anyhow::{Context as _, Result};
 use super::Context;
 use super::host::{Origin, Outpost, RunHost, Shared, SharedWatch};
 use super::start::{Pace, RunOutcome, with_interrupts};
-use crate::id::{PipelineId, StageId, TaskId};
+use super::stream::above;
+use crate::id::{PipelineId, StageId, StreamName, TaskId};
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::pipeline::{Action, Command, Source, Stage};
 use crate::run::event::Happened;
@@ -38,11 +39,11 @@ pub struct Fleet {
     pub jobs: NonZeroU16,
     /// Whether the others go on when one fails.
     pub keep_going: bool,
-    pub ships: Vec<Ship>,
+    pub members: Vec<Member>,
 }
 
 /// One of them.
-pub struct Ship {
+pub struct Member {
     pub id: StageId,
     pub title: String,
     /// Those that have to end well before.
@@ -52,7 +53,9 @@ pub struct Ship {
     /// Whether nothing else runs beside it.
     pub alone: bool,
     pub work: Work,
-    /// The worktree that it runs in, and the folder there.
+    /// The stream that it runs in, if it is one.
+    pub stream: Option<StreamName>,
+    /// Its worktree, and the folder to run in.
     pub there: Context,
     pub cwd: PathBuf,
     /// The task of its run.
@@ -105,9 +108,15 @@ impl Fleet {
         let pace = Pace { jobs: Some(self.jobs), keep_going: self.keep_going, no_budget: false };
         let limits = pace.limits(&plan);
         let shared = Rc::new(Shared::new(ctx, self.task, &plan, watch)?);
+        let mut of_streams: BTreeMap<StreamName, Vec<StageId>> = BTreeMap::new();
+        for member in &self.members {
+            if let Some(stream) = &member.stream {
+                of_streams.entry(stream.clone()).or_default().push(member.id.clone());
+            }
+        }
         let outposts: Vec<_> = (1..)
-            .zip(self.ships)
-            .map(|(index, Ship { there, task, work, .. })| {
+            .zip(self.members)
+            .map(|(index, Member { there, task, work, .. })| {
                 (index, Outpost::new(there, task, work.pipeline()))
             })
             .collect();
@@ -117,6 +126,7 @@ impl Fleet {
             host.keep_outposts(outposts);
             let owner = host.owner();
             host.tell(Happened::Started { owner }, 0)?;
+            above::note(ctx, host.manifest(), &of_streams)?;
             host.owned()?;
             let outcome = runner::execute(&plan, &mut host, interrupts, limits).await?;
             let outcome = outcome.context("one of several runs asked for a decision")?;
@@ -125,13 +135,13 @@ impl Fleet {
     }
 
     fn plan(&self, ctx: &Context, program: &Path) -> Result<Plan> {
-        let stages = (1..).zip(&self.ships).map(|(index, ship)| {
-            let action = Action::Command(ship.command(ctx, program)?);
+        let stages = (1..).zip(&self.members).map(|(index, member)| {
+            let action = Action::Command(member.command(ctx, program)?);
             let stage = Stage {
-                needs: ship.needs.clone(),
-                timeout: ship.timeout,
-                alone: ship.alone,
-                ..Stage::plain(ship.id.clone(), ship.title.clone(), action)
+                needs: member.needs.clone(),
+                timeout: member.timeout,
+                alone: member.alone,
+                ..Stage::plain(member.id.clone(), member.title.clone(), action)
             };
             Ok(PlannedStage { index, stage, child: None })
         });
@@ -142,7 +152,7 @@ impl Fleet {
     }
 }
 
-impl Ship {
+impl Member {
     /// Returns the command that makes its run.
     fn command(&self, ctx: &Context, program: &Path) -> Result<Command> {
         // Stages are told where the run above them is; here each has a place of its own, as the user would have it.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::fleet::{self, Fleet, Ship};
+use super::fleet::{self, Fleet, Member};
 use super::host::SharedWatch;
 use super::plan::{PlanOptions, plan};
 use super::start::RunOutcome;
@@ -67,19 +67,19 @@ impl Spawn {
         if goals.goals.len() > MAX_STAGES {
             return Err(Refusal::usage(format!("there are more than {MAX_STAGES} goals")).into());
         }
-        let ships =
-            goals.goals.iter().map(|goal| ship(ctx, goal, &options.task)).collect::<Result<Vec<_>>>()?;
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(ships.len());
+        let members =
+            goals.goals.iter().map(|goal| member(ctx, goal, &options.task)).collect::<Result<Vec<_>>>()?;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(members.len());
         let cores = u16::try_from(cores).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN);
         let jobs = options.jobs.or(goals.jobs).unwrap_or(cores);
-        let count = if ships.len() == 1 { "1 goal".to_owned() } else { format!("{} goals", ships.len()) };
+        let count = if members.len() == 1 { "1 goal".to_owned() } else { format!("{} goals", members.len()) };
         let fleet = Fleet {
             pipeline: fleet::GOALS,
             title: goals.title.clone().unwrap_or(count),
             task: options.task.clone(),
             jobs,
             keep_going: goals.keep_going,
-            ships,
+            members,
         };
         Ok(Self { goals, jobs, fleet })
     }
@@ -119,7 +119,7 @@ fn choose(
 }
 
 /// Returns what reaches a goal, if it could begin.
-fn ship(ctx: &Context, goal: &Goal, task: &TaskId) -> Result<Ship> {
+fn member(ctx: &Context, goal: &Goal, task: &TaskId) -> Result<Member> {
     let (there, task) = match &goal.stream {
         None => (ctx.clone(), task.clone()),
         Some(name) => {
@@ -143,13 +143,14 @@ fn ship(ctx: &Context, goal: &Goal, task: &TaskId) -> Result<Ship> {
             (fleet::Work::Command(shell_text(command, args.as_deref())), cwd)
         }
     };
-    Ok(Ship {
+    Ok(Member {
         id: goal.id.clone(),
         title: goal.title.clone().unwrap_or_else(|| work.title()),
         needs: goal.needs.clone(),
         timeout: goal.timeout,
         alone: !goal.parallel,
         work,
+        stream: goal.stream.clone(),
         there,
         cwd,
         task,

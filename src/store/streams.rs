@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::id::{RunId, StreamName, TaskId};
+use crate::id::{RunId, StageId, StreamName, TaskId};
 use crate::run::stamp::Stamp;
 use crate::run::status::RunStatus;
 use crate::store::pointers::pretty;
@@ -56,6 +56,9 @@ pub struct Stream {
     /// The database that it has for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<String>,
+    /// The newest run that stands above runs in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<Above>,
     /// What other versions wrote; kept as it is.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -86,6 +89,14 @@ pub struct Ports {
 pub struct SetUp {
     pub run: RunId,
     pub status: RunStatus,
+}
+
+/// A run that stands above others, and those of its stages that are runs in one stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Above {
+    pub task: TaskId,
+    pub run: RunId,
+    pub stages: Vec<StageId>,
 }
 
 /// The streams of a repository.
@@ -125,6 +136,7 @@ impl Stream {
             setup: None,
             ports: None,
             database: None,
+            above: None,
             other: Map::new(),
         }
     }

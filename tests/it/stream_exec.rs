@@ -228,6 +228,44 @@ fn a_stream_whose_command_runs_stays_unless_forced() {
 }
 
 #[test]
+fn a_stream_in_which_something_is_yet_to_run_stays_unless_forced() {
+    let repo = Fixture::new("passing");
+    let mut gate = Gate::new(&repo, "gate");
+    let command = "echo $$ > \"$HOME/pid-$CODEX_ORCHESTRATOR_STREAM\"; read _ < \"$HOME/gate\"";
+    let mut program = repo.program();
+    program.args([
+        "stream", "new", "a", "b", "--task", "t", "--format", "json", "--jobs", "1", "--exec", command,
+    ]);
+    let run = repo.see(&mut program).json()["run_id"].as_str().expect("a run").to_owned();
+    wait_for(&repo.beside("pid-a"));
+    assert_eq!(statuses(&status(&repo, &run)), ["running", "pending"]);
+    let seen = repo.orchestrate("stream rm b");
+    assert!(seen.code == 3 && seen.stderr.contains("has yet to run"), "{seen}");
+    let seen = repo.orchestrate("stream rm b --force");
+    assert_eq!(seen.code, 0, "{seen}");
+    gate.open();
+    let seen = repo.orchestrate(&format!("status {run} --watch --interval 0.1 --format json"));
+    assert_eq!(statuses(&seen.json()), ["succeeded", "failed"], "{seen}");
+    assert_eq!(seen.json()["child_runs"][1]["status"], "failed");
+    assert_eq!(repo.orchestrate("stream rm a").code, 0);
+}
+
+#[test]
+fn what_happens_in_this_worktree_meanwhile_is_of_no_interest() {
+    let repo = Fixture::new("passing");
+    let mut gate = Gate::new(&repo, "gate");
+    let (run, _) = waiting(&repo, &["a"]);
+    repo.write("meanwhile", "x");
+    gate.open();
+    let seen = repo.orchestrate(&format!("status {run} --watch --interval 0.1 --format json"));
+    assert_eq!(
+        (&seen.json()["status"], &seen.json()["void"]),
+        (&"succeeded".into(), &false.into()),
+        "{seen}"
+    );
+}
+
+#[test]
 fn secrets_reach_no_file_of_either_run() {
     let repo = Fixture::new("passing");
     let mut program = repo.program();

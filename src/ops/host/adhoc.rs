@@ -18,7 +18,9 @@ impl RunHost {
     /// The summary of a run that is about one command is what the command has to say.
     pub(super) fn in_words_of_a_command(&self, event: Happened) -> Happened {
         match event {
-            Happened::StageFinished(mut end) if self.plan.source == Source::CommandLine => {
+            Happened::StageFinished(mut end)
+                if self.plan.source == Source::CommandLine && self.outposts.is_empty() =>
+            {
                 end.note = end.summary.clone();
                 Happened::StageFinished(end)
             }

@@ -398,7 +398,9 @@ impl RunHost {
             notes.push(format!("Partial run: only stage '{only}' was asked for, and only it is proven."));
         }
         let nothing_ran = later::is_waiting();
-        let now = (!self.displaced && !nothing_ran).then(|| self.shared.repo.tree_now());
+        // Runs of their own say themselves what became of their trees, and which those are.
+        let only_others_ran = !self.outposts.is_empty();
+        let now = (!self.displaced && !nothing_ran && !only_others_ran).then(|| self.shared.repo.tree_now());
         let (tree_at_end, moved) = match now {
             // What was taken over is about the tree that was there when it was asked for.
             None if nothing_ran => (manifest.git.as_ref().and_then(|git| git.tree.clone()), Some(false)),
@@ -420,6 +422,7 @@ impl RunHost {
             Some(true) => {
                 notes.push("The tree moved while the run went on: this run proves nothing.".to_owned())
             }
+            None if only_others_ran => {}
             None => notes.push("Whether the tree moved is not known: this run proves nothing.".to_owned()),
             Some(false) => {}
         }
@@ -429,7 +432,7 @@ impl RunHost {
             notes,
             guardrail_status: Some(guardrails),
             tree_at_end,
-            moved: moved.or(Some(true)),
+            moved: if only_others_ran { None } else { moved.or(Some(true)) },
         }
     }
 

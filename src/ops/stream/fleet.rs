@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::look::{self, State};
 use super::{Context, Refusal, cd, folder_of, streams, there};
 use crate::id::{PipelineId, StageId, StreamName, TaskId};
-use crate::ops::fleet::{Fleet, STREAMS, Ship, Work};
+use crate::ops::fleet::{Fleet, Member, STREAMS, Work};
 use crate::ops::host::SharedWatch;
 use crate::ops::start::RunOutcome;
 use crate::store::streams::Stream;
@@ -32,7 +32,7 @@ pub fn run(ctx: &Context, options: &FleetOptions, program: &Path, watch: SharedW
     let chosen = chosen(ctx, &options.names)?;
     let works = [options.command.clone().map(Work::Command), options.pipeline.clone().map(Work::Pipeline)];
     let works: Vec<_> = works.into_iter().flatten().collect();
-    let mut ships = Vec::new();
+    let mut members = Vec::new();
     for stream in &chosen {
         let mut needs = Vec::new();
         for (at, work) in works.iter().enumerate() {
@@ -41,9 +41,9 @@ pub fn run(ctx: &Context, options: &FleetOptions, program: &Path, watch: SharedW
                 _ => format!("{}: {}", stream.name, work.title()).parse()?,
             };
             let title = format!("{} in {}", work.title(), stream.name);
-            let ship = ship(ctx, stream, work.clone())?;
+            let member = member(ctx, stream, work.clone())?;
             let before = std::mem::replace(&mut needs, vec![id]);
-            ships.push(Ship { id: needs[0].clone(), title, needs: before, ..ship });
+            members.push(Member { id: needs[0].clone(), title, needs: before, ..member });
         }
     }
     let what: Vec<_> = works.iter().map(Work::title).collect();
@@ -54,19 +54,20 @@ pub fn run(ctx: &Context, options: &FleetOptions, program: &Path, watch: SharedW
     let jobs = u16::try_from(most).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN);
     let jobs = options.jobs.unwrap_or(jobs);
     let task = options.task.clone();
-    Fleet { pipeline: STREAMS, title, task, jobs, keep_going: true, ships }.run(ctx, program, watch)
+    Fleet { pipeline: STREAMS, title, task, jobs, keep_going: true, members }.run(ctx, program, watch)
 }
 
 /// Returns what does some work in a stream.
-pub(in crate::ops) fn ship(ctx: &Context, stream: &Stream, work: Work) -> Result<Ship> {
+pub(in crate::ops) fn member(ctx: &Context, stream: &Stream, work: Work) -> Result<Member> {
     let there = there(ctx, ctx.repo.worktree_at(&stream.path)?);
-    Ok(Ship {
+    Ok(Member {
         id: stream.name.as_str().parse()?,
         title: work.title(),
         needs: Vec::new(),
         timeout: None,
         alone: false,
         work,
+        stream: Some(stream.name.clone()),
         cwd: there.root.clone(),
         there,
         task: stream.task.clone(),

@@ -12,6 +12,7 @@ pub mod rm;
 pub mod setup;
 pub mod undo;
 
+pub(in crate::ops) mod above;
 mod carry;
 mod lease;
 mod leftover;

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::look::{self, Newest};
-use super::{Context, Kind, Refusal, cd, setup, streams, there};
+use super::{Context, Kind, Refusal, above, cd, setup, streams, there};
 use crate::git::{GitError, Merged, Repo};
 use crate::id::StreamName;
 use crate::ops::cancel::{CancelOptions, cancel};
@@ -78,7 +78,7 @@ fn remove(ctx: &Context, name: &StreamName, options: &RmOptions, watch: &SharedW
     let there = there(ctx, repo);
     let busy = running(ctx, &there);
     if !options.force {
-        refuse_work(&there.repo, &stream, &busy)?;
+        refuse_work(ctx, &there.repo, &stream, &busy)?;
     }
     for run in busy {
         end_run(&there, &run, watch)?;
@@ -129,11 +129,12 @@ fn refuse_odd_place(ctx: &Context, stream: &Stream) -> Result<()> {
 }
 
 /// Refuses to remove work that is nowhere else, and says which.
-fn refuse_work(repo: &Repo, stream: &Stream, busy: &[Newest]) -> Result<()> {
+fn refuse_work(ctx: &Context, repo: &Repo, stream: &Stream, busy: &[Newest]) -> Result<()> {
     let mut reasons = work(repo, stream)?;
     reasons.extend(busy.iter().map(|run| {
         format!("run `{}` of pipeline `{}` is not over", run.manifest.run_id, run.manifest.pipeline_id)
     }));
+    reasons.extend(above::yet_to_come(ctx, stream));
     if reasons.is_empty() {
         return Ok(());
     }
