@@ -194,6 +194,8 @@ pub fn exit_code(outcome: &RunOutcome) -> ExitCode {
         // It waits for a decision, and nobody waits for us.
         RunStatus::InProgress => ExitCode::SUCCESS,
         RunStatus::Cancelled => outcome.interrupt.map_or(ExitCode::from(128 + 2), interrupted),
+        // It could not begin for others, as somebody who finds the door locked.
+        _ if outcome.is_deadlock() => ExitCode::from(5),
         _ => ExitCode::from(1),
     }
 }

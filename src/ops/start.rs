@@ -15,7 +15,7 @@ use crate::pipeline::plan::Plan;
 use crate::run::event::Happened;
 use crate::run::manifest::{Manifest, Series};
 use crate::runner::interrupt::{Interrupt, Interrupts};
-use crate::runner::{Host, Limits};
+use crate::runner::{DEADLOCK, Host, Limits};
 
 /// What to run, and for what.
 #[derive(Clone, Debug)]
@@ -59,6 +59,14 @@ pub struct RunOutcome {
     pub manifest: Manifest,
     /// The signal that cancelled the run.
     pub interrupt: Option<Interrupt>,
+}
+
+impl RunOutcome {
+    /// Whether the run failed since it would have waited for ever for others that wait for it.
+    pub fn is_deadlock(&self) -> bool {
+        let detail = self.manifest.status_detail.as_deref().unwrap_or_default();
+        detail.strip_suffix(DEADLOCK).is_some_and(|stage| stage.ends_with(':'))
+    }
 }
 
 /// Runs a pipeline. `watch` is told everything as it happens.

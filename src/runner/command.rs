@@ -18,7 +18,7 @@ use super::manual::Waits;
 use super::memory::Memory;
 use super::stages::{Ended, stage_end};
 use super::stop::{self, Cause, Orders, Stop};
-use super::{GRACE, Host, LEAK_IDLE, LEAK_LIMIT, Setup, Stream, World, sleep_until};
+use super::{DEADLOCK, GRACE, Host, LEAK_IDLE, LEAK_LIMIT, Setup, Stream, World, sleep_until};
 use crate::output::mask::{MaskMode, Masker};
 use crate::output::tail::{ERROR_BYTES, HeadTail, Quote, SUMMARY_UNITS, Tail, summary_excerpt};
 use crate::output::text::{Chunk, Utf8Stitcher};
@@ -29,7 +29,7 @@ use crate::run::event::{Happened, StageEnd};
 use crate::run::manifest::{Handle, PrivacyDecision, PrivacyTotals};
 use crate::run::stamp::Stamp;
 use crate::run::status::StageStatus;
-use crate::sys::budget::{self, Hold};
+use crate::sys::budget::{self, Circle, Hold};
 use crate::sys::digest::random_fraction;
 use crate::sys::process::{self, StageProcesses};
 
@@ -57,6 +57,7 @@ pub(super) async fn run(
         let hold = match draw(planned, action, host, &mut orders, crew, waits).await? {
             Drawn::Begin(hold) => hold,
             Drawn::Stopped(stop) => return stopped(planned, attempt, &stop, host),
+            Drawn::Never(circle) => return gives_up(planned, &circle, host),
         };
         let memory = action
             .memory_limit
@@ -104,6 +105,15 @@ fn stopped(planned: &PlannedStage, attempt: u32, stop: &Stop, host: World<'_, '_
         host.borrow_mut().tell(end, planned.index)?;
     }
     Ok(Ended::Stopped)
+}
+
+/// Ends a stage that would wait for ever for runs that wait for this one.
+fn gives_up(planned: &PlannedStage, circle: &Circle, host: World<'_, '_>) -> Result<Ended> {
+    let id = &planned.stage.id;
+    let summary = format!("It {circle}");
+    let note = Some(format!("Stage '{id}' {circle}. Hint: {}.", circle.hint()));
+    host.borrow_mut().tell(stage_end(StageStatus::Failed, summary, note, false), planned.index)?;
+    Ok(Ended::Failed { detail: format!("stage:{id}:{DEADLOCK}") })
 }
 
 fn begin(planned: &PlannedStage, memory: Option<&Memory>, host: &mut dyn Host) -> Result<Setup> {

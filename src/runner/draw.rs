@@ -11,7 +11,7 @@ use super::stop::{self, Orders, Stop};
 use crate::pipeline::Command;
 use crate::pipeline::plan::PlannedStage;
 use crate::run::event::Happened;
-use crate::sys::budget::{Hold, Turn, Why};
+use crate::sys::budget::{Circle, Hold, Turn, Why};
 
 /// How long somebody waits without a word about it.
 const SILENCE: Duration = Duration::from_millis(250);
@@ -28,6 +28,8 @@ pub(super) enum Drawn {
     Begin(Option<Box<Hold>>),
     /// It was told not to.
     Stopped(Stop),
+    /// It would have waited for ever.
+    Never(Circle),
 }
 
 /// Waits until a stage may begin.
@@ -50,6 +52,7 @@ pub(super) async fn draw(
         let why = match asking.look() {
             Ok(Turn::Granted(hold)) => break Some(hold),
             Ok(Turn::Wait(why)) => why,
+            Ok(Turn::Never(circle)) => return Ok(Drawn::Never(circle)),
             Err(err) => {
                 // It is there to spare the machine, and no reason to stop anything.
                 crew.lose_budget();

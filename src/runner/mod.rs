@@ -132,6 +132,9 @@ pub enum Question {
     Reason,
 }
 
+/// How the reason ends of a run that failed since it would have waited for ever for others that wait for it.
+pub const DEADLOCK: &str = "deadlock";
+
 /// How the reason begins for which a stage waits for another run.
 pub const WAITS_FOR_RUN: &str = "Waits for run ";
 

@@ -106,6 +106,8 @@ impl Fixture {
             .env("HOME", &self.home)
             // What else runs on the machine must not make a test wait.
             .env("GIT_ORCHESTRATE_BUDGET_DIR", self.home.join("budget"))
+            // Nor must how many cores it has.
+            .env("GIT_ORCHESTRATE_BUDGET_JOBS", "64")
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_CONFIG_SYSTEM", "/dev/null")
             .env("GIT_AUTHOR_NAME", "A U Thor")

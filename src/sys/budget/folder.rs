@@ -93,20 +93,59 @@ pub fn hold(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Takes the lock under which tokens change hands, waiting for at most `patience`; nothing after that.
+/// The lock under which tokens change hands. It is open as long as a run draws from the budget.
 ///
-/// Nobody holds it for longer than a look around takes, unless the process was stopped in that moment.
-pub fn changes(folder: &Path, patience: Duration) -> Result<Option<File>, PathError> {
-    let file = open(folder, CHANGES)?;
-    let begin = Instant::now();
-    loop {
-        if hold(&file).at(&folder.join(CHANGES))? {
-            return Ok(Some(file));
+/// Somebody who waits leaves a byte in the file, so that nobody has to look for a queue where there is none. A byte
+/// that a killed process has left costs the next one a look.
+#[derive(Debug)]
+pub struct Changes {
+    file: File,
+    path: PathBuf,
+}
+
+/// As long as this lives, nothing changes hands by others.
+#[derive(Debug)]
+pub struct Still<'c>(&'c Changes);
+
+impl Changes {
+    pub fn open(folder: &Path) -> Result<Self, PathError> {
+        Ok(Self { file: open(folder, CHANGES)?, path: folder.join(CHANGES) })
+    }
+
+    /// Takes the lock, waiting for at most `patience`; nothing after that.
+    ///
+    /// Nobody holds it for longer than a look around takes, unless the process was stopped in that moment.
+    pub fn take(&self, patience: Duration) -> Result<Option<Still<'_>>, PathError> {
+        let begin = Instant::now();
+        loop {
+            if hold(&self.file).at(&self.path)? {
+                return Ok(Some(Still(self)));
+            }
+            if begin.elapsed() >= patience {
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_micros(200));
         }
-        if begin.elapsed() >= patience {
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_micros(200));
+    }
+
+    /// Whether somebody may wait. What it says may be over the moment after, unless somebody keeps still.
+    pub fn somebody_may_wait(&self) -> Result<bool, PathError> {
+        let stat = rustix::fs::fstat(&self.file).map_err(io::Error::from).at(&self.path)?;
+        Ok(stat.st_size > 0)
+    }
+}
+
+impl Still<'_> {
+    /// Takes note of whether somebody waits.
+    pub fn somebody_waits(&self, does: bool) -> Result<(), PathError> {
+        self.0.file.set_len(u64::from(does)).at(&self.0.path)
+    }
+}
+
+impl Drop for Still<'_> {
+    fn drop(&mut self) {
+        // Whoever cannot be told gets it when the file is closed.
+        let _ = self.0.file.unlock();
     }
 }
 

@@ -14,8 +14,11 @@ pub const VARIABLE: &str = "GIT_ORCHESTRATE_BUDGET_HELD";
 
 /// Returns the file of a token.
 pub(super) fn token(number: u16) -> String {
-    format!("0.token.{number}")
+    format!("{TOKEN}{number}")
 }
+
+/// How the files of all tokens begin that are the budget's own.
+pub(super) const TOKEN: &str = "0.token.";
 
 /// Returns the file of a resource.
 pub(super) fn resource(name: &str) -> String {

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::folder;
-use super::hold::parts;
+use super::hold::{TOKEN, parts};
 use super::record::Record;
-use super::{TICKET, check};
+use super::asking::TICKET;
+use super::check;
 use crate::sys::fs::{At, PathError};
 
 /// Somebody who holds part of the budget.
@@ -42,12 +43,26 @@ pub fn look(folder: &Path) -> Result<View, PathError> {
         checked => checked?,
     }
     // Whoever looks holds each lock for an instant, and nobody is to miss one for that.
-    let _changes = folder::changes(folder, PATIENCE)?;
+    let changes = folder::Changes::open(folder)?;
+    let _still = changes.take(PATIENCE)?;
     let mut waiting = Vec::new();
     for name in folder::names(folder, TICKET)? {
-        waiting.extend(held(folder, &name)?);
+        waiting.extend(held(folder, &name)?.flatten());
     }
     Ok(View { holders: holders(folder)?, waiting })
+}
+
+/// Whether all tokens but `own` that are held are held by kin. The caller has seen to it that nothing changes hands.
+pub(super) fn is_alone(folder: &Path, record: &Record, own: &[&str]) -> Result<bool, PathError> {
+    for name in folder::names(folder, TOKEN)? {
+        if !own.contains(&&*name)
+            && let Some(holder) = held(folder, &name)?
+            && !holder.is_some_and(|holder| holder.is_kin(record))
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Returns those who hold something. The caller has seen to it that nothing changes hands.
@@ -55,7 +70,7 @@ pub(super) fn holders(folder: &Path) -> Result<Vec<Holder>, PathError> {
     let mut found: Vec<Holder> = Vec::new();
     for name in folder::names(folder, "")? {
         let Some((depth, what)) = parts(&name) else { continue };
-        let Some(record) = held(folder, &name)? else { continue };
+        let Some(record) = held(folder, &name)?.flatten() else { continue };
         let at = found.iter().position(|holder| holder.record.id == record.id);
         let at = at.unwrap_or_else(|| {
             found.push(Holder { record, depth, tokens: Vec::new(), resources: Vec::new() });
@@ -75,12 +90,12 @@ pub(super) fn holders(folder: &Path) -> Result<Vec<Holder>, PathError> {
     Ok(found)
 }
 
-/// Returns what a file says of whoever holds it; nothing if nobody does.
-fn held(folder: &Path, name: &str) -> Result<Option<Record>, PathError> {
+/// Returns what a file says of whoever holds it, if that makes sense; nothing if nobody holds it.
+pub(super) fn held(folder: &Path, name: &str) -> Result<Option<Option<Record>>, PathError> {
     let path = folder.join(name);
     let Ok(file) = File::options().read(true).open(&path) else { return Ok(None) };
     match folder::hold(&file).at(&path)? {
         true => Ok(None),
-        false => Ok(Record::read(&file)),
+        false => Ok(Some(Record::read(&file))),
     }
 }

@@ -8,7 +8,12 @@
 //!
 //! A stage may start runs of its own. They use what the stage holds, one at a time: a file beside each token says
 //! which of them has it now. Else all tokens could be held by stages that wait for one.
+//!
+//! All runs draw from it unless they are told not to, so that it has to be cheap where nobody else is there: to take a
+//! token is to lock two files and to write a line.
 
+mod asking;
+mod circle;
 mod folder;
 mod hold;
 mod look;
@@ -16,24 +21,25 @@ mod machine;
 mod record;
 mod turn;
 
-use std::fs::File;
+use std::cell::OnceCell;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use crate::pipeline::budget::Budget as Settings;
 use crate::pipeline::endurance::shown_bytes;
 use crate::run::stamp::Stamp;
 use crate::sys::digest::random_hex;
 use crate::sys::env::Env;
-use crate::sys::fs::{At, PathError};
+use crate::sys::fs::PathError;
 
+pub use asking::{Asking, Turn, Why};
+pub use circle::Circle;
 pub use folder::{FOLDER, check, place};
 pub use hold::{Held, Hold, VARIABLE};
 pub use look::{Holder, View, look};
 pub use machine::{KINDS, Machine};
 pub use record::Record;
-use turn::Wants;
+use folder::Changes;
 
 /// The variable by which a user says how many tokens there are, whatever projects say.
 pub const JOBS: &str = "GIT_ORCHESTRATE_BUDGET_JOBS";
@@ -75,30 +81,37 @@ impl Source {
         }
     }
 
-    /// Returns how many tokens there are for a run of a project, unless it is asked for with more `--jobs`.
+    /// Returns how many tokens the runs of a project see.
     pub fn tokens(&self, project: &Settings) -> NonZeroU16 {
-        tokens(self.jobs, project.jobs, NonZeroU16::MIN)
+        tokens(self.jobs.or(project.jobs), NonZeroU16::MIN).0
     }
 }
 
-/// Returns how many tokens a run sees: as many as the user says, else the project, else as there are cores, or as
-/// the run was asked for.
-pub fn tokens(user: Option<NonZeroU16>, project: Option<NonZeroU16>, asked: NonZeroU16) -> NonZeroU16 {
-    user.or(project).unwrap_or_else(|| {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        asked.max(u16::try_from(cores).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN))
-    })
+/// Returns how many tokens a run shares with others, and how many it may have while it is alone: as many as the user or
+/// else the project says; else as there are cores, and then as many as the run was asked for.
+fn tokens(said: Option<NonZeroU16>, asked: NonZeroU16) -> (NonZeroU16, NonZeroU16) {
+    if let Some(said) = said {
+        return (said, said);
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = u16::try_from(cores).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN);
+    (cores, asked.max(cores))
 }
 
 /// The budget, as one run sees it.
 #[derive(Debug)]
 pub struct Budget {
     folder: PathBuf,
+    /// How many tokens it shares with others.
     sees: u16,
+    /// How many it may have while nobody else is there.
+    alone: u16,
     settings: Settings,
     machine: Machine,
     /// What the stage holds in which the run was started.
     above: Option<Held>,
+    /// Nothing before somebody asks.
+    changes: OnceCell<Changes>,
 }
 
 /// What a stage wants to take of the budget.
@@ -113,35 +126,24 @@ pub struct Wish {
     pub memory: Option<u64>,
 }
 
-/// What came of asking.
-#[derive(Debug)]
-pub enum Turn {
-    Granted(Box<Hold>),
-    Wait(Why),
-}
-
-/// Why somebody waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Why {
-    /// How many came before.
-    pub ahead: usize,
-    /// What else there is to say, such as `io 41 %`.
-    pub reason: Option<String>,
-}
-
-/// How long to wait for somebody who looks around.
-const PATIENCE: Duration = Duration::from_millis(20);
-/// How long the folder may be blocked before nobody relies on it any more.
-const BLOCKED: Duration = Duration::from_secs(10);
-
 impl Budget {
-    /// Returns the budget for a run that may run `asked` commands at the same time.
-    pub fn open(source: &Source, settings: Settings, asked: NonZeroU16) -> Result<Self, PathError> {
+    /// Returns the budget for a run that may run `asked` commands at the same time. Looks at nothing: whether it can be
+    /// had is seen when somebody asks.
+    pub fn new(source: &Source, settings: Settings, asked: NonZeroU16) -> Self {
         let folder = source.folder().to_owned();
         let above = source.held.clone().filter(|held| held.folder == folder);
-        folder::prepare(&folder)?;
-        let sees = tokens(source.jobs, settings.jobs, asked).get();
-        Ok(Self { folder, sees, settings, machine: Machine::here(), above })
+        let (sees, alone) = tokens(source.jobs.or(settings.jobs), asked);
+        let (sees, alone, machine) = (sees.get(), alone.get(), Machine::here());
+        Self { folder, sees, alone, settings, machine, above, changes: OnceCell::new() }
+    }
+
+    /// Returns the lock under which tokens change hands; makes the folder if it is not there.
+    fn changes(&self) -> Result<&Changes, PathError> {
+        if self.changes.get().is_none() {
+            folder::prepare(&self.folder)?;
+            let _ = self.changes.set(Changes::open(&self.folder)?);
+        }
+        Ok(self.changes.get().expect("it is there by now"))
     }
 
     /// Begins to ask for part of the budget.
@@ -165,7 +167,7 @@ impl Budget {
             within: within.cloned().collect(),
             leader: None,
         };
-        Asking { budget: self, record, place: None, blocked: None }
+        Asking::new(self, record)
     }
 
     /// Why a stage waits although there are tokens: only while others run, so that somebody always does.
@@ -213,196 +215,6 @@ impl Budget {
         let free = available.saturating_sub(unused).min(total.saturating_sub(promised));
         (free < wanted).then(|| format!("memory: {} free", shown_bytes(free >> 20 << 20)))
     }
-}
-
-/// Somebody who asks for part of the budget; whoever drops it gives up, and loses their place.
-#[derive(Debug)]
-pub struct Asking<'b> {
-    budget: &'b Budget,
-    record: Record,
-    place: Option<Place>,
-    /// Since when the folder cannot be looked at.
-    blocked: Option<Instant>,
-}
-
-/// A place in the queue.
-#[derive(Debug)]
-struct Place {
-    name: String,
-    path: PathBuf,
-    /// The place is worth something as long as this is locked.
-    _file: File,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // Before the lock goes, so that nobody else can have taken the name.
-        let _ = rustix::fs::unlink(&self.path);
-    }
-}
-
-const TICKET: &str = "ticket.";
-
-impl Asking<'_> {
-    /// Takes everything that was asked for, or a place in the queue.
-    ///
-    /// # Errors
-    /// If there is no budget to be had from this folder.
-    pub fn look(&mut self) -> Result<Turn, PathError> {
-        let folder = &self.budget.folder;
-        let Some(_changes) = folder::changes(folder, PATIENCE)? else {
-            let since = *self.blocked.get_or_insert_with(Instant::now);
-            if since.elapsed() >= BLOCKED {
-                let why = "somebody has held the lock in it for too long";
-                return Err(std::io::Error::other(why)).at(folder);
-            }
-            return Ok(Turn::Wait(Why { ahead: 0, reason: None }));
-        };
-        self.blocked = None;
-        let queue = self.queue()?;
-        let wants: Vec<_> = queue
-            .iter()
-            .map(|before| match before {
-                Some(Record { sees, resources, .. }) => Wants { sees: *sees, resources: resources.clone() },
-                // It has a place and does not say for what.
-                None => Wants { sees: u16::MAX, resources: Vec::new() },
-            })
-            .collect();
-        let mut problem = None;
-        let is_held = |name: &str| match folder::lock(folder, &hold::resource(name)) {
-            Ok(free) => free.is_none(),
-            Err(err) => {
-                problem = Some(err);
-                false
-            }
-        };
-        let left = turn::left(&wants, is_held);
-        if let Some(err) = problem {
-            return Err(err);
-        }
-        let above = self.budget.above.as_ref().map(|above| Ok((above, above.is_live()?))).transpose()?;
-        let above = above.filter(|(_, live)| *live).map(|(above, _)| above);
-        let reason = match self.resources(above, &left)? {
-            Err(name) => Some(format!("{name} is in use")),
-            Ok(resources) => match self.tokens(above, &left)? {
-                Err(reason) => reason,
-                Ok(tokens) => {
-                    let files = tokens.into_iter().chain(resources);
-                    let hold = Hold::new(folder, self.record.clone(), files.collect(), above)?;
-                    self.place = None;
-                    return Ok(Turn::Granted(Box::new(hold)));
-                }
-            },
-        };
-        if self.place.is_none() {
-            self.place = Some(self.line_up()?);
-        }
-        Ok(Turn::Wait(Why { ahead: queue.len(), reason: reason.or_else(|| self.io()) }))
-    }
-
-    /// Takes all resources, or says which one is not to be had.
-    fn resources(
-        &self,
-        above: Option<&Held>,
-        left: &turn::Left,
-    ) -> Result<Result<Locked, String>, PathError> {
-        let mut taken = Vec::new();
-        for name in &self.record.resources {
-            let lent = above.and_then(|above| above.lent(&hold::resource(name)));
-            let file = match lent {
-                Some(file) => file,
-                None if left.claimed.contains(name) => return Ok(Err(name.clone())),
-                None => hold::resource(name),
-            };
-            match folder::lock(&self.budget.folder, &file)? {
-                Some(lock) => taken.push((file, lock)),
-                None => return Ok(Err(name.clone())),
-            }
-        }
-        Ok(Ok(taken))
-    }
-
-    /// Takes all tokens: those of the stage in which the run was started if they are free, else others. Says why not,
-    /// if there is more to say than that they are in use.
-    fn tokens(
-        &self,
-        above: Option<&Held>,
-        left: &turn::Left,
-    ) -> Result<Result<Locked, Option<String>>, PathError> {
-        let Budget { folder, sees, .. } = self.budget;
-        let wanted = usize::from(self.record.tokens);
-        if let Some(above) = above {
-            let lent = above.lent_tokens();
-            // No more than that: whoever waits with something in hand may wait for ever.
-            let wanted = wanted.min(lent.len());
-            let taken = take(folder, lent.into_iter(), wanted)?;
-            if taken.len() == wanted && wanted > 0 {
-                return Ok(Ok(taken));
-            }
-        }
-        // Before we hold something ourselves, which would be in our own way.
-        if let Some(reason) = self.budget.brake(&self.record)? {
-            return Ok(Err(Some(reason)));
-        }
-        // From the end: those who see fewer tokens see the first ones.
-        let taken = take(folder, (left.kept.saturating_add(1)..=*sees).rev().map(hold::token), wanted)?;
-        Ok(if taken.len() < wanted { Err(None) } else { Ok(taken) })
-    }
-
-    /// Returns those who came before us and still wait, each with what they say. Takes away what others left.
-    fn queue(&self) -> Result<Vec<Option<Record>>, PathError> {
-        let folder = &self.budget.folder;
-        let mut queue = Vec::new();
-        for name in folder::names(folder, TICKET)? {
-            if self.place.as_ref().is_some_and(|place| *place.name <= *name) {
-                break;
-            }
-            let path = folder.join(&name);
-            let Ok(file) = File::options().read(true).write(true).open(&path) else { continue };
-            if folder::hold(&file).at(&path)? {
-                let _ = rustix::fs::unlink(&path);
-            } else {
-                queue.push(Record::read(&file));
-            }
-        }
-        Ok(queue)
-    }
-
-    /// Takes the last place in the queue.
-    fn line_up(&self) -> Result<Place, PathError> {
-        let folder = &self.budget.folder;
-        let last = folder::names(folder, TICKET)?.pop();
-        let last = last.and_then(|name| name.strip_prefix(TICKET)?.parse::<u64>().ok()).unwrap_or(0);
-        let name = format!("{TICKET}{:016}", last.saturating_add(1));
-        let path = folder.join(&name);
-        let file = folder::lock(folder, &name)?;
-        let file = file.ok_or_else(|| std::io::ErrorKind::AlreadyExists.into()).at(&path)?;
-        self.record.write(&file).at(&path)?;
-        Ok(Place { name, path, _file: file })
-    }
-
-    /// What there is to say of somebody who waits for their turn only.
-    fn io(&self) -> Option<String> {
-        let io = self.budget.machine.pressure("io").filter(|io| *io >= 1.0)?;
-        Some(format!("io {io:.0} %"))
-    }
-}
-
-/// Files that are ours, with their names.
-type Locked = Vec<(String, File)>;
-
-/// Locks so many of these files, or at least as many as are free.
-fn take(folder: &Path, names: impl Iterator<Item = String>, wanted: usize) -> Result<Locked, PathError> {
-    let mut taken = Vec::new();
-    for name in names {
-        if taken.len() == wanted {
-            break;
-        }
-        if let Some(lock) = folder::lock(folder, &name)? {
-            taken.push((name, lock));
-        }
-    }
-    Ok(taken)
 }
 
 #[cfg(test)]

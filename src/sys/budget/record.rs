@@ -40,10 +40,10 @@ pub struct Record {
 impl Record {
     /// Writes it into a file that is held.
     pub fn write(&self, file: &File) -> io::Result<()> {
-        let mut line = serde_json::to_vec(self).expect("a record has string keys");
-        line.push(b'\n');
-        file.set_len(0)?;
-        file.write_all_at(&line, 0)
+        let mut lines = serde_json::to_vec(self).expect("a record has string keys");
+        // The second line is that of the stage's first process. Whatever follows is of others before us.
+        lines.extend(b"\n\n");
+        file.write_all_at(&lines, 0)
     }
 
     /// Reads what a file that is held says. Nothing if it says nothing that makes sense: its holder is about to
@@ -54,10 +54,20 @@ impl Record {
         while let Ok(read @ 1..) = file.read_at(&mut bytes[length..], length as u64) {
             length += read;
         }
-        let text = std::str::from_utf8(&bytes[..length]).ok()?;
-        let (record, rest) = text.split_once('\n')?;
-        let leader = rest.strip_suffix('\n').and_then(|pid| pid.parse().ok());
-        Some(Self { leader, ..serde_json::from_str(record).ok()? })
+        let mut lines = bytes[..length].split(|byte| *byte == b'\n');
+        let (record, leader) = (lines.next()?, lines.next()?);
+        let leader = std::str::from_utf8(leader).ok().and_then(|pid| pid.parse().ok());
+        Some(Self { leader, ..serde_json::from_slice(record).ok()? })
+    }
+
+    /// Whether both are of one run and its child runs, or of runs in one and the same stage.
+    pub fn is_kin(&self, other: &Self) -> bool {
+        match (self.within.first(), other.within.first()) {
+            (Some(around), Some(their)) if around == their => true,
+            (Some(around), _) if *around == other.id => true,
+            (_, Some(their)) if *their == self.id => true,
+            _ => self.pid == other.pid && self.repository == other.repository,
+        }
     }
 
     /// Adds the first process of the stage.
@@ -98,8 +108,29 @@ mod tests {
         record.write(&file).unwrap();
         assert_eq!(Record::read(&file), Some(record.clone()));
         record.add_leader(&file, 41).unwrap();
-        assert_eq!(Record::read(&file), Some(Record { leader: Some(41), ..record }));
+        assert_eq!(Record::read(&file), Some(Record { leader: Some(41), ..record.clone() }));
+        record.write(&file).unwrap();
+        assert_eq!(Record::read(&file), Some(record), "that process was of the holder before");
         file.set_len(20).unwrap();
         assert_eq!(Record::read(&file), None);
+    }
+
+    #[test]
+    fn kin_are_those_of_one_process_and_those_in_one_stage() {
+        let within = |id: &str, around: &[&str]| Record {
+            within: around.iter().map(|id| (*id).to_owned()).collect(),
+            pid: 0,
+            repository: id.to_owned(),
+            ..sample(id)
+        };
+        let (stage, in_it, beside) = (within("a", &[]), within("b", &["a"]), within("c", &["a", "b"]));
+        for (one, other) in [(&stage, &in_it), (&in_it, &beside), (&beside, &stage)] {
+            assert!(one.is_kin(other) && other.is_kin(one), "{} {}", one.id, other.id);
+        }
+        let (stranger, in_stranger) = (within("d", &[]), within("e", &["d"]));
+        for (one, other) in [(&stage, &stranger), (&in_it, &stranger), (&in_it, &in_stranger)] {
+            assert!(!one.is_kin(other) && !other.is_kin(one), "{} {}", one.id, other.id);
+        }
+        assert!(sample("f").is_kin(&sample("g")), "one process, one worktree");
     }
 }

@@ -1,5 +1,7 @@
 //! Tokens that change hands, in one process: a lock belongs to whoever opened the file, so that is enough.
 
+use std::time::{Duration, Instant};
+
 use super::*;
 
 fn wish(stage: &str, weight: u16, resources: &[&str]) -> Wish {
@@ -16,14 +18,14 @@ fn wish(stage: &str, weight: u16, resources: &[&str]) -> Wish {
 
 fn budget(folder: &Path, tokens: u16) -> Budget {
     let source = Source { place: folder.to_owned(), jobs: NonZeroU16::new(tokens), held: None };
-    Budget::open(&source, Settings::default(), NonZeroU16::MIN).unwrap()
+    Budget::new(&source, Settings::default(), NonZeroU16::MIN)
 }
 
 /// Returns the budget of a run that is started in the stage which holds `hold`.
 fn inside(hold: &Hold, tokens: u16) -> Budget {
     let held = serde_json::from_str(&hold.as_variable()).unwrap();
     let source = Source { place: "/not/there".into(), jobs: NonZeroU16::new(tokens), held: Some(held) };
-    Budget::open(&source, Settings::default(), NonZeroU16::MIN).unwrap()
+    Budget::new(&source, Settings::default(), NonZeroU16::MIN)
 }
 
 /// Looks until it is so: while another test starts a process, that has for a moment open whatever we have.
@@ -42,6 +44,7 @@ fn granted(asking: &mut Asking<'_>) -> Hold {
     until("it is granted", || match asking.look().unwrap() {
         Turn::Granted(hold) => Some(*hold),
         Turn::Wait(_) => None,
+        turn @ Turn::Never(_) => panic!("{turn:?}"),
     })
 }
 
@@ -60,8 +63,8 @@ fn nobody_draws(folder: &Path) {
 
 fn waits(asking: &mut Asking<'_>) -> Why {
     match asking.look().unwrap() {
-        Turn::Granted(hold) => panic!("it was granted: {hold:?}"),
         Turn::Wait(why) => why,
+        turn => panic!("it does not wait: {turn:?}"),
     }
 }
 
@@ -208,7 +211,7 @@ fn what_the_environment_says_is_checked() {
         assert_ne!(forged, genuine);
         let held = serde_json::from_str(&forged).unwrap();
         let source = Source { place: "/not/there".into(), jobs: NonZeroU16::new(1), held: Some(held) };
-        let inner = Budget::open(&source, Settings::default(), NonZeroU16::MIN).unwrap();
+        let inner = Budget::new(&source, Settings::default(), NonZeroU16::MIN);
         waits(&mut inner.ask(wish("b", 1, &[])));
     }
 }
@@ -260,13 +263,127 @@ fn memory_that_others_may_need_is_theirs() {
 
 #[test]
 fn a_user_says_how_many_tokens_there_are_before_a_project_does() {
-    let n = NonZeroU16::new;
-    let one = NonZeroU16::MIN;
-    assert_eq!(tokens(n(3), n(5), one).get(), 3);
-    assert_eq!(tokens(None, n(5), n(9).unwrap()).get(), 5);
+    let n = |number: u16| NonZeroU16::new(number).unwrap();
+    let source = Source { place: "/not/there".into(), jobs: Some(n(3)), held: None };
+    let settings = Settings { jobs: Some(n(5)), ..Settings::default() };
+    let open = |source: &Source, settings: Settings, asked: u16| {
+        let budget = Budget::new(source, settings, n(asked));
+        (budget.sees, budget.alone)
+    };
+    assert_eq!(open(&source, settings, 9), (3, 3));
+    let source = Source { jobs: None, ..source };
+    assert_eq!(open(&source, settings, 9), (5, 5));
     let cores = std::thread::available_parallelism().unwrap().get() as u16;
-    assert_eq!(tokens(None, None, one).get(), cores);
-    assert_eq!(tokens(None, None, n(cores + 1).unwrap()).get(), cores + 1, "somebody asked for more");
+    assert_eq!(open(&source, Settings::default(), 1), (cores, cores));
+    assert_eq!(open(&source, Settings::default(), cores + 1), (cores, cores + 1));
+}
+
+/// Returns a budget of two tokens, and more for a run that is alone.
+fn with_more(folder: &Path, alone: u16) -> Budget {
+    Budget { alone, ..budget(folder, 2) }
+}
+
+fn of_another(stage: &str) -> Wish {
+    Wish { repository: "/other".to_owned(), ..wish(stage, 1, &[]) }
+}
+
+#[test]
+fn a_run_that_is_alone_has_as_many_tokens_as_it_was_asked_for_and_shares_them_when_others_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run, other) = (with_more(dir.path(), 4), budget(dir.path(), 2));
+    let mut holds: Vec<_> = ["a", "b", "c"].map(|stage| granted(&mut run.ask(wish(stage, 1, &[])))).into();
+    let heavy = granted(&mut run.ask(wish("d", 1, &[])));
+    waits(&mut run.ask(wish("e", 1, &[])));
+    let taken: Vec<_> = look(dir.path()).unwrap().holders.iter().map(|it| it.tokens.clone()).collect();
+    assert_eq!(taken, [[1], [2], [3], [4]]);
+    // Whoever waits ends that, and gets the first token that is one of all.
+    let mut second = other.ask(of_another("x"));
+    waits(&mut second);
+    drop((heavy, holds.pop()));
+    let mut more = run.ask(wish("f", 1, &[]));
+    waits(&mut more);
+    drop(holds.pop());
+    let second = granted(&mut second);
+    waits(&mut more);
+    drop(second);
+    let more = granted(&mut more);
+    let beyond = granted(&mut run.ask(wish("g", 2, &[])));
+    let view = look(dir.path()).unwrap();
+    assert_eq!(view.holders.iter().map(|it| it.tokens.len()).sum::<usize>(), 4, "{view:?}");
+    drop((more, beyond, holds));
+    // Somebody who is there before keeps one from being alone.
+    let second = granted(&mut other.ask(of_another("y")));
+    let own = granted(&mut run.ask(wish("h", 1, &[])));
+    waits(&mut run.ask(wish("i", 1, &[])));
+    drop((second, own));
+    nobody_draws(dir.path());
+}
+
+#[test]
+fn runs_in_a_stage_are_no_strangers_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let outer = granted(&mut budget(dir.path(), 2).ask(of_another("outer")));
+    let held = serde_json::from_str(&outer.as_variable()).unwrap();
+    let source = Source { place: "/not/there".into(), jobs: NonZeroU16::new(2), held: Some(held) };
+    let inner = Budget { alone: 4, ..Budget::new(&source, Settings::default(), NonZeroU16::MIN) };
+    let holds: Vec<_> = ["a", "b", "c", "d"].map(|stage| granted(&mut inner.ask(wish(stage, 1, &[])))).into();
+    waits(&mut inner.ask(wish("e", 1, &[])));
+    drop(holds);
+}
+
+#[test]
+fn runs_in_two_stages_that_want_what_the_other_stage_holds_do_not_wait_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let outer = budget(dir.path(), 2);
+    let (a, b) = (granted(&mut outer.ask(wish("a", 1, &["db"]))), granted(&mut outer.ask(wish("b", 1, &["gpu"]))));
+    let (in_a, in_b) = (inside(&a, 2), inside(&b, 2));
+    let (mut one, mut other) = (in_a.ask(wish("one", 1, &["gpu"])), in_b.ask(wish("other", 1, &["db"])));
+    waits_because(&mut one, "gpu is in use");
+    waits_because(&mut other, "db is in use");
+    // Whoever came first goes on waiting.
+    waits_because(&mut one, "gpu is in use");
+    let Turn::Never(circle) = other.look().unwrap() else { panic!("it waits") };
+    let text = circle.to_string();
+    assert!(text.contains("`db`, which stage `a` of run") && text.contains("`gpu`, which stage `b` of run"), "{text}");
+    drop(other);
+    waits(&mut one);
+    drop(b);
+    granted(&mut one);
+    drop(a);
+}
+
+#[test]
+fn a_run_in_a_stage_goes_before_those_who_wait_for_that_stage() {
+    let dir = tempfile::tempdir().unwrap();
+    let outer = budget(dir.path(), 2);
+    let stage = granted(&mut outer.ask(wish("a", 1, &["db"])));
+    let mut both = outer.ask(wish("b", 1, &["db", "gpu"]));
+    waits_because(&mut both, "db is in use");
+    let mut after = outer.ask(wish("c", 1, &["gpu"]));
+    waits_because(&mut after, "gpu is in use");
+    drop(granted(&mut inside(&stage, 2).ask(wish("in", 1, &["gpu"]))));
+    drop(stage);
+    granted(&mut both);
+}
+
+#[test]
+fn where_nobody_waits_nobody_looks_for_a_queue_and_what_the_dead_have_left_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let budget = budget(dir.path(), 1);
+    let marked = || std::fs::metadata(dir.path().join("changes.lock")).unwrap().len();
+    let hold = granted(&mut budget.ask(wish("a", 1, &[])));
+    assert_eq!(marked(), 0);
+    let mut next = budget.ask(wish("b", 1, &[]));
+    waits(&mut next);
+    assert_eq!(marked(), 1);
+    // As if it had been killed.
+    std::mem::forget(next);
+    drop(hold);
+    assert_eq!(marked(), 1);
+    let names = folder::names(dir.path(), "ticket.").unwrap();
+    std::fs::remove_file(dir.path().join(&names[0])).unwrap();
+    granted(&mut budget.ask(wish("c", 1, &[])));
+    assert_eq!(marked(), 0);
 }
 
 #[test]
@@ -276,6 +393,7 @@ fn a_folder_that_cannot_be_had_is_an_error() {
     std::fs::write(&file, "").unwrap();
     let source = |place: PathBuf| Source { place, jobs: None, held: None };
     for place in [file.join("below"), file, "/proc/none".into()] {
-        assert!(Budget::open(&source(place), Settings::default(), NonZeroU16::MIN).is_err());
+        let budget = Budget::new(&source(place), Settings::default(), NonZeroU16::MIN);
+        assert!(budget.ask(wish("a", 1, &[])).look().is_err());
     }
 }
