@@ -106,10 +106,10 @@ enum Request {
     Explain(Later<explain::ExplainArgs>),
     /// Show who holds what of this machine's budget, and who waits
     ///
-    /// Runs draw tokens from one place, one for each command unless its stage has a `weight`: all runs of a user where
-    /// GIT_ORCHESTRATE_BUDGET_JOBS is set, else those of projects that say something about `budget`, `weight` or
-    /// `resources`. There are as many as that, or `budget.jobs`, says, else as cores. `--no-budget` or
-    /// GIT_ORCHESTRATE_NO_BUDGET=1 make runs ignore it.
+    /// All runs of a user draw tokens from one place, one for each command unless its stage has a `weight`, and more
+    /// for what make and cargo do at the same time in it. There are as many as GIT_ORCHESTRATE_BUDGET_JOBS says, else
+    /// `budget.jobs` in the configuration, else as cores; then a run that was asked for with more `--jobs` has as many
+    /// as that while no other run is there. `--no-budget` or GIT_ORCHESTRATE_NO_BUDGET=1 make runs ignore it.
     Budget(Later<budget::BudgetArgs>),
     /// List stages that passed and failed on the same tree, or clear them
     Flakes(Later<flakes::FlakesArgs>),
@@ -233,7 +233,8 @@ fn wanted(text: Option<&str>) -> Result<Wanted, Failure> {
 /// How much happens at the same time
 #[derive(Clone, Copy, Debug, Args)]
 struct PaceArgs {
-    /// Run up to this many commands at the same time; by default the configuration's `jobs`, else 1
+    /// Run up to this many commands at the same time; by default the configuration's `jobs`, else 1. More than there are
+    /// cores only while no other run draws from the budget
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroU16>,
     /// After a failure, go on with what does not depend on it, and with the next commit of `--each`

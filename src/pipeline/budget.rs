@@ -1,8 +1,10 @@
 //! What a project says about the machine's budget, and what a stage takes of it.
 
+use std::borrow::Cow;
 use std::num::NonZeroU16;
 
-use serde::Serialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
 
 use crate::id::ResourceId;
 
@@ -32,4 +34,44 @@ pub struct Share {
     pub weight: Option<NonZeroU16>,
     /// What nobody else may use meanwhile.
     pub resources: Vec<ResourceId>,
+    /// How it is handed a jobserver, so that what make and cargo do at the same time counts; as a pipe if nothing is
+    /// said.
+    pub jobserver: Option<Jobserver>,
+}
+
+/// How a stage finds the tokens for what it does at the same time by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Jobserver {
+    Nothing,
+    /// By the numbers of a pipe that it inherits: every GNU make since 4.2 and cargo understand that.
+    Pipe,
+    /// By a path: ninja understands nothing else, GNU make does since 4.4, and older ones refuse to run.
+    Fifo,
+}
+
+/// The word for the last of them, where `true` and `false` stand for the others.
+pub const FIFO: &str = "fifo";
+
+impl Serialize for Jobserver {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Nothing => serializer.serialize_bool(false),
+            Self::Pipe => serializer.serialize_bool(true),
+            Self::Fifo => serializer.serialize_str(FIFO),
+        }
+    }
+}
+
+impl JsonSchema for Jobserver {
+    fn schema_name() -> Cow<'static, str> {
+        "Jobserver".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"enum": [true, false, FIFO]})
+    }
 }

@@ -104,6 +104,7 @@ pub(super) const COMMAND_KEYS: &[&str] = &[
     "fixes",
     "weight",
     "resources",
+    "jobserver",
 ];
 pub(super) const RETRIES_KEYS: &[&str] = &["max", "delay", "maxDelay", "transient"];
 pub(super) const TRANSIENT_KEYS: &[&str] = &["exitCodes", "patterns"];
@@ -963,6 +964,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::pipeline::budget::{Jobserver, Share};
 
     /// The configuration that the recorded runs of the reference used.
     const REFERENCE: &str = r#"{
@@ -1396,6 +1398,7 @@ mod tests {
                     "kind": "command", "command": command.command, "cwd": command.cwd, "env": command.env,
                     "allowFailure": command.allow_failure, "summaryHint": command.summary_hint,
                     "memoryLimit": command.memory_limit, "fixes": command.fixes, "weight": command.share.weight,
+                    "jobserver": command.share.jobserver,
                     "resources": Some(&command.share.resources).filter(|list| !list.is_empty()), "retries": command.retries.as_ref().map(|retries| json!({
                         "max": retries.max, "delay": retries.delay.as_secs(),
                         "maxDelay": endurance::shown_duration(retries.max_delay),
@@ -1461,8 +1464,9 @@ mod tests {
                     }),
                     memory_limit: flags[4].then_some(1 << 30),
                     fixes: flags[4],
-                    share: crate::pipeline::budget::Share {
+                    share: Share {
                         weight: NonZeroU16::new(u16::from(flags[0]) * 2),
+                        jobserver: flags[2].then_some(if flags[3] { Jobserver::Fifo } else { Jobserver::Nothing }),
                         resources: if flags[1] { vec!["db".parse().expect("an id")] } else { Vec::new() },
                     },
                     session: flags[2].then(|| Session { id: texts.clone(), reuse: Some(flags[3]), persist: None }),

@@ -9,6 +9,7 @@ use std::num::NonZeroU16;
 use schemars::JsonSchema;
 use serde_json::Value;
 
+use super::budget::Jobserver;
 use super::evidence::Notes;
 
 /// Returns the schema, for an editor or a file that `$schema` points at.
@@ -47,6 +48,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("io", &["40"]),
     ("memory", &["20"]),
     ("weight", &["2"]),
+    ("jobserver", &["false", r#""fifo""#]),
     ("resources", &[r#"["db", "gpu"]"#]),
     ("guardrails", &[r#"{"diffBudget": {"maxFiles": 40}, "spec": {}}"#, r#"["diff-budget"]"#]),
     ("diffBudget", &[r#"{"maxFiles": 40, "maxLines": 1200}"#]),
@@ -628,6 +630,9 @@ enum Stage {
         weight: Option<NonZeroU16>,
         /// Names of what no other command of this user on this machine may use meanwhile.
         resources: Option<Vec<String>>,
+        /// Whether it is handed a jobserver of GNU make and cargo, so that what they do at the same time counts; true if
+        /// left out. `fifo` hands it down by a path, which ninja wants and GNU make understands since 4.4.
+        jobserver: Option<Jobserver>,
         /// Replaces the summary that would be made of the output.
         summary_hint: Option<String>,
         /// A label that stages share.

@@ -149,7 +149,16 @@ impl Answer for Standing {
     }
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        write!(out, "Tokens: {} of {} in use", self.held(), self.tokens)?;
+        match self.held() {
+            held if held <= usize::from(self.tokens.get()) => {
+                write!(out, "Tokens: {held} of {} in use", self.tokens)?;
+            }
+            held => write!(
+                out,
+                "Tokens: {held} in use, more than the {} that runs here share: one that is alone may have more",
+                self.tokens
+            )?,
+        }
         writeln!(out, "{}", if self.ignored { "; runs that are started here ignore that" } else { "" })?;
         let pressure =
             |at: usize| self.pressure[at].map_or("unknown".to_owned(), |now| format!("{now:.0} %"));

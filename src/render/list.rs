@@ -50,6 +50,8 @@ struct Run {
     next: Option<String>,
     /// What waits for a decision, in the run and in its child runs.
     waiting: Vec<Waiting>,
+    /// The stages that wait for their part of the machine's budget.
+    queued: Vec<String>,
     partial: bool,
     void: bool,
     commit: Option<String>,
@@ -97,6 +99,7 @@ impl Answer for Runs<'_> {
                 dead: pulse.dead,
                 next: listed.next.clone(),
                 waiting: listed.waiting.clone(),
+                queued: manifest.queued().map(|entry| entry.id.clone()).collect(),
                 partial: manifest.is_partial(),
                 void: manifest.is_void(),
                 commit: git.and_then(|git| git.commit.clone()),
@@ -132,6 +135,7 @@ impl Answer for Runs<'_> {
             let status = manifest.status.as_str();
             let mut words = vec![match waiting.is_empty() {
                 _ if pulse.dead => "dead",
+                true if manifest.is_queued() => "queued",
                 true => status,
                 false => "waiting",
             }];

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::printer::Answer;
 use crate::id::{ResourceId, StageId};
 use crate::output::untrusted::untrusted;
+use crate::pipeline::budget::Jobserver;
 use crate::pipeline::endurance::{Retries, shown_bytes, shown_duration};
 use crate::pipeline::plan::{Plan, PlanResult, PlannedStage};
 use crate::pipeline::{Action, Command, Source};
@@ -76,6 +77,9 @@ enum Stage {
         /// What nobody else may use meanwhile.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         resources: Vec<ResourceId>,
+        /// Whether it is handed a jobserver and how, if it says so.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        jobserver: Option<Jobserver>,
         /// `required`: somebody has to approve it before it begins.
         #[serde(skip_serializing_if = "Option::is_none")]
         approval: Option<&'static str>,
@@ -187,6 +191,7 @@ fn stage(planned: &PlannedStage) -> Stage {
             fixes: *fixes,
             weight: share.weight,
             resources: share.resources.clone(),
+            jobserver: share.jobserver,
             approval,
         },
         Action::Subpipeline { pipeline, optional } => Stage::Subpipeline {
@@ -321,6 +326,11 @@ fn text(plan: &Plan, out: &mut dyn Write, depth: usize) -> io::Result<()> {
                 }
                 if let Some(weight) = action.share.weight {
                     writeln!(out, "{indent}   weight: {weight}")?;
+                }
+                match action.share.jobserver {
+                    None | Some(Jobserver::Pipe) => {}
+                    Some(Jobserver::Nothing) => writeln!(out, "{indent}   jobserver: none")?,
+                    Some(Jobserver::Fifo) => writeln!(out, "{indent}   jobserver: by a path")?,
                 }
                 if !action.share.resources.is_empty() {
                     let names: Vec<_> = action.share.resources.iter().map(ResourceId::as_str).collect();

@@ -910,6 +910,19 @@ impl Manifest {
         self.plan.as_ref().is_some_and(|plan| plan.partial)
     }
 
+    /// Returns the stages that wait for their part of the machine's budget.
+    pub fn queued(&self) -> impl Iterator<Item = &StageEntry> {
+        self.commands.iter().filter(|entry| entry.queued.is_some())
+    }
+
+    /// Whether the run does nothing but wait for that.
+    pub fn is_queued(&self) -> bool {
+        let runs = |entry: &StageEntry| entry.status == StageStatus::Running && entry.queued.is_none();
+        self.status == RunStatus::InProgress
+            && self.queued().next().is_some()
+            && !self.commands.iter().any(runs)
+    }
+
     /// Whether the tree moved under the run, so that it proves nothing.
     pub fn is_void(&self) -> bool {
         self.git.as_ref().is_some_and(|git| git.moved == Some(true))

@@ -18,6 +18,7 @@ use super::manual::Waits;
 use super::memory::Memory;
 use super::stages::{Ended, stage_end};
 use super::stop::{self, Cause, Orders, Stop};
+use super::supply::Supply;
 use super::{DEADLOCK, GRACE, Host, LEAK_IDLE, LEAK_LIMIT, Setup, Stream, World, sleep_until};
 use crate::output::mask::{MaskMode, Masker};
 use crate::output::tail::{ERROR_BYTES, HeadTail, Quote, SUMMARY_UNITS, Tail, summary_excerpt};
@@ -147,7 +148,8 @@ async fn attempt_once(
     let index = planned.index;
     let (begun, mut watched) = begin_lines(planned, action, setup, attempt, &mut **host.borrow_mut())?;
     let clock = Instant::now();
-    let exit = match spawn(action, setup, memory, hold) {
+    let mut supply = hold.and_then(|hold| Supply::new(action, setup, crew.budget()?, hold));
+    let exit = match spawn(action, setup, memory, hold, supply.as_ref()) {
         Ok(mut child) => {
             let leader = child.id().unwrap_or_default();
             let processes = StageProcesses { mark: process::mark(host.borrow().run_id(), index), leader };
@@ -157,7 +159,8 @@ async fn attempt_once(
             }
             let timeout = planned.stage.timeout;
             let mut exit =
-                drive(&mut *child, &processes, index, timeout, &mut watched, host, orders, crew).await?;
+                drive(&mut *child, &processes, index, timeout, &mut watched, host, orders, crew, &mut supply)
+                    .await?;
             exit.leaked |= crew.has_left_something(&processes).await;
             exit.out_of_memory = memory.is_some_and(Memory::ran_out);
             crew.leave(&processes);
@@ -205,6 +208,7 @@ fn spawn(
     setup: &Setup,
     memory: Option<&Memory>,
     hold: Option<&Hold>,
+    supply: Option<&Supply<'_>>,
 ) -> io::Result<Box<dyn ChildWrapper>> {
     // An explicit check: the error of a spawn does not tell a missing folder from a missing shell.
     if !setup.cwd.is_dir() {
@@ -227,6 +231,9 @@ fn spawn(
     command.env_remove(budget::VARIABLE);
     if let Some(hold) = hold {
         command.env(budget::VARIABLE, hold.as_variable());
+    }
+    if let Some(supply) = supply {
+        supply.hand_down(&mut command, action);
     }
     // A session of its own is a process group of its own, and has no terminal: what asks one for a
     // password gets an error, and would be stopped for ever otherwise.
@@ -262,6 +269,7 @@ async fn drive(
     host: World<'_, '_>,
     orders: &mut Orders,
     crew: &Crew,
+    supply: &mut Option<Supply<'_>>,
 ) -> Result<Ending> {
     let leader = processes.leader;
     let process_started = process::started(leader).unwrap_or_default();
@@ -333,6 +341,11 @@ async fn drive(
                     kill_at = Some(kill_at.map_or(latest, |at| at.min(latest)));
                     crew.stopping(processes);
                     stop.get_or_insert(order);
+                }
+            }
+            () = sleep_until(supply.as_ref().and_then(Supply::due)), if ending.is_none() => {
+                if let Some(supply) = supply {
+                    supply.look();
                 }
             }
             _ = look.tick(), if pending && ending.is_some() => {

@@ -11,6 +11,7 @@ mod memory;
 mod schedule;
 mod stages;
 mod stop;
+mod supply;
 mod typed;
 
 use std::cell::RefCell;

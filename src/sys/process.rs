@@ -199,6 +199,28 @@ fn family(table: &[(u32, u32)], mut found: Vec<u32>) -> Vec<u32> {
     found
 }
 
+/// Lets the program that this process is about to become inherit an open file.
+///
+/// # Errors
+/// If there is no such file.
+pub fn let_inherit(number: std::os::fd::RawFd) -> std::io::Result<()> {
+    // SAFETY: Whatever the number stands for is not closed, and only a flag of it changes.
+    match unsafe { libc::fcntl(number, libc::F_SETFD, 0) } {
+        -1 => Err(std::io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a number stands for a pipe that whoever started this process let it inherit.
+pub fn is_inherited_pipe(number: std::os::fd::RawFd) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    // SAFETY: Nothing is changed, whatever the number stands for.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    flags >= 0
+        && flags & libc::FD_CLOEXEC == 0
+        && std::fs::metadata(format!("/proc/self/fd/{number}")).is_ok_and(|meta| meta.file_type().is_fifo())
+}
+
 /// Sends a signal to one process.
 pub fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(pid as i32) {

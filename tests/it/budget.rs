@@ -291,21 +291,128 @@ fn runs_that_are_killed_at_any_moment_leave_the_budget_to_the_others() {
     assert!(names.len() <= 8, "the folder does not grow: {names:?}");
 }
 
+/// Returns the program as a user calls it who says nothing about the budget.
+fn plain(repo: &Fixture, keeper: &Fixture) -> Command {
+    let mut program = program(repo, keeper, 1);
+    program.env_remove("GIT_ORCHESTRATE_BUDGET_JOBS");
+    program
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().expect("a number").get()
+}
+
+/// Returns a repository with stages that say when they are up, and then wait.
+fn with_waiting(stages: usize) -> Fixture {
+    let stage = |at: usize| {
+        let command = format!("echo up > \"$HOME/up-{at}\"; read _ < \"$HOME/gate\"");
+        json!({"kind": "command", "id": format!("s{at}"), "command": command})
+    };
+    let stages: Vec<_> = (0..stages).map(stage).collect();
+    Fixture::with_config(&json!({"pipelines": [
+        {"id": "diagnostics", "guardrailsRequired": false, "stages": stages}]}))
+}
+
 #[test]
-fn runs_that_nobody_gave_a_budget_wait_for_nobody() {
-    let holder = Fixture::with_commands(&[WAITS]);
+fn without_a_word_all_runs_share_as_many_tokens_as_there_are_cores() {
+    let holder = with_waiting(cores());
     let mut gate = Gate::new(&holder, "gate");
-    let first = start(&holder, &holder, 1);
-    wait_for(&holder.beside("up"));
-    let place = holder.beside("budget");
-    let plain = Fixture::with_commands(&["test -z \"$GIT_ORCHESTRATE_BUDGET_HELD\""]);
-    let seen = plain.see(plain.program().env("GIT_ORCHESTRATE_BUDGET_DIR", &place).arg("start"));
+    let others = [0, 1].map(|_| Fixture::with_commands(&["test -n \"$GIT_ORCHESTRATE_BUDGET_HELD\""]));
+    let jobs = cores().to_string();
+    let first = spawn(plain(&holder, &holder).args(["start", "--task", "t", "--jobs", &jobs]));
+    for at in 0..cores() {
+        wait_for(&holder.beside(&format!("up-{at}")));
+    }
+    let second = spawn(plain(&others[0], &holder).args(["start", "--task", "t"]));
+    has_told(&others[0]);
+    let listed = others[0].orchestrate("list --format json").json();
+    assert_eq!(listed["runs"][0]["queued"], json!(["s1"]));
+    let text = others[0].orchestrate("list").stdout;
+    assert!(text.contains("  queued  ") && !text.contains("in_progress"), "{text}");
+    // Whoever comes after that waits behind it, detached as well.
+    let third = others[1].see(plain(&others[1], &holder).args(["start", "--task", "t", "--detach"]));
+    assert_eq!(third.code, 0, "{third}");
+    has_told(&others[1]);
+    let status = others[1].orchestrate("status");
+    assert!(status.stdout.contains("[pending] s1 — queued: 1 ahead"), "{status}");
+    let run = only_run(&others[1]);
+    assert_eq!(others[1].see(plain(&others[1], &holder).args(["cancel", id(&run)])).code, 0);
+    assert_eq!(manifest(&run)["status"], "cancelled");
+    for _ in 0..cores() {
+        gate.open();
+    }
+    assert_eq!((ended(first).code, ended(second).code), (0, 0));
+    assert_eq!(others[0].orchestrate("list --format json").json()["runs"][0]["queued"], json!([]));
+}
+
+#[test]
+fn a_run_that_is_alone_runs_as_many_commands_as_it_was_asked_to() {
+    let jobs = cores() + 3;
+    let repo = with_waiting(jobs);
+    let mut gate = Gate::new(&repo, "gate");
+    let run = spawn(plain(&repo, &repo).args(["start", "--task", "t", "--jobs", &jobs.to_string()]));
+    for at in 0..jobs {
+        wait_for(&repo.beside(&format!("up-{at}")));
+    }
+    let seen = repo.see(plain(&repo, &repo).args(["budget", "--format", "json"])).json();
+    assert_eq!((&seen["tokens"], &seen["held"]), (&json!(cores()), &json!(jobs)));
+    let text = repo.see(plain(&repo, &repo).arg("budget")).stdout;
+    assert!(text.starts_with(&format!("Tokens: {jobs} in use, more than the {}", cores())), "{text}");
+    for _ in 0..jobs {
+        gate.open();
+    }
+    assert_eq!(ended(run).code, 0);
+}
+
+#[test]
+fn a_folder_that_cannot_be_had_is_no_news_to_somebody_who_asked_for_nothing() {
+    let repo = Fixture::with_commands(&["true"]);
+    fs::write(repo.beside("file"), "").expect("a file");
+    let mut program = plain(&repo, &repo);
+    let seen = repo.see(program.env("GIT_ORCHESTRATE_BUDGET_DIR", repo.beside("file")).arg("start"));
     assert_eq!(seen.code, 0, "{seen}");
-    let stage = json!({"kind": "command", "id": "s1", "command": "test -n \"$GIT_ORCHESTRATE_BUDGET_HELD\""});
-    let pipeline = json!({"id": "diagnostics", "guardrailsRequired": false, "stages": [stage]});
-    let asked = Fixture::with_config(&json!({"budget": {"jobs": 2}, "pipelines": [pipeline]}));
-    let seen = asked.see(asked.program().env("GIT_ORCHESTRATE_BUDGET_DIR", &place).arg("start"));
-    assert_eq!(seen.code, 0, "{seen}");
-    gate.open();
-    assert_eq!(ended(first).code, 0);
+    assert!(!seen.stderr.contains("budget"), "{seen}");
+}
+
+#[test]
+fn runs_in_two_stages_that_want_what_the_other_stage_holds_end_with_a_word_and_not_never() {
+    let outer = |own: &str, other: &str| {
+        let inner = format!(
+            "echo > \"$HOME/up-{own}\"; until test -e \"$HOME/up-{other}\"; do :; done; '{}' start inner-{own} --task \
+             in-{own}; echo $? > \"$HOME/code-{own}\"",
+            env!("CARGO_BIN_EXE_git-orchestrate")
+        );
+        let stage = |id: String, command: &str, resource: &str| json!({"kind": "command", "id": id, "command": command, "resources": [resource]});
+        [
+            json!({"id": format!("outer-{own}"), "guardrailsRequired": false,
+                "stages": [stage(format!("holds-{own}"), &inner, own)]}),
+            json!({"id": format!("inner-{own}"), "guardrailsRequired": false,
+                "stages": [stage(format!("wants-{other}"), "true", other)]}),
+        ]
+    };
+    let pipelines = [outer("db", "gpu"), outer("gpu", "db")].concat();
+    let repo = Fixture::with_config(&json!({"pipelines": pipelines}));
+    let runs = ["db", "gpu"]
+        .map(|own| spawn(program(&repo, &repo, 4).args(["start", &format!("outer-{own}"), "--task", own])));
+    for run in runs {
+        assert_eq!(ended(run).code, 0);
+    }
+    let code = |own: &str| wait_for(&repo.beside(&format!("code-{own}")));
+    let (victim, other) = match (&*code("db"), &*code("gpu")) {
+        ("5", "0") => ("db", "gpu"),
+        ("0", "5") => ("gpu", "db"),
+        codes => panic!("{codes:?}"),
+    };
+    assert_eq!(repo.only_manifest(&format!("in-{other}"))["status"], "succeeded");
+    let state = repo.only_manifest(&format!("in-{victim}"));
+    assert_eq!(state["status_detail"], format!("stage:wants-{other}:deadlock"));
+    let summary = state["commands"][0]["summary"].as_str().expect("a summary");
+    for (resource, holder) in [(other, other), (victim, victim)] {
+        let said = format!("`{resource}`, which stage `holds-{holder}` of run `");
+        assert!(summary.contains(&said), "{summary}");
+    }
+    let told = state["summary"].as_str().expect("a summary");
+    assert!(told.contains("take everything at once: \"resources\": [\"db\", \"gpu\"]"), "{told}");
+    audit(&repo, &format!("in-{victim}"));
+    assert_eq!(budget(&repo)["held"], 0);
 }

@@ -39,6 +39,7 @@ mod hook_commit;
 mod hook_mend;
 mod hooks;
 mod hooks_migrate;
+mod jobserver;
 mod layouts;
 mod learning;
 mod gc;

@@ -2,7 +2,7 @@
 
 use super::{ConfigError, Fields, Problem, Reader, Value, span};
 use crate::id::ResourceId;
-use crate::pipeline::budget::{Budget, Pressure, Share};
+use crate::pipeline::budget::{Budget, FIFO, Jobserver, Pressure, Share};
 
 pub(in crate::pipeline) const BUDGET_KEYS: &[&str] = &["jobs", "memoryFloor", "pressure"];
 pub(in crate::pipeline) const PRESSURE_KEYS: &[&str] = &["cpu", "io", "memory"];
@@ -33,7 +33,17 @@ impl Reader<'_> {
                 resources.push(name);
             }
         }
-        Ok(Share { weight: fields.count("weight")?, resources })
+        let jobserver = match fields.get("jobserver") {
+            None => None,
+            Some(Value::BooleanLit(flag)) if flag.value => Some(Jobserver::Pipe),
+            Some(Value::BooleanLit(_)) => Some(Jobserver::Nothing),
+            Some(Value::StringLit(word)) if word.value == FIFO => Some(Jobserver::Fifo),
+            Some(value) => {
+                let expected = "`true`, `false` or `\"fifo\"`";
+                return Err(self.wrong_type(value, "`jobserver`".to_owned(), expected));
+            }
+        };
+        Ok(Share { weight: fields.count("weight")?, resources, jobserver })
     }
 
     fn percent(&self, value: &Value<'_>, key: &str) -> Result<u8, ConfigError> {
@@ -74,12 +84,24 @@ mod tests {
     #[test]
     fn a_command_says_what_it_takes() {
         let text = r#"{"pipelines": [{"id": "p", "stages": [{"kind": "command", "id": "s", "command": "true",
-            "weight": 2, "resources": ["db", "gpu", "db"]}]}]}"#;
+            "weight": 2, "resources": ["db", "gpu", "db"], "jobserver": false}]}]}"#;
         let config = parse("c.json", text).unwrap();
         let Action::Command(command) = &config.pipelines[0].stages[0].action else { panic!("a command") };
         assert_eq!(command.share.weight, NonZeroU16::new(2));
         let names: Vec<_> = command.share.resources.iter().map(ResourceId::as_str).collect();
         assert_eq!(names, ["db", "gpu"]);
+        assert_eq!(command.share.jobserver, Some(Jobserver::Nothing));
+        for (word, expected) in [("true", Jobserver::Pipe), ("\"fifo\"", Jobserver::Fifo)] {
+            let text = text.replace("\"jobserver\": false", &format!("\"jobserver\": {word}"));
+            let Action::Command(command) = &parse("c.json", &text).unwrap().pipelines[0].stages[0].action
+            else {
+                panic!("a command")
+            };
+            assert_eq!(command.share.jobserver, Some(expected));
+        }
+        let wrong = text.replace("\"jobserver\": false", "\"jobserver\": \"pipe\"");
+        let err = parse("c.json", &wrong).unwrap_err().to_string();
+        assert!(err.contains("`jobserver` must be `true`, `false` or `\"fifo\"`"), "{err}");
     }
 
     #[test]

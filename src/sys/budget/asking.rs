@@ -83,9 +83,7 @@ impl Line {
     fn wants(&self, sees: impl Fn(&Record) -> bool) -> Vec<Wants> {
         let wants = |before: &Option<Record>| match before {
             Some(record) if !sees(record) => None,
-            Some(Record { sees, resources, .. }) => {
-                Some(Wants { sees: *sees, resources: resources.clone() })
-            }
+            Some(Record { sees, resources, .. }) => Some(Wants { sees: *sees, resources: resources.clone() }),
             None => Some(Wants { sees: u16::MAX, resources: Vec::new() }),
         };
         self.before.iter().filter_map(wants).collect()
@@ -117,7 +115,8 @@ impl<'b> Asking<'b> {
         };
         self.blocked = None;
         let noticed = changes.somebody_may_wait()?;
-        let line = if noticed { self.line()? } else { Line::default() };
+        let own = self.place.as_ref().map(|place| &*place.name);
+        let line = if noticed { self.budget.line(own)? } else { Line::default() };
         let above = self.budget.above.as_ref().map(|above| Ok((above, above.is_live()?))).transpose()?;
         let above = above.filter(|(_, live)| *live).map(|(above, _)| above);
         let left = self.left(&line, above)?;
@@ -149,23 +148,15 @@ impl<'b> Asking<'b> {
 
     /// Returns what those who came before leave to us.
     fn left(&self, line: &Line, above: Option<&Held>) -> Result<turn::Left, PathError> {
-        let mut problem = None;
-        let mut is_held = |name: &str| match folder::lock(&self.budget.folder, &hold::resource(name)) {
-            Ok(free) => free.is_none(),
-            Err(err) => {
-                problem = Some(err);
-                false
-            }
-        };
-        let mut left = turn::left(&line.wants(|_| true), &mut is_held);
+        let mut left = self.budget.left(line.wants(|_| true))?;
         if above.is_some() && self.record.resources.iter().any(|name| left.claimed.contains(name)) {
             // The stage around us does not end before we do. Whoever waits for that waits for us too.
             let holders = look::holders(&self.budget.folder)?;
             let scene = self.scene(line, &holders);
             let others = line.wants(|record| !scene.waits_for(record, &self.record.within));
-            left.claimed = turn::left(&others, &mut is_held).claimed;
+            left.claimed = self.budget.left(others)?.claimed;
         }
-        problem.map_or(Ok(left), Err)
+        Ok(left)
     }
 
     fn scene<'s>(&'s self, line: &'s Line, holders: &'s [look::Holder]) -> Scene<'s> {
@@ -181,7 +172,9 @@ impl<'b> Asking<'b> {
         let holders = look::holders(&self.budget.folder)?;
         let found = self.scene(line, &holders).circle(&self.record);
         let is_after = |record: &Record| line.after.iter().flatten().any(|after| after.id == record.id);
-        Ok(found.filter(|(_, waiting)| !waiting.iter().any(|record| is_after(record))).map(|(circle, _)| circle))
+        Ok(found
+            .filter(|(_, waiting)| !waiting.iter().any(|record| is_after(record)))
+            .map(|(circle, _)| circle))
     }
 
     /// Takes all resources, or says which one is not to be had.
@@ -243,28 +236,6 @@ impl<'b> Asking<'b> {
         Ok(if taken.len() < wanted { Err(None) } else { Ok(taken) })
     }
 
-    /// Returns the others who wait. Takes away what those have left who do not any more.
-    fn line(&self) -> Result<Line, PathError> {
-        let folder = &self.budget.folder;
-        let mut line = Line::default();
-        for name in folder::names(folder, TICKET)? {
-            let own = self.place.as_ref().map(|place| &*place.name);
-            if own == Some(&*name) {
-                continue;
-            }
-            let path = folder.join(&name);
-            let Ok(file) = File::options().read(true).write(true).open(&path) else { continue };
-            if folder::hold(&file).at(&path)? {
-                let _ = rustix::fs::unlink(&path);
-                continue;
-            }
-            let is_after = own.is_some_and(|own| *own < *name);
-            let side = if is_after { &mut line.after } else { &mut line.before };
-            side.push(Record::read(&file));
-        }
-        Ok(line)
-    }
-
     /// Takes the last place in the queue.
     fn line_up(&self, still: &Still<'_>) -> Result<Place, PathError> {
         let folder = &self.budget.folder;
@@ -283,6 +254,51 @@ impl<'b> Asking<'b> {
     fn io(&self) -> Option<String> {
         let io = self.budget.machine.pressure("io").filter(|io| *io >= 1.0)?;
         Some(format!("io {io:.0} %"))
+    }
+}
+
+impl Budget {
+    /// Whether somebody who waits could use tokens.
+    pub(super) fn somebody_wants(&self, still: &Still<'_>) -> Result<bool, PathError> {
+        let line = self.line(None)?;
+        if line.is_empty() {
+            still.somebody_waits(false)?;
+        }
+        Ok(self.left(line.wants(|_| true))?.kept > 0)
+    }
+
+    /// Returns what those who wait leave to others.
+    fn left(&self, wants: Vec<Wants>) -> Result<turn::Left, PathError> {
+        let mut problem = None;
+        let is_held = |name: &str| match folder::lock(&self.folder, &hold::resource(name)) {
+            Ok(free) => free.is_none(),
+            Err(err) => {
+                problem = Some(err);
+                false
+            }
+        };
+        let left = turn::left(&wants, is_held);
+        problem.map_or(Ok(left), Err)
+    }
+
+    /// Returns the others who wait, where `own` is our own place. Takes away what those have left who do not any more.
+    fn line(&self, own: Option<&str>) -> Result<Line, PathError> {
+        let mut line = Line::default();
+        for name in folder::names(&self.folder, TICKET)? {
+            if own == Some(&*name) {
+                continue;
+            }
+            let path = self.folder.join(&name);
+            let Ok(file) = File::options().read(true).write(true).open(&path) else { continue };
+            if folder::hold(&file).at(&path)? {
+                let _ = rustix::fs::unlink(&path);
+                continue;
+            }
+            let is_after = own.is_some_and(|own| *own < *name);
+            let side = if is_after { &mut line.after } else { &mut line.before };
+            side.push(Record::read(&file));
+        }
+        Ok(line)
     }
 }
 

@@ -115,7 +115,12 @@ mod tests {
 
     fn record(id: &str, within: &[&str], resources: &[&str]) -> Record {
         let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Record { within: texts(within), resources: texts(resources), stage: format!("stage-{id}"), ..sample(id) }
+        Record {
+            within: texts(within),
+            resources: texts(resources),
+            stage: format!("stage-{id}"),
+            ..sample(id)
+        }
     }
 
     fn holder(id: &str, within: &[&str], resources: &[&str]) -> Holder {
@@ -135,7 +140,9 @@ mod tests {
             "waits for ever for `db`, which stage `stage-a` of run `r` in `/repo` holds until a run in it has `gpu`, \
              which stage `stage-b` of run `r` in `/repo` holds until this run ends"
         );
-        assert!(circle.hint().starts_with("let `stage-a` and `stage-b` take everything at once: \"resources\": [\"db\", \"gpu\"]"));
+        assert!(circle.hint().starts_with(
+            "let `stage-a` and `stage-b` take everything at once: \"resources\": [\"db\", \"gpu\"]"
+        ));
         let (second, third) = (record("2", &["b"], &["net"]), record("3", &["c"], &["db"]));
         let scene = Scene { waiting: vec![&one, &second, &third], holders: &holders };
         assert_eq!(scene.circle(&third).unwrap().1.len(), 3);

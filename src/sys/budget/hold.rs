@@ -1,5 +1,6 @@
 //! What a stage holds of the budget, and what runs that are started in it may use of that.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +47,8 @@ pub struct Hold {
     files: Vec<(String, File)>,
     /// What the run may use beside that, since the stage around it holds it.
     around: Vec<String>,
+    /// The first process of the stage, once there is one.
+    leader: Cell<Option<u32>>,
 }
 
 impl Hold {
@@ -59,7 +62,7 @@ impl Hold {
             record.write(file).at(&folder.join(name))?;
         }
         let around = above.map(|above| above.resources_beside(&files)).unwrap_or_default();
-        Ok(Self { folder: folder.to_owned(), record, files, around })
+        Ok(Self { folder: folder.to_owned(), record, files, around, leader: Cell::new(None) })
     }
 
     /// Returns what the stage is told about it, as the value of [`VARIABLE`].
@@ -74,8 +77,25 @@ impl Hold {
         serde_json::to_string(&held).expect("what is held has string keys")
     }
 
+    pub(super) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Says in a file who holds it.
+    pub(super) fn write_down(&self, file: &File) -> std::io::Result<()> {
+        self.record.write(file)?;
+        self.leader.get().map_or(Ok(()), |leader| self.record.add_leader(file, leader))
+    }
+
+    /// Returns how many tokens it is worth.
+    pub(super) fn tokens(&self) -> usize {
+        let is_token = |name: &str| parts(name).is_some_and(|(_, what)| what.starts_with("token."));
+        self.files.iter().filter(|(name, _)| is_token(name)).count()
+    }
+
     /// Says which process the stage has begun with.
     pub fn began(&self, leader: u32) {
+        self.leader.set(Some(leader));
         // Only for the looks, and for what the stage uses of its memory.
         for (_, file) in &self.files {
             let _ = self.record.add_leader(file, leader);

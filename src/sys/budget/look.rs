@@ -5,11 +5,11 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use super::asking::TICKET;
+use super::check;
 use super::folder;
 use super::hold::{TOKEN, parts};
 use super::record::Record;
-use super::asking::TICKET;
-use super::check;
 use crate::sys::fs::{At, PathError};
 
 /// Somebody who holds part of the budget.
@@ -71,7 +71,7 @@ pub(super) fn holders(folder: &Path) -> Result<Vec<Holder>, PathError> {
     for name in folder::names(folder, "")? {
         let Some((depth, what)) = parts(&name) else { continue };
         let Some(record) = held(folder, &name)?.flatten() else { continue };
-        let at = found.iter().position(|holder| holder.record.id == record.id);
+        let at = found.iter().position(|holder| holder.record.id == record.id && holder.depth == depth);
         let at = at.unwrap_or_else(|| {
             found.push(Holder { record, depth, tokens: Vec::new(), resources: Vec::new() });
             found.len() - 1

@@ -16,6 +16,7 @@ mod asking;
 mod circle;
 mod folder;
 mod hold;
+pub mod jobserver;
 mod look;
 mod machine;
 mod record;
@@ -34,12 +35,12 @@ use crate::sys::fs::PathError;
 
 pub use asking::{Asking, Turn, Why};
 pub use circle::Circle;
+use folder::Changes;
 pub use folder::{FOLDER, check, place};
 pub use hold::{Held, Hold, VARIABLE};
 pub use look::{Holder, View, look};
 pub use machine::{KINDS, Machine};
 pub use record::Record;
-use folder::Changes;
 
 /// The variable by which a user says how many tokens there are, whatever projects say.
 pub const JOBS: &str = "GIT_ORCHESTRATE_BUDGET_JOBS";
@@ -170,6 +171,11 @@ impl Budget {
         Asking::new(self, record)
     }
 
+    /// Whether there is a stage around the run that holds part of the budget.
+    pub fn is_within_a_stage(&self) -> bool {
+        self.above.is_some()
+    }
+
     /// Why a stage waits although there are tokens: only while others run, so that somebody always does.
     fn brake(&self, record: &Record) -> Result<Option<String>, PathError> {
         let limits = [self.settings.pressure.cpu, self.settings.pressure.io, self.settings.pressure.memory];
@@ -178,7 +184,8 @@ impl Budget {
             return Ok(None);
         }
         let mut others = look::holders(&self.folder)?;
-        others.retain(|holder| holder.depth == 0 && !record.within.contains(&holder.record.id));
+        let is_own = |id: &String| *id == record.id || record.within.contains(id);
+        others.retain(|holder| holder.depth == 0 && !is_own(&holder.record.id));
         if others.is_empty() {
             return Ok(None);
         }

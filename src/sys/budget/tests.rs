@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-fn wish(stage: &str, weight: u16, resources: &[&str]) -> Wish {
+pub(super) fn wish(stage: &str, weight: u16, resources: &[&str]) -> Wish {
     Wish {
         run: "run".to_owned(),
         repository: "/repo".to_owned(),
@@ -16,7 +16,7 @@ fn wish(stage: &str, weight: u16, resources: &[&str]) -> Wish {
     }
 }
 
-fn budget(folder: &Path, tokens: u16) -> Budget {
+pub(super) fn budget(folder: &Path, tokens: u16) -> Budget {
     let source = Source { place: folder.to_owned(), jobs: NonZeroU16::new(tokens), held: None };
     Budget::new(&source, Settings::default(), NonZeroU16::MIN)
 }
@@ -29,7 +29,7 @@ fn inside(hold: &Hold, tokens: u16) -> Budget {
 }
 
 /// Looks until it is so: while another test starts a process, that has for a moment open whatever we have.
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
         if let Some(seen) = look() {
@@ -40,7 +40,7 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn granted(asking: &mut Asking<'_>) -> Hold {
+pub(super) fn granted(asking: &mut Asking<'_>) -> Hold {
     until("it is granted", || match asking.look().unwrap() {
         Turn::Granted(hold) => Some(*hold),
         Turn::Wait(_) => None,
@@ -61,7 +61,7 @@ fn nobody_draws(folder: &Path) {
     until("nobody draws", || (look(folder).unwrap() == View::default()).then_some(()));
 }
 
-fn waits(asking: &mut Asking<'_>) -> Why {
+pub(super) fn waits(asking: &mut Asking<'_>) -> Why {
     match asking.look().unwrap() {
         Turn::Wait(why) => why,
         turn => panic!("it does not wait: {turn:?}"),
@@ -283,7 +283,7 @@ fn with_more(folder: &Path, alone: u16) -> Budget {
     Budget { alone, ..budget(folder, 2) }
 }
 
-fn of_another(stage: &str) -> Wish {
+pub(super) fn of_another(stage: &str) -> Wish {
     Wish { repository: "/other".to_owned(), ..wish(stage, 1, &[]) }
 }
 
@@ -335,7 +335,8 @@ fn runs_in_a_stage_are_no_strangers_to_it() {
 fn runs_in_two_stages_that_want_what_the_other_stage_holds_do_not_wait_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     let outer = budget(dir.path(), 2);
-    let (a, b) = (granted(&mut outer.ask(wish("a", 1, &["db"]))), granted(&mut outer.ask(wish("b", 1, &["gpu"]))));
+    let (a, b) =
+        (granted(&mut outer.ask(wish("a", 1, &["db"]))), granted(&mut outer.ask(wish("b", 1, &["gpu"]))));
     let (in_a, in_b) = (inside(&a, 2), inside(&b, 2));
     let (mut one, mut other) = (in_a.ask(wish("one", 1, &["gpu"])), in_b.ask(wish("other", 1, &["db"])));
     waits_because(&mut one, "gpu is in use");
@@ -344,7 +345,10 @@ fn runs_in_two_stages_that_want_what_the_other_stage_holds_do_not_wait_for_ever(
     waits_because(&mut one, "gpu is in use");
     let Turn::Never(circle) = other.look().unwrap() else { panic!("it waits") };
     let text = circle.to_string();
-    assert!(text.contains("`db`, which stage `a` of run") && text.contains("`gpu`, which stage `b` of run"), "{text}");
+    assert!(
+        text.contains("`db`, which stage `a` of run") && text.contains("`gpu`, which stage `b` of run"),
+        "{text}"
+    );
     drop(other);
     waits(&mut one);
     drop(b);
