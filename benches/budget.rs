@@ -52,7 +52,8 @@ fn main() {
 
 fn one() {
     let streams = Streams::new(1, "true", None);
-    let side = |name: &str, args: &'static [&'static str]| One { name: name.to_owned(), streams: &streams, args };
+    let side =
+        |name: &str, args: &'static [&'static str]| One { name: name.to_owned(), streams: &streams, args };
     let with = side("start, one `true` stage", &["start"]);
     let without = side("start --no-budget", &["start", "--no-budget"]);
     pair(40 * number("BENCH_ROUNDS", 3), &with, &without, "next to nothing");
@@ -180,7 +181,8 @@ impl Streams {
         streams.call("git", &root, &["add", "."]);
         streams.call("git", &root, &["commit", "--quiet", "-m", "begin"]);
         let names: Vec<String> = (0..count).map(|at| format!("s{at}")).collect();
-        let words: Vec<&str> = ["stream", "new"].into_iter().chain(names.iter().map(String::as_str)).collect();
+        let words: Vec<&str> =
+            ["stream", "new"].into_iter().chain(names.iter().map(String::as_str)).collect();
         streams.call(PROGRAM, &root, &words);
         streams.folders = names.iter().map(|name| streams.dir.path().join(format!("repo.{name}"))).collect();
         streams

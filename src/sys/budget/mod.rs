@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use crate::pipeline::budget::Budget as Settings;
 use crate::pipeline::endurance::shown_bytes;
 use crate::run::stamp::Stamp;
+use crate::sys::cores;
 use crate::sys::digest::random_hex;
 use crate::sys::env::Env;
 use crate::sys::fs::PathError;
@@ -94,8 +95,7 @@ fn tokens(said: Option<NonZeroU16>, asked: NonZeroU16) -> (NonZeroU16, NonZeroU1
     if let Some(said) = said {
         return (said, said);
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let cores = u16::try_from(cores).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN);
+    let cores = u16::try_from(cores::all()).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN);
     (cores, asked.max(cores))
 }
 
