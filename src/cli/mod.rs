@@ -183,7 +183,7 @@ Exit codes:
   2    usage or configuration error; nothing ran, nothing was written
   3    refused because it would not be safe
   4    the evidence could not be stored
-  5    busy: another process works on the run
+  5    busy: another process works on the run, or two would wait for each other
   6    the evidence is not to be believed: corrupt, edited, or a wrong token
   7    the evidence was not delivered to the remote
   128+ cancelled by a signal: 129 SIGHUP, 130 SIGINT, 143 SIGTERM";

@@ -21,6 +21,13 @@ pub fn find<T>(far: usize, wanted: impl Fn(&[OsString]) -> Option<T>) -> Option<
     None
 }
 
+/// Returns up to `far` processes that this one was started by, the nearest first.
+pub fn pids(far: usize) -> Vec<u32> {
+    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
+    let chain = std::iter::successors(parent, |pid| parent_of(*pid)).take_while(|pid| *pid > 0);
+    chain.take(far).filter_map(|pid| pid.try_into().ok()).collect()
+}
+
 fn parent_of(pid: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name of the program stands in brackets, and may hold anything.
@@ -34,5 +41,6 @@ mod tests {
         let first = super::find(1, |words| words.first().cloned());
         assert!(first.is_some_and(|program| !program.is_empty()));
         assert_eq!(super::find(3, |_| None::<()>), None);
+        assert_eq!(super::pids(1), [std::os::unix::process::parent_id()]);
     }
 }

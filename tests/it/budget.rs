@@ -180,6 +180,23 @@ fn a_run_in_a_stage_uses_the_token_of_its_stage() {
 }
 
 #[test]
+fn a_run_in_a_stage_that_has_lost_the_environment_finds_its_stage_all_the_same() {
+    let inner = json!({"id": "inner", "guardrailsRequired": false, "stages": [
+        {"kind": "command", "id": "a", "command": "true", "resources": ["db"]}]});
+    let nested = format!(
+        "exec env -i PATH=\"$PATH\" HOME=\"$HOME\" GIT_ORCHESTRATE_BUDGET_JOBS=1 \
+         GIT_ORCHESTRATE_BUDGET_DIR=\"$GIT_ORCHESTRATE_BUDGET_DIR\" sh -c \"'{}' start inner --task in; exit \\$?\"",
+        env!("CARGO_BIN_EXE_git-orchestrate")
+    );
+    let stage = json!({"kind": "command", "id": "outer", "command": nested, "resources": ["db"]});
+    let outer = json!({"id": "diagnostics", "guardrailsRequired": false, "stages": [stage]});
+    let repo = Fixture::with_config(&json!({"pipelines": [outer, inner]}));
+    let seen = repo.see(program(&repo, &repo, 1).args(["start", "--task", "t"]));
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(repo.only_manifest("in")["status"], "succeeded");
+}
+
+#[test]
 fn whoever_ignores_the_budget_waits_for_nobody() {
     let holder = Fixture::with_commands(&[WAITS]);
     let mut gate = Gate::new(&holder, "gate");

@@ -262,7 +262,10 @@ fn every_line_of_a_fast_stage_is_logged() {
 fn no_descriptor_and_no_variable_of_git_leaks_into_a_stage() {
     let list =
         "ls /proc/self/fd | sort -n | tr '\\n' ' '; env | grep -c '^GIT_DIR=\\|^GIT_INDEX_FILE='; true";
-    let repo = Fixture::with_commands(&[list]);
+    // A jobserver is meant to be inherited.
+    let stage = serde_json::json!({"kind": "command", "id": "s1", "command": list, "jobserver": false});
+    let pipeline = serde_json::json!({"id": "diagnostics", "guardrailsRequired": false, "stages": [stage]});
+    let repo = Fixture::with_config(&serde_json::json!({"pipelines": [pipeline]}));
     let git_dir = repo.path(".git");
     let index = git_dir.join("index");
     // What this test itself has inherited is none of our doing.

@@ -10,6 +10,7 @@ use super::hold::{self, Held, Hold};
 use super::record::Record;
 use super::turn::{self, Wants};
 use super::{Budget, folder, look};
+use crate::sys::ancestors;
 use crate::sys::fs::{At, PathError};
 
 /// What came of asking.
@@ -35,6 +36,9 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// How long the folder may be blocked before nobody relies on it any more.
 const BLOCKED: Duration = Duration::from_secs(10);
 
+/// How many processes there may be between a stage and a run in it.
+const FAR: usize = 64;
+
 /// The files of those who wait.
 pub(super) const TICKET: &str = "ticket.";
 
@@ -43,6 +47,8 @@ pub(super) const TICKET: &str = "ticket.";
 pub struct Asking<'b> {
     budget: &'b Budget,
     record: Record,
+    /// What the stage holds in which the run was started.
+    above: Option<Held>,
     place: Option<Place>,
     /// Since when the folder cannot be looked at.
     blocked: Option<Instant>,
@@ -95,7 +101,7 @@ pub(super) type Locked = Vec<(String, File)>;
 
 impl<'b> Asking<'b> {
     pub(super) fn new(budget: &'b Budget, record: Record) -> Self {
-        Self { budget, record, place: None, blocked: None }
+        Self { budget, record, above: budget.above.clone(), place: None, blocked: None }
     }
 
     /// Takes everything that was asked for, or a place in the queue.
@@ -117,7 +123,7 @@ impl<'b> Asking<'b> {
         let noticed = changes.somebody_may_wait()?;
         let own = self.place.as_ref().map(|place| &*place.name);
         let line = if noticed { self.budget.line(own)? } else { Line::default() };
-        let above = self.budget.above.as_ref().map(|above| Ok((above, above.is_live()?))).transpose()?;
+        let above = self.above.as_ref().map(|above| Ok((above, above.is_live()?))).transpose()?;
         let above = above.filter(|(_, live)| *live).map(|(above, _)| above);
         let left = self.left(&line, above)?;
         let reason = match self.resources(above, &left)? {
@@ -141,9 +147,28 @@ impl<'b> Asking<'b> {
             },
         };
         if self.place.is_none() {
+            // On the way here somebody may have emptied the environment. The stage would wait for us, and we for it.
+            if self.above.is_none() && self.find_stage()? {
+                drop(still);
+                return self.look();
+            }
             self.place = Some(self.line_up(&still)?);
         }
         Ok(Turn::Wait(Why { ahead: line.before.len(), reason: reason.or_else(|| self.io()) }))
+    }
+
+    /// Looks whether we descend from the process of a stage that holds something. Returns whether there is one.
+    fn find_stage(&mut self) -> Result<bool, PathError> {
+        let holders = look::holders(&self.budget.folder)?;
+        let ancestors = ancestors::pids(FAR);
+        let around = |pid: &u32| {
+            let own = holders.iter().filter(|holder| holder.record.leader == Some(*pid));
+            own.max_by_key(|holder| holder.depth)
+        };
+        let Some(holder) = ancestors.iter().find_map(around) else { return Ok(false) };
+        self.record.within = holder.record.within.iter().chain([&holder.record.id]).cloned().collect();
+        self.above = Some(Held::of(&self.budget.folder, holder));
+        Ok(true)
     }
 
     /// Returns what those who came before leave to us.

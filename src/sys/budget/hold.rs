@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::folder;
+use super::look::Holder;
 use super::record::Record;
 use crate::sys::fs::{At, PathError};
 
@@ -114,6 +115,20 @@ pub struct Held {
 }
 
 impl Held {
+    /// Returns what a stage holds, as others see it.
+    pub(super) fn of(folder: &Path, holder: &Holder) -> Self {
+        let Holder { record, depth, tokens, resources } = holder;
+        // Others may be out with its jobserver.
+        let tokens = tokens.iter().take(record.tokens.into()).map(|number| format!("{depth}.token.{number}"));
+        let resources = resources.iter().map(|name| format!("{depth}.resource.{name}"));
+        Self {
+            folder: folder.to_owned(),
+            id: record.id.clone(),
+            files: tokens.chain(resources).collect(),
+            within: record.within.clone(),
+        }
+    }
+
     /// Whether somebody still holds it: the stage may have ended, and left us behind.
     pub(super) fn is_live(&self) -> Result<bool, PathError> {
         let Some(first) = self.files.first().filter(|name| parts(name).is_some()) else { return Ok(false) };
