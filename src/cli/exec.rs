@@ -40,6 +40,9 @@ pub struct ExecArgs {
     /// Send OpenTelemetry spans to this collector, instead of the one that the environment names
     #[arg(long, value_name = "URL")]
     otel_endpoint: Option<Target>,
+    /// Do not wait for what other runs on this machine have of its budget; see `git orchestrate budget`
+    #[arg(long)]
+    no_budget: bool,
     /// Folder to run in; by default the current one
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
@@ -56,7 +59,19 @@ enum Look {
 }
 
 pub fn run(ctx: &Context, args: ExecArgs) -> Result<ExitCode, Failure> {
-    let ExecArgs { words, json, jsonl, plain, shell, parent_run, notify, otel_endpoint, cwd, task } = args;
+    let ExecArgs {
+        words,
+        json,
+        jsonl,
+        plain,
+        shell,
+        parent_run,
+        notify,
+        otel_endpoint,
+        no_budget,
+        cwd,
+        task,
+    } = args;
     let mode = match json {
         Some(look) => Mode::Json { pretty: matches!(look, Look::Pretty) },
         None if plain => Mode::Plain,
@@ -64,7 +79,8 @@ pub fn run(ctx: &Context, args: ExecArgs) -> Result<ExitCode, Failure> {
         None => Mode::of_terminal(),
     };
     let words = words.into_iter().map(text).collect::<Result<_, _>>()?;
-    let options = ExecOptions { task, words, shell, parent_run, cwd, notify, collector: otel_endpoint };
+    let options =
+        ExecOptions { task, no_budget, words, shell, parent_run, cwd, notify, collector: otel_endpoint };
     let outcome = exec(ctx, options, Box::new(Show(mode)))?;
     ended(mode, &outcome.summary)?;
     Ok(ExitCode::from(outcome.exit_code()))

@@ -16,6 +16,7 @@ use super::host::{Origin, Outpost, RunHost, Shared, SharedWatch};
 use super::start::{Pace, RunOutcome, with_interrupts};
 use super::stream::above;
 use crate::id::{PipelineId, StageId, StreamName, TaskId};
+use crate::pipeline::budget::Share;
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::pipeline::{Action, Command, Source, Stage};
 use crate::run::event::Happened;
@@ -165,9 +166,10 @@ impl Member {
         let (program, task) = (program.to_string_lossy(), self.task.as_str());
         let (words, rest) = match &self.work {
             Work::Pipeline(pipeline) => (vec!["start", "--task", task], vec!["--", pipeline.as_str()]),
-            Work::Command(command) => {
-                (vec!["exec", "--plain", "--shell", "--task", task], vec!["--", command.as_str()])
-            }
+            Work::Command(command) => (
+                vec!["exec", "--plain", "--shell", "--no-budget", "--task", task],
+                vec!["--", command.as_str()],
+            ),
         };
         let text = format!(
             "unset CODEX_ORCHESTRATOR_ROOT {}; exec {} --parent-run \"$CODEX_ORCHESTRATOR_RUN_ID\" {}",
@@ -176,6 +178,9 @@ impl Member {
             shell::words(rest)
         );
         let cwd = self.cwd.to_str().context("the name of the folder to run in is no UTF-8")?.to_owned();
-        Ok(Command { cwd: Some(cwd), env, ..Command::plain(text) })
+        // An agent waits for others most of the time and for as long as it likes; the runs that it starts draw from the
+        // machine's budget.
+        let share = Share { free: matches!(self.work, Work::Command(_)), ..Share::default() };
+        Ok(Command { cwd: Some(cwd), env, share, ..Command::plain(text) })
     }
 }

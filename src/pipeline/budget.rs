@@ -34,6 +34,8 @@ pub struct Share {
     pub weight: Option<NonZeroU16>,
     /// What nobody else may use meanwhile.
     pub resources: Vec<ResourceId>,
+    /// Whether it takes nothing at all: what it waits for is computed elsewhere, or draws by itself.
+    pub free: bool,
     /// How it is handed a jobserver, so that what make and cargo do at the same time counts; as a pipe if nothing is
     /// said.
     pub jobserver: Option<Jobserver>,

@@ -1468,6 +1468,7 @@ mod tests {
                         weight: NonZeroU16::new(u16::from(flags[0]) * 2),
                         jobserver: flags[2].then_some(if flags[3] { Jobserver::Fifo } else { Jobserver::Nothing }),
                         resources: if flags[1] { vec!["db".parse().expect("an id")] } else { Vec::new() },
+                            free: false,
                     },
                     session: flags[2].then(|| Session { id: texts.clone(), reuse: Some(flags[3]), persist: None }),
                 })

@@ -227,9 +227,8 @@ fn spawn(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    // What an outer stage holds is not for runs in this one: it stands in for that.
-    command.env_remove(budget::VARIABLE);
     if let Some(hold) = hold {
+        // It stands in for what an outer stage holds.
         command.env(budget::VARIABLE, hold.as_variable());
     }
     if let Some(supply) = supply {

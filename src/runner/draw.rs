@@ -42,7 +42,7 @@ pub(super) async fn draw(
     waits: &Waits,
 ) -> Result<Drawn> {
     let index = planned.index;
-    let Some(budget) = crew.budget() else { return Ok(Drawn::Begin(None)) };
+    let Some(budget) = crew.budget().filter(|_| !action.share.free) else { return Ok(Drawn::Begin(None)) };
     let wish = host.borrow().wish(planned, action);
     let mut asking = budget.ask(wish);
     let begin = Instant::now();

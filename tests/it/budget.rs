@@ -197,6 +197,21 @@ fn a_run_in_a_stage_that_has_lost_the_environment_finds_its_stage_all_the_same()
 }
 
 #[test]
+fn commands_in_streams_hold_nothing_and_the_runs_in_them_draw_for_themselves() {
+    let repo = Fixture::with_commands(&["test -n \"$GIT_ORCHESTRATE_BUDGET_HELD\""]);
+    assert_eq!(repo.orchestrate("stream new a b").code, 0);
+    // Each goes on only when the other one is there as well.
+    let command = format!(
+        "test -z \"$GIT_ORCHESTRATE_BUDGET_HELD\" && echo > \"$HOME/$CODEX_ORCHESTRATOR_STREAM\"; \
+         until test -e \"$HOME/a\" && test -e \"$HOME/b\"; do :; done; '{}' start --task in",
+        env!("CARGO_BIN_EXE_git-orchestrate")
+    );
+    let seen = repo.see(program(&repo, &repo, 1).args(["stream", "exec", &command, "a", "b", "--task", "t"]));
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(budget(&repo)["held"], 0);
+}
+
+#[test]
 fn whoever_ignores_the_budget_waits_for_nobody() {
     let holder = Fixture::with_commands(&[WAITS]);
     let mut gate = Gate::new(&holder, "gate");

@@ -36,6 +36,8 @@ pub const NOTIFY_VARIABLE: &str = "CODEX_ORCHESTRATOR_NOTIFY";
 #[derive(Clone, Debug)]
 pub struct ExecOptions {
     pub task: TaskId,
+    /// Whether the budget of the machine is ignored.
+    pub no_budget: bool,
     /// The command and its arguments.
     pub words: Vec<String>,
     /// Whether the words are texts for a shell, and not to be taken literally.
@@ -109,7 +111,7 @@ pub fn exec(ctx: &Context, options: ExecOptions, follow: Box<dyn Follow>) -> Res
         shared.trace_to(Tracing::wanted(&ctx.env, Some(endpoint)).unwrap_or_default());
     }
     let shared = Rc::new(shared);
-    let limits = Pace::default().limits(&plan);
+    let limits = Pace { no_budget: options.no_budget, ..Pace::default() }.limits(&plan);
     let names = group::names(&ctx.env);
     let mut ended = with_interrupts(async |interrupts| {
         let parent = options.parent_run.as_ref().map(RunId::as_str);

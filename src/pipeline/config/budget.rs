@@ -43,7 +43,7 @@ impl Reader<'_> {
                 return Err(self.wrong_type(value, "`jobserver`".to_owned(), expected));
             }
         };
-        Ok(Share { weight: fields.count("weight")?, resources, jobserver })
+        Ok(Share { weight: fields.count("weight")?, resources, free: false, jobserver })
     }
 
     fn percent(&self, value: &Value<'_>, key: &str) -> Result<u8, ConfigError> {
