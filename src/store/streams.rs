@@ -34,6 +34,9 @@ pub struct Stream {
     /// The commit at which the branch was made; nothing if it was there before.
     #[serde(default)]
     pub made_branch_at: Option<String>,
+    /// The commit that the branch named when the stream began; older versions did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_at: Option<String>,
     /// The top level of its worktree, absolute.
     pub path: PathBuf,
     /// git's name of the worktree, once it has one.
@@ -127,6 +130,7 @@ impl Stream {
             name,
             phase: Phase::Creating,
             made_branch_at: None,
+            began_at: None,
             path,
             worktree: None,
             base: None,
@@ -139,6 +143,11 @@ impl Stream {
             above: None,
             other: Map::new(),
         }
+    }
+
+    /// Whether its branch names what it named when the stream began.
+    pub fn has_not_begun(&self, tip: &str) -> bool {
+        tip == self.began_at.as_deref().or(self.made_branch_at.as_deref()).unwrap_or(&self.base_commit)
     }
 }
 

@@ -208,3 +208,27 @@ fn prune_offers_what_was_merged_and_mends_what_nobody_finished() {
     assert_eq!(worktrees.lines().count(), 3, "{worktrees}");
     assert_eq!(repo.git(&["branch", "--list", "half", "merged"]), "");
 }
+
+#[test]
+fn branches_that_were_there_before_their_streams_stay_and_main_is_never_merged() {
+    let repo = Fixture::new("passing");
+    repo.git(&["branch", "release"]);
+    repo.git(&["checkout", "--quiet", "-b", "dev"]);
+    repo.git(&["commit", "--quiet", "--allow-empty", "--message", "ahead"]);
+    assert_eq!(repo.orchestrate("stream new main release").code, 0);
+    let seen = repo.orchestrate("stream prune");
+    assert_eq!(seen.stdout, "No stream could go.\n", "nothing has happened in them: {seen}");
+    // What happens on them and is merged later makes their streams go, and the branches stay.
+    for name in ["main", "release"] {
+        commit_in(&repo, &folder(&repo, name), name);
+        repo.git(&["merge", "--quiet", name, "--message", "merged"]);
+    }
+    let answer = repo.orchestrate("stream prune --yes --format json").json();
+    let offered: Vec<_> = answer["streams"].as_array().expect("streams").iter().collect();
+    assert!(offered.len() == 1 && offered[0]["name"] == "release", "{answer}");
+    assert!(!folder(&repo, "release").exists() && folder(&repo, "main").exists());
+    let seen = repo.orchestrate("stream rm main");
+    assert!(seen.code == 0 && seen.stdout.contains("removed  main  its branch stays"), "{seen}");
+    let branches = repo.git(&["for-each-ref", "--format=%(refname:short)", "refs/heads"]);
+    assert_eq!(branches.lines().collect::<Vec<_>>(), ["dev", "main", "release"]);
+}

@@ -192,6 +192,7 @@ impl Maker<'_> {
         let mut stream = Stream::begun(name.clone(), path, commit.clone(), task, self.ctx.clock.now());
         stream.base.clone_from(&self.source.base);
         stream.made_branch_at = (!is_made).then(|| commit.clone());
+        stream.began_at = Some(commit.clone());
         if is_made {
             stream.base_commit.clone_from(&self.source.commit);
         }

@@ -85,7 +85,7 @@ fn why(ctx: &Context, stream: &Stream) -> Result<Option<Why>> {
     let is_its_branch = head.branch.as_deref() == Some(&format!("refs/heads/{}", stream.branch));
     let Some(commit) = head.commit.filter(|_| is_its_branch) else { return Ok(None) };
     // One in which nothing has happened yet is not merged, it has not begun.
-    if commit == stream.base_commit {
+    if stream.has_not_begun(&commit) {
         return Ok(None);
     }
     let how = rm::merged(&repo, stream, &commit)?;

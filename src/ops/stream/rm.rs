@@ -29,7 +29,7 @@ pub struct RmOptions {
 /// What becomes of the branch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OfBranch {
-    /// It goes if it was merged.
+    /// It goes if the stream made it and it was merged.
     #[default]
     IfMerged,
     /// It stays.
@@ -168,13 +168,22 @@ pub(super) fn work(repo: &Repo, stream: &Stream) -> Result<Vec<String>> {
     Ok(reasons)
 }
 
-/// Returns how what a stream brings got to where it goes, if it did.
+/// Returns how what a stream brings got to where it goes, if it did. The branch to which everything goes in the end goes
+/// nowhere itself, however old it is.
 pub(super) fn merged(repo: &Repo, stream: &Stream, commit: &str) -> Result<Option<Merged>> {
+    let usual = repo.default_branch()?;
+    let is_usual = match &usual {
+        Some(usual) => usual.label.strip_prefix("origin/") == Some(&stream.branch),
+        None => matches!(stream.branch.as_str(), "main" | "master"),
+    };
+    if is_usual {
+        return Ok(None);
+    }
     let mut goals = Vec::new();
     if let Some(base) = &stream.base {
         goals.extend(repo.branch(base)?);
     }
-    goals.extend(repo.default_branch()?.map(|usual| usual.commit));
+    goals.extend(usual.map(|usual| usual.commit));
     for goal in goals {
         if let Some(how) = repo.merged(commit, &goal)? {
             return Ok(Some(how));
@@ -241,7 +250,10 @@ pub(super) fn put_away(
     let mut warnings = Vec::new();
     let tip = ctx.repo.branch(&stream.branch)?;
     let how = match (&tip, branch) {
-        (Some(tip), OfBranch::IfMerged) => merged(&ctx.repo, &stream, tip)?,
+        // One that was there before the stream is not for it to remove.
+        (Some(tip), OfBranch::IfMerged) if stream.made_branch_at.is_some() => {
+            merged(&ctx.repo, &stream, tip)?
+        }
         _ => None,
     };
     // What somebody checked out in it since is not its own branch, and that may be in use elsewhere.
