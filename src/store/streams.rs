@@ -151,6 +151,15 @@ impl Stream {
     }
 }
 
+impl Ports {
+    /// Whether a port is in both. A file may say anything, so none is counted up to a port that cannot be.
+    pub fn overlaps(self, other: Self) -> bool {
+        let end = |of: Self| u32::from(of.first) + u32::from(of.count);
+        let is_some = self.count > 0 && other.count > 0;
+        is_some && u32::from(self.first) < end(other) && u32::from(other.first) < end(self)
+    }
+}
+
 impl Streams {
     /// Returns the streams of the repository with that common directory.
     pub fn of(common_dir: &Path) -> Self {
@@ -200,9 +209,9 @@ impl Streams {
         self.lock_file(name).is_ok_and(|path| Lock::is_held(&path))
     }
 
-    /// Returns where the size of a stream's folder is kept.
+    /// Returns where the size of a stream's folder is kept: apart from the locks, which have the names of streams.
     pub fn disk_file(&self, name: &StreamName) -> PathBuf {
-        self.folder.join("locks").join(format!("{}.disk", name.as_folder()))
+        self.folder.join("sizes").join(name.as_folder())
     }
 
     fn lock_file(&self, name: &StreamName) -> Result<PathBuf, StreamError> {
@@ -283,6 +292,26 @@ mod tests {
             matches!(all[..], [Ok(_), Err(StreamError::Newer(_)), Err(StreamError::Corrupt { .. })]),
             "{all:?}"
         );
+    }
+
+    #[test]
+    fn ports_overlap_whatever_a_file_says_of_them() {
+        let of = |first, count| Ports { first, count };
+        assert!(of(10, 2).overlaps(of(11, 1)) && of(11, 1).overlaps(of(10, 2)));
+        assert!(!of(10, 2).overlaps(of(12, 1)) && !of(12, 1).overlaps(of(10, 2)));
+        assert!(!of(11, 0).overlaps(of(10, 4)) && !of(10, 4).overlaps(of(11, 0)));
+        assert!(of(65_535, u16::MAX).overlaps(of(65_535, 1)));
+    }
+
+    #[test]
+    fn the_size_of_a_stream_is_no_lock_of_another_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let streams = Streams::of(dir.path());
+        let (x, other): (StreamName, StreamName) = ("x".parse().unwrap(), "x.disk".parse().unwrap());
+        assert_ne!(streams.disk_file(&x), streams.lock_file(&other).unwrap());
+        let held = streams.try_lock(&other).unwrap();
+        streams.forget(&x).unwrap();
+        assert!(held.is_some() && streams.try_lock(&other).unwrap().is_none(), "it is still held");
     }
 
     #[test]

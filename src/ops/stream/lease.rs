@@ -27,10 +27,7 @@ fn ports(ctx: &Context, streams: &Streams, range: PortRange) -> Result<Ports> {
     let blocks = (u32::from(range.to) - u32::from(range.from) + 1) / u32::from(count);
     let of = |block: u32| range.from + u16::try_from(block * u32::from(count)).unwrap_or(0);
     let leased: Vec<_> = streams.all().into_iter().flatten().filter_map(|stream| stream.ports).collect();
-    let is_leased = |first: u16| {
-        let last = first + (count - 1);
-        leased.iter().any(|it| it.first <= last && first <= it.first + (it.count - 1))
-    };
+    let is_leased = |first: u16| leased.iter().any(|it| it.overlaps(Ports { first, count }));
     // Repositories that say the same begin at different places.
     let digest = sha256_hex(ctx.repo.common_dir().as_os_str().as_encoded_bytes());
     let begin = u32::from_str_radix(digest.get(..7).unwrap_or("0"), 16).unwrap_or(0);

@@ -216,6 +216,7 @@ fn disk(ctx: &Context, stream: &Stream) -> Option<Disk> {
     let disk = Disk { bytes: fs::tree_size(&stream.path).ok()?, at: now };
     let text = serde_json::to_vec(&disk).ok()?;
     // Without the file somebody measures again.
+    let _ = kept.parent().map_or(Ok(()), fs::create_dir_all);
     let _ = fs::write_atomically(&kept, &text, Durability::Process);
     Some(disk)
 }
