@@ -232,3 +232,57 @@ fn branches_that_were_there_before_their_streams_stay_and_main_is_never_merged()
     let branches = repo.git(&["for-each-ref", "--format=%(refname:short)", "refs/heads"]);
     assert_eq!(branches.lines().collect::<Vec<_>>(), ["dev", "main", "release"]);
 }
+
+/// Leaves a stream that somebody began who was killed before git made its worktree.
+fn begin_and_crash(repo: &Fixture, name: &str) {
+    for step in 1.. {
+        let mut new = repo.program();
+        new.env("GIT_ORCHESTRATE_CRASH_AT", step.to_string()).args(["stream", "new", name]);
+        assert!(!new.output().expect("the program").status.success(), "step {step}");
+        let is_noted = repo.path(&format!(".git/orchestrate/streams/{name}.json")).exists();
+        if is_noted && !repo.git(&["branch", "--list", name]).is_empty() {
+            assert!(!folder(repo, name).exists(), "step {step}");
+            return;
+        }
+        repo.orchestrate("stream prune --yes");
+    }
+}
+
+#[test]
+fn a_worktree_that_somebody_made_where_a_stream_was_to_be_is_left_alone() {
+    let repo = Fixture::new("passing");
+    repo.write(".git/info/exclude", "kept.log\n");
+    for (name, words) in [("a", &["-b", "other"][..]), ("b", &["--detach"])] {
+        begin_and_crash(&repo, name);
+        let there = folder(&repo, name);
+        let top = there.to_str().expect("UTF-8");
+        repo.git(&[&["worktree", "add", "--quiet"], words, &[top]].concat());
+        fs::write(there.join("kept.log"), "k\n").expect("a file");
+        let seen = repo.orchestrate("stream prune --yes");
+        assert_eq!(seen.code, 0, "{seen}");
+        assert_eq!(fs::read_to_string(there.join("kept.log")).expect("it stays"), "k\n");
+        assert_eq!(repo.git(&["-C", top, "status", "--porcelain"]), "");
+        let seen = repo.orchestrate("stream prune");
+        assert_eq!(seen.stdout, "No stream could go.\n", "{seen}");
+    }
+    assert_eq!(repo.git(&["branch", "--list", "a", "b"]), "", "what we had made is gone");
+}
+
+#[test]
+fn a_worktree_that_may_be_ours_goes_to_the_trash_and_a_branch_in_use_stays() {
+    let repo = Fixture::new("passing");
+    repo.write(".git/info/exclude", "kept.log\n");
+    begin_and_crash(&repo, "a");
+    let there = folder(&repo, "a");
+    repo.git(&["worktree", "add", "--quiet", there.to_str().expect("UTF-8"), "a"]);
+    fs::write(there.join("kept.log"), "k\n").expect("a file");
+    assert_eq!(repo.orchestrate("stream prune --yes").code, 0);
+    assert!(!there.exists());
+    assert_eq!(repo.orchestrate("stream undo a").code, 0);
+    assert_eq!(fs::read_to_string(there.join("kept.log")).expect("it is back"), "k\n");
+    begin_and_crash(&repo, "b");
+    let elsewhere = repo.beside("elsewhere");
+    repo.git(&["worktree", "add", "--quiet", elsewhere.to_str().expect("UTF-8"), "b"]);
+    assert_eq!(repo.orchestrate("stream prune --yes").code, 0);
+    assert_eq!(repo.git(&["-C", elsewhere.to_str().expect("UTF-8"), "status", "--porcelain"]), "");
+}

@@ -1,11 +1,13 @@
 //! What stages are told about the stream that they run in.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use anyhow::Result;
 
 use super::{Context, streams};
 use crate::git::Repo;
+use crate::id::StreamName;
 use crate::store::streams::Stream;
 use crate::sys::fs::{self, Durability};
 
@@ -18,11 +20,15 @@ pub(super) fn note(there: &Repo, stream: &Stream) -> Result<()> {
     Ok(fs::write_atomically(&there.git_dir().join(FILE), text.as_bytes(), Durability::Process)?)
 }
 
+/// Returns the stream that is noted in git's part of a worktree.
+pub(super) fn noted(git_dir: &Path) -> Option<StreamName> {
+    let text = fs::read_if_there(&git_dir.join(FILE)).ok().flatten()?;
+    String::from_utf8(text).ok()?.trim_end().parse().ok()
+}
+
 /// Returns the variables of the stream that we are in; none elsewhere.
 pub(in crate::ops) fn variables(ctx: &Context) -> Vec<(OsString, OsString)> {
-    let name = fs::read_if_there(&ctx.repo.git_dir().join(FILE)).ok().flatten();
-    let name = name.and_then(|text| String::from_utf8(text).ok()?.trim_end().parse().ok());
-    match name.and_then(|name| streams(ctx).find(&name).ok()?) {
+    match noted(ctx.repo.git_dir()).and_then(|name| streams(ctx).find(&name).ok()?) {
         Some(stream) => of(&stream),
         None => Vec::new(),
     }
