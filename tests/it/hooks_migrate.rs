@@ -115,3 +115,19 @@ fn what_cannot_be_read_is_named() {
         fs::remove_file(repo.path(name)).unwrap();
     }
 }
+
+#[test]
+fn a_glob_that_cannot_be_written_out_leaves_its_job_out() {
+    let repo = Fixture::new("passing");
+    let job = |glob: &str| format!("      glob: \"{glob}\"\n      run: check {{staged_files}}\n");
+    let text = format!(
+        "pre-commit:\n  commands:\n    deep:\n{}    nested:\n{}",
+        job(&"{a}".repeat(60_000)),
+        job("*.{a,{b,c}}")
+    );
+    repo.write("lefthook.yml", &text);
+    let seen = repo.orchestrate("hooks migrate");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert!(seen.stdout.contains("pre-commit/deep: its globs have more in braces"), "{seen}");
+    assert!(seen.stdout.contains("-- '*.a' '*.b' '*.c' | xargs"), "{seen}");
+}

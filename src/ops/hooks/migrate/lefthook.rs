@@ -193,7 +193,9 @@ fn with_files(
         if !is_plain {
             return Err(format!("`{template}` stands in more than one command: write a stage for each"));
         }
-        let specs: Vec<String> = pathspecs(around);
+        let Some(specs) = pathspecs(around) else {
+            return Err("its globs have more in braces than is written out: write the files".to_owned());
+        };
         let specs = if specs.is_empty() { String::new() } else { format!(" -- {}", specs.join(" ")) };
         command = format!("git ls-files -z{specs} | xargs -0 -r {before}");
         notes.push(
@@ -217,18 +219,50 @@ fn with_files(
     Ok(command)
 }
 
-/// Returns the pathspecs, quoted, that stand for globs.
-fn pathspecs(around: &Around) -> Vec<String> {
-    let globs = around.globs.iter().flat_map(|glob| braces(glob));
-    let exclude = around.exclude.iter().flat_map(|glob| braces(glob)).map(|glob| format!(":!{glob}"));
-    globs.chain(exclude).map(|spec| shell::word(&spec)).collect()
+/// Returns the pathspecs, quoted, that stand for globs; nothing if one of them cannot be written out.
+fn pathspecs(around: &Around) -> Option<Vec<String>> {
+    let all = |globs: &[String]| globs.iter().map(|glob| braces(glob)).collect::<Option<Vec<_>>>();
+    let exclude = all(&around.exclude)?.into_iter().flatten().map(|glob| format!(":!{glob}"));
+    let globs = all(&around.globs)?.into_iter().flatten().chain(exclude);
+    Some(globs.map(|spec| shell::word(&spec)).collect())
 }
 
-/// Writes out `{a,b}`, which git does not know.
-fn braces(glob: &str) -> Vec<String> {
-    let Some((before, rest)) = glob.split_once('{') else { return vec![glob.to_owned()] };
-    let Some((inner, after)) = rest.split_once('}') else { return vec![glob.to_owned()] };
-    inner.split(',').flat_map(|one| braces(&format!("{before}{one}{after}"))).take(64).collect()
+/// Writes out `{a,b}`, which git does not know, also where one stands in another; nothing if that would be too much.
+fn braces(glob: &str) -> Option<Vec<String>> {
+    const MOST_GROUPS: usize = 16;
+    const MOST: usize = 64;
+    let groups = glob.matches('{').count();
+    if groups > MOST_GROUPS || (groups > 0 && glob.contains('\\')) {
+        return None;
+    }
+    let mut all = vec![glob.to_owned()];
+    // Each round writes out one group of every glob: the first that has no other in it.
+    for _ in 0..groups {
+        let mut next: Vec<String> = Vec::new();
+        for glob in &all {
+            let Some((before, inner, after)) = innermost(glob) else { return Some(all) };
+            for one in inner.split(',').map(|one| format!("{before}{one}{after}")) {
+                if !next.contains(&one) {
+                    next.push(one);
+                }
+                if next.len() > MOST {
+                    return None;
+                }
+            }
+        }
+        all = next;
+    }
+    // git takes no empty one.
+    all.iter().all(|glob| !glob.is_empty()).then_some(all)
+}
+
+/// Returns what is before, in and after the first braces that have no others in them.
+fn innermost(glob: &str) -> Option<(&str, &str, &str)> {
+    let mut closing = glob.match_indices('}').map(|(at, _)| at);
+    closing.find_map(|end| {
+        let begin = glob[..end].rfind('{')?;
+        Some((&glob[..begin], &glob[begin + 1..end], &glob[end + 1..]))
+    })
 }
 
 impl Around {
@@ -265,4 +299,32 @@ fn texts(value: Option<&Value>) -> Vec<String> {
 pub(super) fn first_words(command: &str) -> String {
     let words = command.split_whitespace().filter(|word| !word.starts_with(['-', '{', '"', '\'']));
     words.take(3).collect::<Vec<_>>().join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn braces_are_written_out_also_in_each_other_and_never_without_end() {
+        for (glob, written) in [
+            ("*.rs", &["*.rs"][..]),
+            ("*.{a,b}", &["*.a", "*.b"]),
+            ("*.{a,{b,c}}", &["*.a", "*.b", "*.c"]),
+            ("{a,b}/{c,d}", &["a/c", "a/d", "b/c", "b/d"]),
+            ("a}{b,c}", &["a}b", "a}c"]),
+            ("{a", &["{a"]),
+            ("a}", &["a}"]),
+        ] {
+            let mut seen = braces(glob).unwrap();
+            seen.sort();
+            assert_eq!(seen, written, "{glob}");
+        }
+        let many = (0..65).map(|at| at.to_string()).collect::<Vec<_>>().join(",");
+        for glob in ["{a}".repeat(60_000), "{".repeat(60_000), format!("{{{many}}}"), "{}".to_owned()] {
+            assert_eq!(braces(&glob), None, "{}", &glob[..2]);
+        }
+        assert_eq!(braces("{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}"), None);
+        assert_eq!(braces(r"\{a,b}"), None, "nobody can tell whether these are braces");
+    }
 }
