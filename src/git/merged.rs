@@ -78,6 +78,29 @@ impl Repo {
         .find_map(|(name, what)| self.git_dir.join(name).exists().then_some(what))
     }
 
+    /// Returns what the configuration of this repository says about a branch, such as its upstream: keys and values.
+    pub fn settings_of_branch(&self, name: &str) -> Result<Vec<(String, String)>, GitError> {
+        let words = ["config", "--local", "--null", "--get-regexp", r"^branch\."];
+        let (_, listed) = self.git().args(words).run_expecting(&[0, 1])?;
+        let prefix = format!("branch.{name}.");
+        let is_its = |key: &str| key.strip_prefix(&prefix).is_some_and(|last| !last.contains('.'));
+        let listed = String::from_utf8_lossy(&listed);
+        let entries = listed.split('\0').filter(|entry| !entry.is_empty());
+        // A key without a value is one that says yes.
+        let pairs = entries.map(|entry| entry.split_once('\n').unwrap_or((entry, "true")));
+        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        Ok(pairs.filter(|(key, _)| is_its(key)).map(owned).collect())
+    }
+
+    /// Writes back what the configuration said about a branch, but for keys that say something by now.
+    pub fn restore_branch(&self, name: &str, settings: &[(String, String)]) -> Result<(), GitError> {
+        let known = self.settings_of_branch(name)?;
+        for (key, value) in settings.iter().filter(|(key, _)| known.iter().all(|(there, _)| there != key)) {
+            self.git().args(["config", "--local", "--add", key, value]).run()?;
+        }
+        Ok(())
+    }
+
     /// Removes what the configuration says about a branch that is gone.
     pub fn forget_branch(&self, name: &str) -> Result<(), GitError> {
         let section = format!("branch.{name}");

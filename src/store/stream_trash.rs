@@ -25,6 +25,9 @@ pub struct Removed {
     pub worktree: Option<String>,
     /// The commit that its branch named, if that was removed too.
     pub branch_at: Option<String>,
+    /// What git's configuration said about the branch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branch_settings: Vec<(String, String)>,
     pub removed_at: Stamp,
 }
 
@@ -50,23 +53,28 @@ impl Bin {
     }
 
     /// Makes a place for a stream, and notes what goes there before anything does. `entry` is where git knows its
-    /// worktree. If somebody was killed who removed it before, that place is used again.
+    /// worktree; `branch` is the commit that its branch names, if that goes too, and its settings. If somebody was
+    /// killed who removed it before, that place is used again.
     pub fn new(
         common_dir: &Path,
         stream: &Stream,
         entry: Option<&Path>,
-        branch_at: Option<String>,
+        branch: (Option<String>, Vec<(String, String)>),
         at: Stamp,
     ) -> Result<Self, PathError> {
         let same = |bin: &Self| {
             let known = &bin.removed.stream;
             (&known.name, known.created_at) == (&stream.name, stream.created_at) && !bin.holds_entry()
         };
+        let (branch_at, mut branch_settings) = branch;
         let begun = Self::all(common_dir).into_iter().find(|bin| same(bin) && bin.holds_tree());
         let bin = match begun {
             Some(Self { folder, removed }) => {
                 let branch_at = branch_at.or_else(|| removed.branch_at.clone());
-                Self { folder, removed: Removed { branch_at, removed_at: at, ..removed } }
+                if branch_settings.is_empty() {
+                    branch_settings.clone_from(&removed.branch_settings);
+                }
+                Self { folder, removed: Removed { branch_at, branch_settings, removed_at: at, ..removed } }
             }
             None => {
                 let id = uuid::Uuid::new_v4().to_string();
@@ -80,8 +88,16 @@ impl Bin {
                 };
                 let worktree =
                     entry.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-                let removed =
-                    Removed { version: 1, stream: stream.clone(), tree, worktree, branch_at, removed_at: at };
+                let stream = stream.clone();
+                let removed = Removed {
+                    version: 1,
+                    stream,
+                    tree,
+                    worktree,
+                    branch_at,
+                    branch_settings,
+                    removed_at: at,
+                };
                 Self { folder, removed }
             }
         };
@@ -106,6 +122,7 @@ impl Bin {
     /// Notes that the branch stayed.
     pub fn kept_branch(&mut self) -> Result<(), PathError> {
         self.removed.branch_at = None;
+        self.removed.branch_settings.clear();
         self.note()
     }
 

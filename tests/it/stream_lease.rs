@@ -103,3 +103,58 @@ fn what_ends_a_stream_runs_before_it_goes_and_a_failure_keeps_it() {
     assert!(seen.code == 0 && seen.stdout.contains("what ends it failed"), "{seen}");
     assert_eq!(fs::read_to_string(repo.beside("ended")).expect("it ran"), "a\nb\na\n");
 }
+
+#[test]
+fn a_stream_that_comes_back_shares_nothing_with_one_that_was_made_meanwhile() {
+    let begin = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let begin = begin.min(60_000);
+    let repo = Fixture::with_config(&json!({
+        "streams": {"ports": {"from": begin, "to": begin + 400, "count": 2}, "database": "{repo}_{name}"},
+        "pipelines": [],
+    }));
+    for words in ["stream new s-1", "stream rm s-1", "stream new s.1"] {
+        assert_eq!(repo.orchestrate(words).code, 0, "{words}");
+    }
+    let file = |name: &str| repo.json(&format!(".git/orchestrate/streams/{name}.json"));
+    // Whatever ports the other one got, it says that it has those of the removed one.
+    let mut other = file("s.1");
+    let had = {
+        let trash = fs::read_dir(repo.path(".git/orchestrate/streams/trash")).expect("a trash");
+        let bin = trash.map(|bin| bin.expect("an entry").path()).next().expect("a stream");
+        crate::fixture::json_of(&bin.join("entry.json"))["stream"].clone()
+    };
+    other["ports"] = had["ports"].clone();
+    repo.write(".git/orchestrate/streams/s.1.json", &other.to_string());
+    assert_eq!(other["database"], had["database"]);
+    let seen = repo.orchestrate("stream undo s-1");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert!(
+        seen.stdout.contains("another stream has its ports") && seen.stdout.contains("its database"),
+        "{seen}"
+    );
+    let back = file("s-1");
+    let first = |stream: &serde_json::Value| stream["ports"]["first"].as_u64().expect("a port");
+    assert!(first(&back).abs_diff(first(&other)) >= 2, "{back}");
+    assert_ne!(back["database"], other["database"]);
+    // Nothing is leased again without need.
+    for words in ["stream rm s-1", "stream undo s-1"] {
+        let seen = repo.orchestrate(words);
+        assert!(seen.code == 0 && !seen.stdout.contains("warning"), "{seen}");
+    }
+    assert_eq!((&file("s-1")["ports"], &file("s-1")["database"]), (&back["ports"], &back["database"]));
+}
+
+#[test]
+fn a_file_that_says_odd_things_of_ports_ends_nobody() {
+    let repo =
+        Fixture::with_config(&json!({"streams": {"ports": {"from": 40_000, "to": 40_400}}, "pipelines": []}));
+    assert_eq!(repo.orchestrate("stream new a").code, 0);
+    for ports in [json!({"first": 40_000, "count": 0}), json!({"first": 65_535, "count": 65_535})] {
+        let mut odd = repo.json(".git/orchestrate/streams/a.json");
+        odd["ports"] = ports;
+        repo.write(".git/orchestrate/streams/a.json", &odd.to_string());
+        let seen = repo.orchestrate("stream new b");
+        assert_eq!(seen.code, 0, "{seen}");
+        assert_eq!(repo.orchestrate("stream rm b").code, 0);
+    }
+}

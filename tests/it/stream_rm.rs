@@ -286,3 +286,21 @@ fn a_worktree_that_may_be_ours_goes_to_the_trash_and_a_branch_in_use_stays() {
     assert_eq!(repo.orchestrate("stream prune --yes").code, 0);
     assert_eq!(repo.git(&["-C", elsewhere.to_str().expect("UTF-8"), "status", "--porcelain"]), "");
 }
+
+#[test]
+fn what_git_was_told_about_a_branch_comes_back_with_it() {
+    let repo = Fixture::new("passing");
+    assert_eq!(repo.orchestrate("stream new fix/a.b").code, 0);
+    repo.git(&["branch", "--quiet", "--set-upstream-to", "main", "fix/a.b"]);
+    repo.git(&["config", "branch.fix/a.b.description", "two\nlines"]);
+    repo.git(&["config", "branch.fix/a.c.description", "of another one"]);
+    let settings = || repo.git(&["config", "--local", "--get-regexp", r"^branch\."]);
+    let before = settings();
+    let seen = repo.orchestrate("stream rm fix/a.b");
+    assert!(seen.stdout.contains("its branch was merged and is gone too"), "{seen}");
+    assert_eq!(settings(), "branch.fix/a.c.description of another one");
+    assert_eq!(repo.orchestrate("stream undo").code, 0);
+    let sorted = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(sorted(&settings()), sorted(&before));
+    assert_eq!(repo.git(&["rev-parse", "--abbrev-ref", "fix/a.b@{upstream}"]), "main");
+}

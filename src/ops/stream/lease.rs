@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use anyhow::Result;
 
 use super::{Context, Refusal};
+use crate::id::StreamName;
 use crate::pipeline::streams::{PortRange, Streams as Section};
 use crate::store::streams::{Ports, Stream, Streams};
 use crate::sys::digest::sha256_hex;
@@ -16,10 +17,48 @@ pub(super) fn lease(ctx: &Context, streams: &Streams, config: &Section, stream: 
     if let Some(range) = config.ports {
         stream.ports = Some(ports(ctx, streams, range)?);
     }
-    let known: Vec<_> = streams.all().into_iter().flatten().filter_map(|known| known.database).collect();
-    let named = |again| config.database_of(&repository(ctx), stream.name.as_str(), again);
-    stream.database = (0..=known.len()).filter_map(named).find(|name| !known.contains(name));
+    stream.database = database(ctx, streams, config, &stream.name);
     Ok(())
+}
+
+/// Leases again what other streams have by now of what a stream had before it was removed. Returns a word about each
+/// that is another one. The caller holds the list's lock.
+pub(super) fn renew(ctx: &Context, streams: &Streams, stream: &mut Stream) -> Vec<String> {
+    let others = streams.all().into_iter().flatten().filter(|other| other.name != stream.name);
+    let others: Vec<_> = others.collect();
+    let mut warnings = Vec::new();
+    let is_taken = |had: &Ports| others.iter().filter_map(|it| it.ports).any(|ports| ports.overlaps(*had));
+    let taken_ports = stream.ports.filter(is_taken);
+    let taken_database =
+        stream.database.take_if(|had| others.iter().any(|it| it.database.as_ref() == Some(had)));
+    if taken_ports.is_none() && taken_database.is_none() {
+        return warnings;
+    }
+    let config = crate::ops::plan::load(ctx).map(|config| config.streams);
+    if let Some(had) = taken_ports {
+        let range = config.as_ref().ok().and_then(|config| config.ports);
+        stream.ports = range.and_then(|range| ports(ctx, streams, range).ok());
+        let now = match stream.ports {
+            Some(ports) => format!("it has those from {} on", ports.first),
+            None => "none are free for it".to_owned(),
+        };
+        warnings.push(format!("another stream has its ports from {} on by now; {now}", had.first));
+    }
+    if let Some(had) = taken_database {
+        stream.database = config.ok().and_then(|config| database(ctx, streams, &config, &stream.name));
+        let now = match &stream.database {
+            Some(name) => format!("its own is `{name}`"),
+            None => "it has none".to_owned(),
+        };
+        warnings.push(format!("another stream has its database `{had}` by now; {now}"));
+    }
+    warnings
+}
+
+fn database(ctx: &Context, streams: &Streams, config: &Section, name: &StreamName) -> Option<String> {
+    let known: Vec<_> = streams.all().into_iter().flatten().filter_map(|known| known.database).collect();
+    let named = |again| config.database_of(&repository(ctx), name.as_str(), again);
+    (0..=known.len()).filter_map(named).find(|name| !known.contains(name))
 }
 
 fn ports(ctx: &Context, streams: &Streams, range: PortRange) -> Result<Ports> {

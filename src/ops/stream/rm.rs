@@ -264,7 +264,11 @@ pub(super) fn put_away(
         None => ctx.repo.entry_of(&stream.path)?.filter(|_| !stream.path.join(".git").exists()),
     };
     let common_dir = ctx.repo.common_dir();
-    let mut bin = Bin::new(common_dir, &stream, entry.as_deref(), goes.clone(), ctx.clock.now())?;
+    let settings = match &goes {
+        Some(_) => ctx.repo.settings_of_branch(&stream.branch)?,
+        None => Vec::new(),
+    };
+    let mut bin = Bin::new(common_dir, &stream, entry.as_deref(), (goes.clone(), settings), ctx.clock.now())?;
     {
         let _list = streams.lock_list()?;
         match repo {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use super::{Context, Refusal, streams};
+use super::{Context, Refusal, lease, streams};
 use crate::id::StreamName;
 use crate::store::stream_trash::Bin;
 use crate::store::streams::Stream;
@@ -37,7 +37,7 @@ pub fn undo(ctx: &Context, name: Option<&StreamName>) -> Result<Back> {
 
 /// Puts what is in a place of the trash back. The caller holds the stream's lock.
 fn restore(ctx: &Context, bin: &Bin) -> Result<Back> {
-    let (stream, streams) = (bin.removed.stream.clone(), streams(ctx));
+    let (mut stream, streams) = (bin.removed.stream.clone(), streams(ctx));
     let taken = |what: String| {
         Refusal::usage(format!("stream `{}` cannot come back: {what}", stream.name))
             .hint("move that away first")
@@ -53,13 +53,16 @@ fn restore(ctx: &Context, bin: &Bin) -> Result<Back> {
     {
         let _list = streams.lock_list()?;
         if let Some(commit) = &bin.removed.branch_at {
-            match ctx.repo.branch(&stream.branch)? {
-                None => ctx.repo.make_branch(&stream.branch, commit)?,
-                Some(now) if now == *commit => {}
-                Some(_) => warnings.push(format!(
+            let now = ctx.repo.branch(&stream.branch)?;
+            if now.is_none() {
+                ctx.repo.make_branch(&stream.branch, commit)?;
+            }
+            match now {
+                Some(now) if now != *commit => warnings.push(format!(
                     "there is a branch `{}` again, which is another one; the old one named {commit}",
                     stream.branch
                 )),
+                _ => ctx.repo.restore_branch(&stream.branch, &bin.removed.branch_settings)?,
             }
         }
         let entry = entry_of(ctx, bin);
@@ -74,8 +77,10 @@ fn restore(ctx: &Context, bin: &Bin) -> Result<Back> {
         if bin.holds_entry() {
             fs::rename_new(&bin.entry(), &entry).context("git's own part cannot be moved back")?;
         }
+        // While nobody else can lease the same.
+        warnings.extend(lease::renew(ctx, &streams, &mut stream));
+        streams.save(&stream)?;
     }
-    streams.save(&stream)?;
     bin.forget()?;
     Ok(Back { stream, warnings })
 }
