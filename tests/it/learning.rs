@@ -382,6 +382,33 @@ fn a_scenario_that_somebody_writes_down_is_approved_and_proven() {
 }
 
 #[test]
+fn no_part_of_a_scenario_may_hold_a_secret() {
+    let repo = Fixture::with_commands(&["true"]);
+    assert_eq!(learned(&repo, "start --task t").0.code, 0);
+    let before = manifest(&only_run(&repo));
+    let plain = json!({"id": "x", "entrypoint": "true", "commands": ["true"]});
+    let secret = "hunter2\"hunter2";
+    for (place, value) in [
+        ("/entrypoint", json!(format!("echo {secret}"))),
+        ("/commands", json!(["true", secret])),
+        ("/environment", json!({"allow": [], "set": {"A": secret}})),
+        ("/context", json!({"prompt": format!("use {secret}"), "execution_history": []})),
+        ("/cwd", json!(secret)),
+    ] {
+        let mut scenario = plain.clone();
+        scenario[&place[1..]] = value;
+        fs::write(repo.beside("s.json"), scenario.to_string()).unwrap();
+        let mut program = repo.program();
+        program.args(["snapshot", "requeue", "latest", "--scenario"]).arg(repo.beside("s.json"));
+        let seen = repo.see(program.env("API_TOKEN", secret));
+        assert!(seen.code == 2 && seen.stderr.contains("holds a secret"), "{place}: {seen}");
+        assert_eq!(manifest(&only_run(&repo)), before, "{place}");
+    }
+    let found = repo.command("grep").args(["-rlF", "hunter2", ".runs", "out"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+}
+
+#[test]
 fn the_template_is_a_scenario_once_somebody_has_filled_it_in() {
     let repo = Fixture::with_commands(&["echo hunter2hunter2 > made"]);
     let mut program = repo.program();

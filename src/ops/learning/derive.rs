@@ -10,6 +10,7 @@ use crate::pipeline::{Action, Command};
 use crate::run::learning::{Clues, Environment, Executed, Scenario, ScenarioSource};
 use crate::run::stamp::Stamp;
 use crate::run::status::StageStatus;
+use crate::store::pointers::pretty;
 use crate::sys::fs;
 
 /// A prompt or a diff that is longer than this is none.
@@ -88,6 +89,17 @@ pub(super) fn scenario(
         ..template(lesson)
     };
     Ok((scenario, source))
+}
+
+/// Whether anything in a scenario is a secret, its commands or what is only told along with them.
+pub(super) fn holds_secret(scenario: &Scenario, masking: &Masking) -> bool {
+    let is_secret = |text: &str| masking.masked(text) != text;
+    let texts = [&scenario.id, &scenario.entrypoint].into_iter().chain(&scenario.commands);
+    // A secret with a quote or a line end in it looks different between the quotes of JSON.
+    texts.chain(&scenario.cwd).chain(&scenario.context.prompt).chain(&scenario.context.diff).any(|it| is_secret(it))
+        || scenario.environment.set.values().any(|it| is_secret(it))
+        || scenario.context.execution_history.iter().any(|it| is_secret(&it.command))
+        || is_secret(&String::from_utf8_lossy(&pretty(scenario)))
 }
 
 fn has_succeeded(lesson: &Lesson<'_>, planned: &PlannedStage) -> bool {

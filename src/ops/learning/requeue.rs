@@ -137,16 +137,15 @@ impl Lesson<'_> {
             (None, None) if section.validation.status == Verdict::NeedsManualScenario => filled_in(),
             (None, None) => None,
         };
-        if let Some(scenario) = now {
-            if scenario.commands.iter().any(|it| masking.masked(it) != *it) {
+        let before = || again::read_scenario(&folder.join("scenario.json")).ok().map(Said::Before);
+        if let Some(said) = now.map(Said::Now).or_else(before) {
+            let (Said::Now(scenario) | Said::Before(scenario)) = &said else { return Ok(said) };
+            if derive::holds_secret(scenario, &masking) {
                 return Err(Refusal::usage("the scenario holds a secret, so it cannot be written down")
                     .hint("let its command read the secret from a variable, and name that in `learning.environment`")
                     .into());
             }
-            return Ok(Said::Now(scenario));
-        }
-        if let Ok(scenario) = again::read_scenario(&folder.join("scenario.json")) {
-            return Ok(Said::Before(scenario));
+            return Ok(said);
         }
         if derive::scenario(self, self.ctx.clock.now()).is_ok() {
             return Ok(Said::Nothing);
