@@ -1,6 +1,7 @@
 //! Unpacking tar archives that nobody vouches for: whatever one says, nothing is written but new files and
 //! links below a folder that is new itself.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
@@ -16,11 +17,16 @@ const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOF
 /// Zeros of this length become a hole.
 const HOLE: usize = 64 << 10;
 
+/// So many bytes may come before what an entry holds: its names, and what else is said about it.
+const PREAMBLE: u64 = 1 << 20;
+
 /// Why an archive was not unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     #[error("the archive is not to be trusted: its entry `{}` {why}", path.escape_ascii())]
     Unsafe { path: Vec<u8>, why: &'static str },
+    #[error("the archive is not to be trusted: it says more about one entry than any path is long")]
+    Swollen,
     #[error("the archive is damaged: {0}")]
     Damaged(io::Error),
     #[error(transparent)]
@@ -42,9 +48,18 @@ pub fn unpack(archive: impl Read, folder: &Path) -> Result<Unpacked, UnpackError
     let top = top.map_err(|err| PathError { path: folder.to_owned(), source: err.into() })?;
     let mut target = Target { top, path: folder.to_owned(), parent: None, buffer: vec![0; HOLE] };
     let mut unpacked = Unpacked::default();
-    let mut archive = tar::Archive::new(archive);
-    for entry in archive.entries().map_err(UnpackError::Damaged)? {
-        let mut entry = entry.map_err(UnpackError::Damaged)?;
+    let left = Cell::new(PREAMBLE);
+    let mut archive = tar::Archive::new(Metered { from: archive, left: &left });
+    let mut entries = archive.entries().map_err(UnpackError::Damaged)?;
+    loop {
+        // What precedes an entry is read into memory as a whole.
+        left.set(PREAMBLE);
+        let mut entry = match entries.next() {
+            None => break,
+            Some(Err(_)) if left.get() == 0 => return Err(UnpackError::Swollen),
+            Some(entry) => entry.map_err(UnpackError::Damaged)?,
+        };
+        left.set(u64::MAX);
         let path = entry.path_bytes().into_owned();
         let refuse = |why| UnpackError::Unsafe { path: path.clone(), why };
         match entry.header().entry_type() {
@@ -71,6 +86,25 @@ pub fn unpack(archive: impl Read, folder: &Path) -> Result<Unpacked, UnpackError
         }
     }
     Ok(unpacked)
+}
+
+/// Reads no more than somebody lets it.
+struct Metered<'a, R> {
+    from: R,
+    left: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Metered<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.left.get();
+        if left == 0 {
+            return Err(io::Error::other("too much is said about an entry"));
+        }
+        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let read = self.from.read(&mut buffer[..most])?;
+        self.left.set(left - read as u64);
+        Ok(read)
+    }
 }
 
 /// The folder, and the one below it that was used last.
@@ -250,6 +284,36 @@ mod tests {
             assert!(matches!(error, UnpackError::Unsafe { .. }), "{entries:?}: {error}");
             assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0, "{entries:?}");
         }
+    }
+
+    #[test]
+    fn what_is_said_about_an_entry_has_an_end() {
+        let dir = tempfile::tempdir().unwrap();
+        for (kind, name) in [(EntryType::GNULongName, "././@LongLink"), (EntryType::XHeader, "x")] {
+            let mut header = Header::new_gnu();
+            header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_entry_type(kind);
+            header.set_size(6 << 30);
+            header.set_cksum();
+            let (much, not_read) = (64 << 20, Cell::new(64 << 20));
+            let rest = Metered { from: io::repeat(b'a'), left: &not_read };
+            let error = unpack(header.as_bytes().chain(rest), dir.path()).unwrap_err();
+            assert!(matches!(error, UnpackError::Swollen), "{error}");
+            assert!(much - not_read.get() <= PREAMBLE, "{} left", not_read.get());
+        }
+        // A path as long as git can hold is fine, and what follows it is as long as it likes.
+        let long = vec!["d".repeat(200); 19].join("/");
+        let mut bytes = Vec::new();
+        let mut builder = tar::Builder::new(&mut bytes);
+        for name in [long.as_str(), "a"] {
+            let mut header = Header::new_gnu();
+            header.set_mode(0o644);
+            header.set_size(2 << 20);
+            builder.append_data(&mut header, name, io::repeat(b'a').take(2 << 20)).unwrap();
+        }
+        builder.finish().unwrap();
+        drop(builder);
+        assert_eq!(unpack(&bytes[..], dir.path()).unwrap().files, 2);
     }
 
     #[test]

@@ -66,7 +66,9 @@ pub fn restore(archive: &Path, digest: &str, target: &Path) -> Result<Unpacked> 
 pub fn unpack_into(archive: File, folder: &Path) -> Result<Unpacked> {
     let unpacked = pack::reader(archive).map_err(UnpackError::Damaged).and_then(|it| unpack(it, folder));
     unpacked.map_err(|err| match err {
-        UnpackError::Unsafe { .. } => Refusal::new(Kind::Unsafe, err.to_string()).into(),
+        UnpackError::Unsafe { .. } | UnpackError::Swollen => {
+            Refusal::new(Kind::Unsafe, err.to_string()).into()
+        }
         UnpackError::Damaged(_) => Refusal::new(Kind::Invalid, err.to_string()).into(),
         UnpackError::Path(err) => err.into(),
     })
