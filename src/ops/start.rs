@@ -96,7 +96,7 @@ pub fn start_at(
             There::Failed(manifest) => {
                 return Ok(RunOutcome { manifest: *manifest, interrupt: interrupts.first() });
             }
-            There::Interrupted => return Err(cancelled(interrupts).into()),
+            There::Interrupted => return Err(cancelled(interrupts, "before anything ran").into()),
         };
         let mut plan = plan_of(&there, &options)?;
         plan.learning = learning::wanted(&there)?;
@@ -105,10 +105,10 @@ pub fn start_at(
     })
 }
 
-/// Says that nothing was run because of a signal.
-fn cancelled(interrupts: &Interrupts) -> Refusal {
+/// Says that a signal came, and when.
+pub(super) fn cancelled(interrupts: &Interrupts, when: &str) -> Refusal {
     let interrupt = interrupts.first().unwrap_or(Interrupt::Interrupt);
-    let message = format!("cancelled by {} before anything ran", interrupt.name());
+    let message = format!("cancelled by {} {when}", interrupt.name());
     Refusal::new(Kind::Cancelled(interrupt), message)
 }
 

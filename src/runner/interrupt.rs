@@ -119,6 +119,12 @@ impl Interrupts {
         }
     }
 
+    /// Whether a signal has asked for an end by now.
+    pub async fn is_over(&mut self) -> bool {
+        self.catch_up().await;
+        self.seen.is_some()
+    }
+
     /// Returns the first signal that asked for an end.
     pub fn first(&self) -> Option<Interrupt> {
         self.seen

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -26,18 +26,24 @@ pub enum Ended {
     Signal(String),
     /// It took longer than it may.
     TooLong,
+    /// Somebody did not want it any more.
+    Stopped,
 }
 
-/// Runs a program with nothing but the environment given. `printed` is told what it prints on either stream.
-/// What it leaves running is ended.
-pub fn run(
+/// Runs a program with nothing but the environment given. `printed` is told what it prints on either stream; `stop` is
+/// asked time and again whether the program is to be ended. What it leaves running is ended.
+pub async fn run(
     words: &[OsString],
     folder: &Path,
     env: &[(OsString, OsString)],
     limit: Duration,
     printed: &mut dyn FnMut(&[u8]),
+    mut stop: impl AsyncFnMut() -> bool,
 ) -> std::io::Result<Ended> {
     let begin = Instant::now();
+    if stop().await {
+        return Ok(Ended::Stopped);
+    }
     let (mut reader, writer) = std::io::pipe()?;
     // In our own process group, so that Ctrl-C on the terminal ends it too.
     let mut child = Command::new(&words[0])
@@ -49,7 +55,8 @@ pub fn run(
         .stdout(writer.try_clone()?)
         .stderr(writer)
         .spawn()?;
-    let (send, pieces) = channel::<Vec<u8>>();
+    // Whoever prints faster than we take it in has to wait.
+    let (send, pieces) = sync_channel::<Vec<u8>>(16);
     std::thread::spawn(move || {
         let mut buffer = vec![0; 16 << 10];
         while let Ok(read @ 1..) = reader.read(&mut buffer) {
@@ -58,7 +65,7 @@ pub fn run(
             }
         }
     });
-    let (mut status, mut ended_at, mut too_long) = (None, None, false);
+    let (mut status, mut ended_at, mut broken_off) = (None, None, None);
     loop {
         match pieces.recv_timeout(PAUSE) {
             Ok(bytes) => printed(&bytes),
@@ -71,8 +78,13 @@ pub fn run(
             status = child.try_wait()?;
             ended_at = status.map(|_| Instant::now());
         }
-        if status.is_none() && begin.elapsed() > limit {
-            too_long = true;
+        if status.is_none() {
+            broken_off = match begin.elapsed() > limit {
+                true => Some(Ended::TooLong),
+                false => stop().await.then_some(Ended::Stopped),
+            };
+        }
+        if status.is_none() && broken_off.is_some() {
             end(child.id());
             status = Some(child.wait()?);
             ended_at = Some(Instant::now());
@@ -81,15 +93,21 @@ pub fn run(
             break;
         }
     }
-    for pid in process::adopted(&[]) {
-        end(pid);
+    // Who is killed leaves us its children, and they are reaped in the next round.
+    let begin = Instant::now();
+    loop {
+        let left = process::adopted(&[]);
+        if left.is_empty() || begin.elapsed() > GRACE {
+            break;
+        }
+        left.into_iter().for_each(end);
+        std::thread::sleep(Duration::from_millis(1));
     }
-    process::adopted(&[]);
     let status = status.expect("it ended");
-    Ok(match (too_long, status.code(), status.signal()) {
-        (true, ..) => Ended::TooLong,
-        (false, Some(code), _) => Ended::Code(code),
-        (false, None, signal) => Ended::Signal(process::signal_name(signal.unwrap_or(0))),
+    Ok(match (broken_off, status.code(), status.signal()) {
+        (Some(ended), ..) => ended,
+        (None, Some(code), _) => Ended::Code(code),
+        (None, None, signal) => Ended::Signal(process::signal_name(signal.unwrap_or(0))),
     })
 }
 
@@ -108,8 +126,44 @@ mod tests {
         let mut text = Vec::new();
         let words = ["/bin/sh", "-c", script].map(OsString::from);
         let env = [("A".into(), "b".into())];
-        let ended = run(&words, Path::new("/"), &env, limit, &mut |bytes| text.extend_from_slice(bytes));
+        let mut printed = |bytes: &[u8]| text.extend_from_slice(bytes);
+        let ended = alone(run(&words, Path::new("/"), &env, limit, &mut printed, async || false));
         (ended.unwrap(), String::from_utf8(text).unwrap())
+    }
+
+    fn alone<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn what_nobody_wants_any_more_is_ended_with_all_that_it_started() {
+        let words = ["/bin/sh", "-c", "setsid sleep 600 & echo $$; sleep 600"].map(OsString::from);
+        let seen = std::cell::RefCell::new(Vec::new());
+        let mut printed = |bytes: &[u8]| seen.borrow_mut().extend_from_slice(bytes);
+        let minute = Duration::from_secs(60);
+        let stop = async || !seen.borrow().is_empty();
+        let ended = alone(run(&words, Path::new("/"), &[], minute, &mut printed, stop)).unwrap();
+        assert_eq!(ended, Ended::Stopped);
+        let shell = String::from_utf8(seen.into_inner()).unwrap().trim().parse().unwrap();
+        assert!(process::has_ended(shell));
+    }
+
+    #[test]
+    fn what_prints_faster_than_anybody_reads_has_to_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let words = ["/bin/sh", "-c", "head -c 8000000 /dev/zero; : > done"].map(OsString::from);
+        let (mut taken, mut early) = (0, false);
+        let mut printed = |bytes: &[u8]| {
+            taken += bytes.len();
+            if taken < 4_000_000 {
+                // Somebody who is slow.
+                std::thread::sleep(Duration::from_millis(1));
+                early |= dir.path().join("done").exists();
+            }
+        };
+        let minute = Duration::from_secs(60);
+        let ended = alone(run(&words, dir.path(), &[], minute, &mut printed, async || false)).unwrap();
+        assert_eq!((ended, taken, early), (Ended::Code(0), 8_000_000, false));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, Seen, id, json_of, manifest, only_run};
+use crate::witness::{ended, is_alive, kill, spawn, wait_for};
 
 fn learned(repo: &Fixture, words: &str) -> (Seen, Value) {
     let mut program = repo.program();
@@ -562,4 +563,140 @@ fn gc_removes_what_is_too_old_and_nothing_that_is_named() {
     assert!(only_run(&repo).join("learning/scenario.json").exists(), "the evidence itself stays");
     assert_eq!(repo.tree(".runs/learning-snapshots/t").len(), 4);
     assert_eq!(repo.orchestrate("snapshot gc").code, 0);
+}
+
+/// A command that says who it is, and goes on for long.
+fn endless(repo: &Fixture) -> String {
+    format!("echo $$ > '{}'; setsid sleep 600 & exec sleep 600", repo.beside("pid").display())
+}
+
+/// Waits for [`endless`], and returns who it is.
+fn begun(repo: &Fixture) -> String {
+    let pid = wait_for(&repo.beside("pid")).trim().to_owned();
+    fs::remove_file(repo.beside("pid")).unwrap();
+    pid
+}
+
+#[test]
+fn a_signal_ends_a_replay_and_what_it_started() {
+    let repo = Fixture::new("passing");
+    assert_eq!(repo.orchestrate("snapshot create --task t").code, 0);
+    for (signal, code) in [("-TERM", 143), ("-INT", 130)] {
+        let mut program = repo.program();
+        program.args(["snapshot", "replay", "latest", "--timeout", "10m", "--", "sh", "-c", &endless(&repo)]);
+        let child = spawn(&mut program);
+        let pid = begun(&repo);
+        kill(signal, child.id());
+        let seen = ended(child);
+        assert!(seen.code == code && seen.stderr.contains("cancelled by"), "{seen}");
+        assert!(!is_alive(&pid), "{signal}");
+    }
+    assert_eq!(repo.orchestrate("snapshot replay latest -- true").code, 0);
+}
+
+#[test]
+fn a_signal_ends_the_learning_and_leaves_the_evidence_of_the_run() {
+    let repo = Fixture::new("passing");
+    let command = format!("test -n \"$RUNS\" || {{ {}; }}", endless(&repo));
+    let tool = repo.beside("tool");
+    let script = format!("#!/bin/sh\n{}\n", endless(&repo));
+    fs::write(&tool, script).unwrap();
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    let config = |environment: Value| {
+        json!({"learning": {"environment": environment, "crystalizer": {"command": format!("'{}'", tool.display())}}, "pipelines": [
+            {"id": "diagnostics", "guardrailsRequired": false, "stages": [
+                {"kind": "command", "id": "s1", "command": command}]}]})
+    };
+    repo.write("codex.orchestrator.json", &config(json!([])).to_string());
+    let learn = |words: &[&str]| {
+        let mut program = repo.program();
+        program.args(words).env("LEARNING_PIPELINE_ENABLED", "1").env("RUNS", "1");
+        let child = spawn(&mut program);
+        let pid = begun(&repo);
+        kill("-TERM", child.id());
+        let seen = ended(child);
+        assert!(!is_alive(&pid), "{seen}");
+        (seen, manifest(&only_run(&repo)))
+    };
+    let (seen, run) = learn(&["start", "--task", "t"]);
+    assert_eq!((seen.code, &run["status"]), (0, &json!("succeeded")), "{seen}");
+    assert_eq!(run["learning"]["validation"]["status"], "stalled_snapshot");
+    assert_eq!(run["learning"]["validation"]["reason"], "ended by SIGTERM");
+    assert_eq!(run["learning"]["crystalizer"], Value::Null);
+    assert_eq!(run["metrics_recorded"], true);
+
+    let (seen, run) = learn(&["snapshot", "requeue", "latest"]);
+    assert_eq!(seen.code, 143, "{seen}");
+    assert_eq!(run["learning"]["validation"]["status"], "stalled_snapshot");
+    assert_eq!(run["learning"]["approvals"].as_array().unwrap().len(), 1);
+
+    // It holds, and the program that makes a pattern of it does not end.
+    repo.write("codex.orchestrator.json", &config(json!(["RUNS"])).to_string());
+    let (seen, run) = learn(&["snapshot", "requeue", "latest"]);
+    assert_eq!(seen.code, 143, "{seen}");
+    assert_eq!(run["learning"]["validation"]["status"], "validated");
+    let crystalizer = &run["learning"]["crystalizer"];
+    assert_eq!(
+        (&crystalizer["status"], &crystalizer["error"]),
+        (&json!("failed"), &json!("the program was ended by SIGTERM"))
+    );
+}
+
+#[test]
+fn what_a_replay_that_was_killed_left_is_ended_before_the_next_begins() {
+    let repo = Fixture::new("passing");
+    assert_eq!(repo.orchestrate("snapshot create --task t").code, 0);
+    let mut program = repo.program();
+    program.args(["snapshot", "replay", "latest", "--timeout", "10m", "--", "sh", "-c", &endless(&repo)]);
+    let mut child = spawn(&mut program);
+    let pid = begun(&repo);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(is_alive(&pid));
+    let seen = repo.orchestrate("snapshot replay latest -- true");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert!(seen.stderr.contains("processes that run `replay-"), "{seen}");
+    assert!(!is_alive(&pid));
+}
+
+#[test]
+fn a_scenario_runs_in_the_folder_of_its_stage_and_never_outside_of_the_work_tree() {
+    let with_cwd = |cwd: &str| {
+        let repo = Fixture::with_config(&json!({"pipelines": [
+            {"id": "diagnostics", "guardrailsRequired": false, "stages": [
+                {"kind": "command", "id": "s1", "command": "true", "cwd": cwd}]}]}));
+        repo.write("sub/deep/file", "x");
+        let (seen, learning) = learned(&repo, "start --task t");
+        assert_eq!(seen.code, 0, "{seen}");
+        (repo, learning)
+    };
+    for (cwd, plain) in [("./sub", json!("sub")), ("sub/./deep/..", json!("sub/deep/..")), (".", Value::Null)]
+    {
+        let (repo, learning) = with_cwd(cwd);
+        assert_eq!(learning["validation"]["status"], "validated", "{cwd}: {learning}");
+        assert_eq!(repo.json(learning["scenario"]["path"].as_str().unwrap())["cwd"], plain);
+        assert_eq!(repo.orchestrate("snapshot replay latest").code, 0, "{cwd}");
+    }
+    for cwd in ["../", "sub/../../", "/"] {
+        let (repo, learning) = with_cwd(cwd);
+        assert_eq!(learning["validation"]["status"], "needs_manual_scenario", "{cwd}: {learning}");
+        assert!(repo.path(learning["scenario"]["manual_template"].as_str().unwrap()).exists());
+    }
+
+    let (repo, _) = with_cwd("sub");
+    std::os::unix::fs::symlink("/", repo.path("away")).unwrap();
+    assert_eq!(repo.orchestrate("snapshot create --task t").code, 0);
+    let replay = |cwd: &str| {
+        let scenario = json!({"id": "x", "entrypoint": "true", "commands": ["true"], "cwd": cwd});
+        fs::write(repo.beside("s.json"), scenario.to_string()).unwrap();
+        let mut program = repo.program();
+        program.args(["snapshot", "replay", "latest", "--scenario"]).arg(repo.beside("s.json"));
+        repo.see(&mut program)
+    };
+    assert_eq!(replay("./sub").code, 0);
+    for cwd in ["../..", "/tmp", "away"] {
+        let seen = replay(cwd);
+        assert_eq!(seen.code, 2, "{cwd}: {seen}");
+        assert!(format!("{seen}").contains("leads out of the work tree"), "{cwd}: {seen}");
+    }
 }

@@ -9,6 +9,7 @@ use super::Lesson;
 use crate::ops::host::Masking;
 use crate::run::learning::{Crystalized, Scenario, Section, Throughput};
 use crate::run::shell;
+use crate::runner::interrupt::Interrupts;
 use crate::store::pointers::pretty;
 use crate::sys::beneath::Beneath;
 use crate::sys::digest::sha256_hex;
@@ -33,7 +34,12 @@ const LARGEST: u64 = 1 << 20;
 
 impl Lesson<'_> {
     /// Has a pattern made. Returns what to say if it cost too much.
-    pub(super) fn crystalize(&self, section: &mut Section, scenario: &Scenario) -> Option<String> {
+    pub(super) async fn crystalize(
+        &self,
+        section: &mut Section,
+        scenario: &Scenario,
+        interrupts: &mut Interrupts,
+    ) -> Option<String> {
         let at = self.ctx.clock.now();
         let settings = &self.learning.crystalizer;
         let model = self.ctx.env.get(MODEL).filter(|model| !model.is_empty()).map(str::to_owned);
@@ -52,12 +58,16 @@ impl Lesson<'_> {
         let program = self.ctx.env.get(PROGRAM).filter(|program| !program.is_empty()).map(shell::word);
         let mut too_much = None;
         match settings.command.clone().or(program) {
+            _ if interrupts.is_over().await => {
+                state.error =
+                    interrupts.seen().map(|signal| format!("{signal} came before it was asked for"));
+            }
             None => {
                 state.error = Some(format!(
                     "no program makes patterns: neither `learning.crystalizer.command` nor {PROGRAM} is set"
                 ))
             }
-            Some(program) => match self.pattern(&program, &state.model, scenario) {
+            Some(program) => match self.pattern(&program, &state.model, scenario, interrupts).await {
                 Ok((_, cost)) if cost.is_some_and(|cost| cost > budget) => {
                     state.status = "failed".to_owned();
                     state.cost_usd = cost;
@@ -93,7 +103,13 @@ impl Lesson<'_> {
     }
 
     /// Calls the program, and returns its pattern and what it cost.
-    fn pattern(&self, program: &str, model: &str, scenario: &Scenario) -> Result<(String, Option<f64>)> {
+    async fn pattern(
+        &self,
+        program: &str,
+        model: &str,
+        scenario: &Scenario,
+        interrupts: &mut Interrupts,
+    ) -> Result<(String, Option<f64>)> {
         let folder = self.folder().join("crystalizer");
         fs::create_dir_all(&folder)?;
         let file = |name: &str| folder.join(name);
@@ -116,12 +132,17 @@ impl Lesson<'_> {
         let env: Vec<_> = vars.chain(more).collect();
         let limit = self.learning.crystalizer.timeout;
         let words = ["/bin/sh", "-c", &line].map(OsString::from);
-        let ended = run(&words, &self.ctx.root, &env, limit, &mut |_| {}).context("it cannot be started")?;
+        let stop = async || interrupts.is_over().await;
+        let ended = run(&words, &self.ctx.root, &env, limit, &mut |_| {}, stop).await;
+        let ended = ended.context("it cannot be started")?;
         match ended {
             Ended::Code(0) => {}
             Ended::Code(code) => anyhow::bail!("the program failed with exit code {code}"),
             Ended::Signal(signal) => anyhow::bail!("the program was ended by {signal}"),
             Ended::TooLong => anyhow::bail!("the program took longer than {} s", limit.as_secs()),
+            Ended::Stopped => {
+                anyhow::bail!("the program was ended by {}", interrupts.seen().unwrap_or_default())
+            }
         }
         let pattern = fs::read_regular(&output, LARGEST).context("the program wrote no pattern")?;
         let pattern = Masking::new(&self.ctx.env, None).masked(String::from_utf8_lossy(&pattern).trim());

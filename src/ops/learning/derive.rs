@@ -1,10 +1,11 @@
 //! The scenario of a run, from what is known of it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use super::Lesson;
 use crate::ops::host::Masking;
+use crate::ops::snapshot::again::leads_out;
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::pipeline::{Action, Command};
 use crate::run::learning::{Clues, Environment, Executed, Scenario, ScenarioSource};
@@ -50,23 +51,31 @@ pub(super) fn scenario(
     };
     let mut clues =
         Clues { prompt: text("prompt.md"), diff: text("diff.patch"), execution_history: Vec::new() };
-    let mut hidden = false;
+    let (mut hidden, mut folder, mut elsewhere) = (false, None, false);
     if let Some((index, command)) = &ran {
         let shown = masking.masked(&command.command);
         // Without its secret the command is another one.
         hidden = shown != command.command;
+        match cwd_of(lesson, command) {
+            Ok(Some(cwd)) if masking.masked(&cwd) != cwd => hidden = true,
+            Ok(cwd) => folder = cwd,
+            Err(()) => elsewhere = true,
+        }
         let entry = lesson.manifest.entry(*index);
         clues.execution_history.push(Executed {
             command: shown,
-            exit_code: if hidden { -1 } else { 0 },
-            cwd: cwd_of(lesson, command),
+            exit_code: if hidden || elsewhere { -1 } else { 0 },
+            cwd: folder.clone(),
             timestamp: entry.and_then(|entry| entry.completed_at),
         });
     }
     let Some((command, source)) = clues.command() else {
-        let reason = match hidden {
-            true => "the newest command that succeeded holds a secret, so it cannot be written down",
-            false => "no command of the run succeeded, and neither a prompt nor a diff says what to run",
+        let reason = match (hidden, elsewhere) {
+            (true, _) => "the newest command that succeeded holds a secret, so it cannot be written down",
+            (false, true) => "the newest command that succeeded ran outside of the work tree",
+            (false, false) => {
+                "no command of the run succeeded, and neither a prompt nor a diff says what to run"
+            }
         };
         return Err((clues, reason.to_owned()));
     };
@@ -84,7 +93,7 @@ pub(super) fn scenario(
         commands: vec![command],
         context: clues,
         generated_at: Some(at),
-        cwd: of_stage.and_then(|command| cwd_of(lesson, command)),
+        cwd: folder.filter(|_| of_stage.is_some()),
         environment,
         ..template(lesson)
     };
@@ -96,7 +105,11 @@ pub(super) fn holds_secret(scenario: &Scenario, masking: &Masking) -> bool {
     let is_secret = |text: &str| masking.masked(text) != text;
     let texts = [&scenario.id, &scenario.entrypoint].into_iter().chain(&scenario.commands);
     // A secret with a quote or a line end in it looks different between the quotes of JSON.
-    texts.chain(&scenario.cwd).chain(&scenario.context.prompt).chain(&scenario.context.diff).any(|it| is_secret(it))
+    texts
+        .chain(&scenario.cwd)
+        .chain(&scenario.context.prompt)
+        .chain(&scenario.context.diff)
+        .any(|it| is_secret(it))
         || scenario.environment.set.values().any(|it| is_secret(it))
         || scenario.context.execution_history.iter().any(|it| is_secret(&it.command))
         || is_secret(&String::from_utf8_lossy(&pretty(scenario)))
@@ -120,13 +133,18 @@ fn newest<'p>(plan: &'p Plan, succeeded: &dyn Fn(&PlannedStage) -> bool) -> Opti
     })
 }
 
-/// Returns the folder of a command, relative to the root; nothing for the root, and for one that is elsewhere.
-fn cwd_of(lesson: &Lesson<'_>, command: &Command) -> Option<String> {
-    let cwd = Path::new(command.cwd.as_deref()?);
+/// Returns the folder of a command, relative to the root, plainly written; nothing for the root. Fails for one that is
+/// outside of the work tree: no snapshot has it.
+fn cwd_of(lesson: &Lesson<'_>, command: &Command) -> Result<Option<String>, ()> {
+    let Some(cwd) = command.cwd.as_deref().map(Path::new) else { return Ok(None) };
     let inside = match cwd.is_absolute() {
-        true => cwd.strip_prefix(&lesson.ctx.root).ok()?,
+        true => cwd.strip_prefix(&lesson.ctx.root).map_err(|_| ())?,
         false => cwd,
     };
-    let inside = inside.to_str()?;
-    (!inside.is_empty() && inside != ".").then(|| inside.to_owned())
+    if leads_out(lesson.ctx, inside) {
+        return Err(());
+    }
+    let plain: PathBuf = inside.components().filter(|part| *part != Component::CurDir).collect();
+    let plain = plain.to_str().ok_or(())?;
+    Ok((!plain.is_empty()).then(|| plain.to_owned()))
 }

@@ -103,7 +103,7 @@ impl Lesson<'_> {
         self.validate(section, captured, &scenario, interrupts).await;
         keep(section)?;
         if section.validation.status == Verdict::Validated {
-            let budget_exceeded = self.crystalize(section, &scenario);
+            let budget_exceeded = self.crystalize(section, &scenario, interrupts).await;
             if let Some(message) = budget_exceeded {
                 self.alert(section, "budget_exceeded", &[Channel::Slack], &message);
             }

@@ -9,7 +9,7 @@ use super::{Lesson, derive, settings};
 use crate::id::TaskId;
 use crate::ops::host::{Masking, SharedWatch};
 use crate::ops::snapshot::{Captured, again};
-use crate::ops::start::with_interrupts;
+use crate::ops::start::{cancelled, with_interrupts};
 use crate::ops::{Context, Kind, Refusal, resume, verify, which};
 use crate::run::event::Happened;
 use crate::run::learning::{Approval, Scenario, ScenarioSource, ScenarioState, Section, Validation, Verdict};
@@ -88,14 +88,18 @@ pub fn requeue(ctx: &Context, options: &Requeue, watch: &SharedWatch) -> Result<
         .to_owned(),
     };
     section.approvals.push(approval.clone());
-    with_interrupts(async |interrupts| {
+    let cancelled = with_interrupts(async |interrupts| {
         let mut keep = |section: &Section| {
             let learned = Happened::Learned { learning: section.to_value() };
             Ok(recorder.record(learned, ctx.clock.now(), 0)?)
         };
-        lesson.once_more(&mut section, said, taken, &approval, interrupts, &mut keep).await
+        lesson.once_more(&mut section, said, taken, &approval, interrupts, &mut keep).await?;
+        Ok(interrupts.first().map(|_| cancelled(interrupts, "before it was over")))
     })?;
     recorder.save(Durability::Power)?;
+    if let Some(cancelled) = cancelled {
+        return Err(cancelled.into());
+    }
     Ok(Requeued { manifest: recorder.manifest().clone(), approval, section })
 }
 
@@ -124,11 +128,12 @@ impl Lesson<'_> {
         let masking = Masking::new(&self.ctx.env, None);
         let folder = self.folder();
         let filled_in = || {
-            let scenario = again::read_scenario(&folder.join("manual-scenario-template.json")).ok()?;
+            let scenario =
+                again::read_scenario(self.ctx, &folder.join("manual-scenario-template.json")).ok()?;
             scenario.commands.iter().any(|it| !it.trim().is_empty()).then_some(scenario)
         };
         let now = match (&options.scenario, &options.command) {
-            (Some(path), _) => Some(again::read_scenario(path)?),
+            (Some(path), _) => Some(again::read_scenario(self.ctx, path)?),
             (None, Some(command)) => Some(Scenario {
                 entrypoint: command.clone(),
                 commands: vec![command.clone()],
@@ -137,7 +142,7 @@ impl Lesson<'_> {
             (None, None) if section.validation.status == Verdict::NeedsManualScenario => filled_in(),
             (None, None) => None,
         };
-        let before = || again::read_scenario(&folder.join("scenario.json")).ok().map(Said::Before);
+        let before = || again::read_scenario(self.ctx, &folder.join("scenario.json")).ok().map(Said::Before);
         if let Some(said) = now.map(Said::Now).or_else(before) {
             let (Said::Now(scenario) | Said::Before(scenario)) = &said else { return Ok(said) };
             if derive::holds_secret(scenario, &masking) {

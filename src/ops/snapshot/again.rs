@@ -1,6 +1,6 @@
 //! Replaying a snapshot that was kept, or one from another machine.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use super::replay::{Replay, Replayed, replay};
 use super::{list, restore};
 use crate::id::TaskId;
 use crate::ops::host::SharedWatch;
-use crate::ops::start::with_interrupts;
+use crate::ops::start::{cancelled, with_interrupts};
 use crate::ops::{Context, Refusal, learning};
 use crate::run::learning::{Scenario, Verdict};
 use crate::run::stamp::Stamp;
@@ -63,9 +63,9 @@ pub fn again(ctx: &Context, wanted: &Wanted, watch: &SharedWatch) -> Result<Repe
         Some(archive) => (archive.clone(), wanted.snapshot.clone(), None),
     };
     let file = restore::open(&archive, &digest)?;
-    let scenario = scenario(wanted, &archive)?;
+    let scenario = scenario(ctx, wanted, &archive)?;
     let settings = learning::settings(ctx)?;
-    let replayed = with_interrupts(async |interrupts| {
+    let (replayed, cancelled) = with_interrupts(async |interrupts| {
         let asked = Replay {
             archive: file,
             snapshot: snapshot.as_ref(),
@@ -75,7 +75,9 @@ pub fn again(ctx: &Context, wanted: &Wanted, watch: &SharedWatch) -> Result<Repe
             environment: &settings.environment,
             log: None,
         };
-        replay(ctx, asked, watch, interrupts).await
+        let replayed = replay(ctx, asked, watch, interrupts).await?;
+        let cancelled = interrupts.first().map(|_| cancelled(interrupts, "before the replay was over"));
+        Ok((replayed, cancelled))
     })?;
     if wanted.archive.is_none() {
         let line = Line {
@@ -89,10 +91,13 @@ pub fn again(ctx: &Context, wanted: &Wanted, watch: &SharedWatch) -> Result<Repe
         line.push(b'\n');
         Appender::open(&beside(&archive, "replays.ndjson"))?.append(&line)?;
     }
-    Ok(Repeated { digest, scenario, replayed })
+    match cancelled {
+        Some(cancelled) => Err(cancelled.into()),
+        None => Ok(Repeated { digest, scenario, replayed }),
+    }
 }
 
-fn scenario(wanted: &Wanted, archive: &Path) -> Result<Scenario> {
+fn scenario(ctx: &Context, wanted: &Wanted, archive: &Path) -> Result<Scenario> {
     if let Some(command) = &wanted.command {
         return Ok(Scenario {
             id: "command-line".to_owned(),
@@ -112,19 +117,33 @@ fn scenario(wanted: &Wanted, archive: &Path) -> Result<Scenario> {
             .hint("say it: `git orchestrate snapshot replay SNAPSHOT -- COMMAND`, or with `--scenario FILE`")
             .into());
     }
-    read_scenario(&path)
+    read_scenario(ctx, &path)
 }
 
 /// Reads what a file says is to be run.
-pub fn read_scenario(path: &Path) -> Result<Scenario> {
+pub fn read_scenario(ctx: &Context, path: &Path) -> Result<Scenario> {
     let bytes = fs::read_regular(path, LARGEST)?;
     let scenario: Scenario = serde_json::from_slice(&bytes)
         .map_err(|err| Refusal::usage(format!("`{}` is no scenario: {err}", path.display())))?;
-    let inside = Path::new(scenario.cwd.as_deref().unwrap_or(""));
-    let plain = inside.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    if !plain {
-        return Err(Refusal::usage(format!("`{}` leads out of the work tree", inside.display())))
+    let folder = scenario.cwd.as_deref().unwrap_or("");
+    if leads_out(ctx, Path::new(folder)) {
+        return Err(Refusal::usage(format!("`{}` leads out of the work tree", folder.escape_debug())))
             .context("the scenario cannot be replayed");
     }
     Ok(scenario)
+}
+
+/// Whether a path, relative to the root of the project, leads out of the work tree that this is in.
+pub fn leads_out(ctx: &Context, path: &Path) -> bool {
+    let root = ctx.root.strip_prefix(ctx.repo.work_tree()).unwrap_or(Path::new(""));
+    let mut depth = root.components().count();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::Normal(_) => depth += 1,
+            Component::ParentDir if depth > 0 => depth -= 1,
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return true,
+        }
+    }
+    false
 }

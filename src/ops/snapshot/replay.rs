@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use super::again::leads_out;
 use super::restore::unpack_into;
 use crate::git::{Commit, Content};
 use crate::id::TaskId;
@@ -18,6 +19,7 @@ use crate::run::learning::{Scenario, USUAL, Verdict};
 use crate::run::snapshot::Snapshot;
 use crate::runner::interrupt::Interrupts;
 use crate::sys::fs::Appender;
+use crate::sys::process::LINEAGE;
 use crate::sys::shell::{self, Ended};
 
 /// More than this of what a command prints is not kept.
@@ -66,10 +68,17 @@ pub async fn replay(
     let Replay { archive, snapshot, task, scenario, limit, environment, log } = replay;
     let masking = Masking::new(&ctx.env, None);
     let mut log = Log::open(ctx, log, &masking)?;
+    let inside = Path::new(scenario.cwd.as_deref().unwrap_or(""));
+    let unclear = |reason: &str, setup_run| {
+        let (verdict, output) = (Verdict::NeedsManualScenario, String::new());
+        Ok(Replayed { verdict, reason: Some(masking.masked(reason)), seconds: 0, setup_run, output })
+    };
     if scenario.commands.iter().all(|command| command.trim().is_empty()) {
-        let reason = Some("the scenario has no command".to_owned());
-        let verdict = Verdict::NeedsManualScenario;
-        return Ok(Replayed { verdict, reason, seconds: 0, setup_run: None, output: String::new() });
+        return unclear("the scenario has no command", None);
+    }
+    let astray = format!("the folder `{}` leads out of the work tree", inside.display());
+    if leads_out(ctx, inside) {
+        return unclear(&astray, None);
     }
     let mut side = Side::take_below(ctx, watch)?;
     let head = snapshot.and_then(|it| it.head.as_deref());
@@ -104,8 +113,16 @@ pub async fn replay(
             return Ok(Replayed { verdict, reason: Some(reason), seconds: 0, setup_run, output });
         }
     }
-    let folder = join(&there.root, Path::new(scenario.cwd.as_deref().unwrap_or("")));
-    let env = environment_of(ctx, scenario, environment, &there.root);
+    let folder = join(&there.root, inside);
+    // A link in the archive may lead anywhere.
+    let top = there.repo.work_tree().canonicalize();
+    if folder.canonicalize().is_ok_and(|folder| top.is_ok_and(|top| !folder.starts_with(top))) {
+        return unclear(&astray, setup_run);
+    }
+    // Should we be killed, whoever takes the side worktree next ends what goes on in it.
+    let mark = format!("replay-{}", uuid::Uuid::new_v4().simple());
+    side.used_by(&mark)?;
+    let env = environment_of(ctx, scenario, environment, &there.root, &mark);
     let limit = scenario.timeout_seconds.map_or(limit, |seconds| limit.min(Duration::from_secs(seconds)));
     let begin = Instant::now();
     let mut verdict = (Verdict::Validated, None);
@@ -113,8 +130,11 @@ pub async fn replay(
         log.line(&format!("$ {command}"))?;
         let words = ["/bin/sh", "-c", command].map(OsString::from);
         let left = limit.saturating_sub(begin.elapsed());
-        let ended = shell::run(&words, &folder, &env, left, &mut |bytes| log.printed(bytes))
-            .with_context(|| format!("`{command}` cannot be started in `{}`", folder.display()))?;
+        let mut printed = |bytes: &[u8]| log.printed(bytes);
+        let ended =
+            shell::run(&words, &folder, &env, left, &mut printed, async || interrupts.is_over().await)
+                .await
+                .with_context(|| format!("`{command}` cannot be started in `{}`", folder.display()))?;
         log.end_of_output()?;
         verdict = match ended {
             Ended::Code(0) => continue,
@@ -126,6 +146,9 @@ pub async fn replay(
             }
             Ended::TooLong => {
                 (Verdict::StalledSnapshot, Some(format!("it took longer than {} s", limit.as_secs())))
+            }
+            Ended::Stopped => {
+                (Verdict::StalledSnapshot, interrupts.seen().map(|it| format!("ended by {it}")))
             }
         };
         break;
@@ -166,6 +189,7 @@ fn environment_of(
     scenario: &Scenario,
     more: &[String],
     root: &Path,
+    mark: &str,
 ) -> Vec<(OsString, OsString)> {
     let named = |name: &str| {
         USUAL.contains(&name) || more.iter().chain(&scenario.environment.allow).any(|known| known == name)
@@ -176,7 +200,11 @@ fn environment_of(
     let handed = handed.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let set = scenario.environment.set.iter().map(|(name, value)| (name.into(), value.into()));
     let root = (OsString::from("CODEX_ORCHESTRATOR_REPO_ROOT"), root.as_os_str().to_owned());
-    handed.chain([root]).chain(set).collect()
+    let lineage = match ctx.env.get(LINEAGE).filter(|lineage| !lineage.is_empty()) {
+        Some(outer) => format!("{outer}:{mark}"),
+        None => mark.to_owned(),
+    };
+    handed.chain([root]).chain(set).chain([(LINEAGE.into(), lineage.into())]).collect()
 }
 
 /// The log of a replay.
