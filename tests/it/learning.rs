@@ -700,3 +700,29 @@ fn a_scenario_runs_in_the_folder_of_its_stage_and_never_outside_of_the_work_tree
         assert!(format!("{seen}").contains("leads out of the work tree"), "{cwd}: {seen}");
     }
 }
+
+#[test]
+fn nobody_waits_for_the_learning_of_another_run() {
+    let repo = Fixture::new("passing");
+    let command = format!("test -n \"$RUNS\" || {{ {}; }}", endless(&repo));
+    repo.write(
+        "codex.orchestrator.json",
+        &json!({"pipelines": [{"id": "diagnostics", "guardrailsRequired": false, "stages": [
+            {"kind": "command", "id": "s1", "command": command}]}]})
+        .to_string(),
+    );
+    let start = |task: &str, learning: &str| {
+        let mut program = repo.program();
+        program.args(["start", "--reuse", "--task", task]).env("LEARNING_PIPELINE_ENABLED", learning);
+        program.env("RUNS", "1");
+        program
+    };
+    let child = spawn(&mut start("t", "1"));
+    let pid = begun(&repo);
+    let seen = repo.see(&mut start("u", "0"));
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(repo.only_manifest("u")["commands"][0]["reused"]["run_id"], id(&only_run(&repo)));
+    assert!(is_alive(&pid), "the other run is still being learned from");
+    kill("-TERM", child.id());
+    assert_eq!(ended(child).code, 0);
+}

@@ -24,6 +24,9 @@ impl RunHost {
             return Ok(());
         }
         later::settle()?;
+        // Learning may take its time, and others wait for what the run found out.
+        self.proven = Some(self.record_proof());
+        self.fall_silent();
         let (shared, plan) = (self.shared.clone(), self.plan.clone());
         let (manifest, paths) = (self.manifest().clone(), self.recorder.paths().clone());
         let env = Env::new(shared.env.iter().cloned(), shared.root.clone());

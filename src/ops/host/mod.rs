@@ -27,6 +27,7 @@ use crate::net::trace::TRACEPARENT;
 use crate::output::mask::{MaskMode, Masker};
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::pipeline::{Action, Command, Stage};
+use crate::proof::Record;
 use crate::run::approval::{Decision, Ruling};
 use crate::run::event::{Happened, RunEnd};
 use crate::run::manifest::{Cancellation, Manifest, Owner, StageEntry};
@@ -68,6 +69,8 @@ pub struct RunHost {
     /// Where somebody asks for the end of this attempt, or of that of the outermost run.
     cancel_request: PathBuf,
     lookup: reuse::Lookup,
+    /// What [`RunHost::record_proof`] returned, where that came before the rest of what follows from the verdict.
+    proven: Option<Option<Record>>,
     /// What marks the processes that began this run: the stages of other runs that it is a part of.
     lineage: String,
     /// Where decisions about its stages are left.
@@ -184,6 +187,7 @@ impl RunHost {
             cancel_request: recorder.paths().cancel_request(recorder.manifest().next_attempt()),
             lineage: shared.lineage.clone(),
             lookup: shared.lookup(reuse),
+            proven: None,
             shared,
             plan,
             recorder,
@@ -324,7 +328,11 @@ impl RunHost {
         };
         let recorded = self.record_in_task(Some(&summary), maybe_recorded, at);
         let nothing_ran = later::is_waiting();
-        let to_note = if nothing_ran { None } else { self.record_proof() };
+        let to_note = match self.proven.take() {
+            Some(to_note) => to_note,
+            None if nothing_ran => None,
+            None => self.record_proof(),
+        };
         let event = Happened::Recorded { run_summary_path: summary_path, metrics_recorded: recorded };
         self.tell(event, 0)?;
         self.recorder.beat(at)?;

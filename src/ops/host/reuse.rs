@@ -161,6 +161,13 @@ impl RunHost {
         self.manifest().proof.as_ref()?.of_stage(planned.index)
     }
 
+    /// Says no more that commands run: what they came to is in the ledger.
+    pub(super) fn fall_silent(&mut self) {
+        if self.lookup.running.take().is_some() {
+            self.shared.announced.set(self.shared.announced.get() - 1);
+        }
+    }
+
     /// Says to others that a command is about to run.
     pub(super) fn announce(&mut self, planned: &PlannedStage) {
         let key = self.keyed(planned).map(|keyed| keyed.key.clone());
