@@ -43,7 +43,7 @@ enum Act {
         #[command(flatten)]
         look: Look,
     },
-    /// List the snapshots, newest first
+    /// List the snapshots of this repository, newest first
     List {
         /// Only those of this task
         #[arg(long, value_name = "ID")]
@@ -91,7 +91,8 @@ enum Act {
     /// Remove snapshots whose time is over
     ///
     /// A snapshot stays for 30 days, or as long as the configuration said when it was taken. It stays longer if a file of
-    /// the repository, a note or another run names it, and none goes that is younger than an hour.
+    /// the repository, a note or another run names it, and none goes that is younger than an hour,
+    /// or that another repository has put into the same `LEARNING_SNAPSHOT_DIR`.
     Gc {
         /// Remove those that are older than this, such as `7d`
         #[arg(long, value_name = "SPAN", value_parser = span)]
@@ -184,7 +185,7 @@ pub fn run(ctx: &Context, args: SnapshotArgs) -> Result<ExitCode, Failure> {
             printer::answer(&shown, look.format.into())?;
         }
         Act::List { task, look } => {
-            let snapshots = list::list(ctx, task.as_ref());
+            let snapshots = list::list(ctx, task.as_ref())?;
             printer::answer(
                 &Listed { at: ctx.clock.now(), place: ctx.place(), snapshots },
                 look.format.into(),

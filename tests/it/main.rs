@@ -61,6 +61,7 @@ mod signatures;
 mod slots;
 mod snapshot;
 mod snapshot_faults;
+mod snapshot_shared;
 mod spawn;
 mod start;
 mod status;

@@ -58,7 +58,10 @@ pub fn again(ctx: &Context, wanted: &Wanted, watch: &SharedWatch) -> Result<Repe
     let (archive, digest, snapshot) = match &wanted.archive {
         None => {
             let found = list::find(ctx, &wanted.snapshot)?;
-            (found.archive, found.snapshot.digest.clone(), Some(found.snapshot))
+            let digest = found.snapshot.digest.clone();
+            // One of another repository is to prove itself, as an archive from elsewhere is.
+            let own = list::Own::of(ctx)?.has(&found.snapshot);
+            (found.archive, digest, own.then_some(found.snapshot))
         }
         Some(archive) => (archive.clone(), wanted.snapshot.clone(), None),
     };

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use jiff::SignedDuration;
 
+use super::list::Own;
 use crate::git::Mention;
 use crate::id::{RunId, TaskId};
 use crate::ops::gc::Action;
@@ -53,7 +54,8 @@ pub fn gc(ctx: &Context, options: &SnapshotGc) -> Result<Cleared> {
     let at = ctx.clock.now();
     let store = Snapshots::of(&ctx.layout, &ctx.env);
     let all = store.all(options.task.as_ref());
-    let mut fates: Vec<_> = all.into_iter().map(|stored| decide(stored, options, at)).collect();
+    let own = Own::of(ctx)?;
+    let mut fates: Vec<_> = all.into_iter().map(|stored| decide(stored, &own, options, at)).collect();
     if fates.iter().any(|fate| fate.action == Action::WouldRemove) {
         // To look everywhere costs more than to look at the snapshots: only if something would go.
         let cited = citations(ctx, &fates)?;
@@ -86,12 +88,15 @@ pub fn gc(ctx: &Context, options: &SnapshotGc) -> Result<Cleared> {
     })
 }
 
-fn decide(stored: Stored, options: &SnapshotGc, at: Stamp) -> Fate {
+fn decide(stored: Stored, own: &Own, options: &SnapshotGc, at: Stamp) -> Fate {
     let it = &stored.snapshot;
     let age = at.seconds_since(it.created_at);
     let days = it.retention_days.min(365_000) as i64;
     let limit = options.older_than.unwrap_or_else(|| SignedDuration::from_hours(days * 24));
-    let (action, reason) = if age < YOUNG_SECONDS {
+    let (action, reason) = if !own.has(it) {
+        // What names it, and the ref that keeps it, are where we do not look.
+        (Action::Kept, "it is of another repository".to_owned())
+    } else if age < YOUNG_SECONDS {
         (Action::Kept, "it is younger than an hour".to_owned())
     } else if age <= limit.as_secs_f64() {
         (Action::Kept, format!("it is kept for {} days", it.retention_days))

@@ -1,29 +1,58 @@
 //! Which snapshots there are, and which one is meant.
 
-use anyhow::Result;
+use std::collections::HashSet;
 
+use anyhow::{Context as _, Result};
+
+use crate::git::SNAPSHOTS;
 use crate::id::TaskId;
 use crate::ops::{Context, Refusal};
+use crate::run::snapshot::Snapshot;
 use crate::store::snapshots::{Snapshots, Stored};
 
-/// Returns the snapshots of a task, or of all, newest first.
-pub fn list(ctx: &Context, task: Option<&TaskId>) -> Vec<Stored> {
+/// The snapshots of this repository. Several repositories may share the folder, and a document is only a file.
+pub struct Own(HashSet<(String, String)>);
+
+impl Own {
+    /// Returns which snapshots the refs of this repository name.
+    pub fn of(ctx: &Context) -> Result<Self> {
+        let refs = ctx.repo.refs_below(SNAPSHOTS).context("cannot tell which snapshots are ours")?;
+        Ok(Self(refs.into_iter().map(|it| (it.name, it.tip)).collect()))
+    }
+
+    /// Whether its ref names its commit here.
+    pub fn has(&self, it: &Snapshot) -> bool {
+        it.reference.strip_prefix(SNAPSHOTS) == Some(it.id.as_str())
+            && self.0.contains(&(it.reference.clone(), it.commit.clone()))
+    }
+}
+
+/// Returns the snapshots of this repository, of a task or of all, newest first.
+pub fn list(ctx: &Context, task: Option<&TaskId>) -> Result<Vec<Stored>> {
+    let own = Own::of(ctx)?;
     let mut all = Snapshots::of(&ctx.layout, &ctx.env).all(task);
+    all.retain(|it| own.has(&it.snapshot));
     all.reverse();
-    all
+    Ok(all)
 }
 
 /// Returns the snapshot that a digest or an id names, or the beginning of either; of several with one archive the
-/// newest.
+/// newest. One of another repository is found where none of ours is meant, but it is never the latest.
 pub fn find(ctx: &Context, wanted: &str) -> Result<Stored> {
-    let mut found = list(ctx, None);
+    let own = Own::of(ctx)?;
+    let mut found = Snapshots::of(&ctx.layout, &ctx.env).all(None);
+    found.reverse();
     if wanted == "latest" {
+        found.retain(|it| own.has(&it.snapshot));
         found.truncate(1);
     } else {
         found.retain(|it| {
             !wanted.is_empty()
                 && (it.snapshot.digest.starts_with(wanted) || it.snapshot.id.as_str().starts_with(wanted))
         });
+        if found.iter().any(|it| own.has(&it.snapshot)) {
+            found.retain(|it| own.has(&it.snapshot));
+        }
         if let Some(exact) = found.iter().position(|it| it.snapshot.id.as_str() == wanted) {
             found = vec![found.swap_remove(exact)];
         }
