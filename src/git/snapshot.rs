@@ -16,6 +16,7 @@ use super::program::Git;
 use super::tree::walk::{self, Seen};
 use super::tree::{self, Fail, by_git};
 use super::{GitError, HeadState, Repo};
+use crate::sys::digest::Hasher;
 
 /// Where the commits of snapshots are kept.
 pub const SNAPSHOTS: &str = "refs/orchestrate/snapshots/";
@@ -34,6 +35,9 @@ pub struct Listing {
     pub unreadable: Vec<Vec<u8>>,
     /// Tracked files that are not there.
     pub gone: Vec<Vec<u8>>,
+    /// The SHA-256 of all that the index says, as `git ls-files --stage -v -z` prints it: a snapshot has from there
+    /// what it does not read.
+    pub index: String,
 }
 
 /// A file or a link.
@@ -101,7 +105,7 @@ impl Repo {
         }
         let index = self.index(repo)?;
         let walked = walk::walk(self, repo, &index, capabilities)?;
-        let mut listing = Listing::default();
+        let mut listing = Listing { index: digest_of(&index), ..Listing::default() };
         let mut heads: BTreeMap<BString, Option<String>> = BTreeMap::new();
         let mut differs: BTreeMap<&BStr, bool> = BTreeMap::new();
         for change in &walked.changes {
@@ -169,12 +173,15 @@ impl Repo {
 
     /// As git lists it, where gix cannot read the repository.
     fn listing_by_git(&self) -> Result<Listing, GitError> {
-        let mut listing = Listing::default();
-        let staged = self.git().args(["ls-files", "--stage", "-z"]).run()?;
+        let staged = self.git().args(["ls-files", "--stage", "-v", "-z"]).run()?;
+        let mut hash = Hasher::default();
+        hash.update(&staged);
+        let mut listing = Listing { index: hash.hex(), ..Listing::default() };
         let mut tracked: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
         for line in staged.split(|byte| *byte == 0) {
             if let Some((head, path)) = line.split_once_str("\t") {
-                tracked.insert(path, head);
+                // A letter and a blank come before the mode.
+                tracked.insert(path, head.get(2..).unwrap_or_default());
             }
         }
         let others = self.git().args(["ls-files", "--others", "--exclude-standard", "-z"]).run()?;
@@ -301,6 +308,24 @@ impl Repo {
 
 fn is_submodule(index: &State, path: &BStr) -> bool {
     index.entry_by_path(path).is_some_and(|entry| entry.mode == Mode::COMMIT)
+}
+
+/// Returns the digest of an index, as git itself would print it.
+fn digest_of(index: &State) -> String {
+    let mut hash = Hasher::default();
+    for entry in index.entries() {
+        let tag = match entry.stage_raw() {
+            0 if entry.flags.contains(Flags::SKIP_WORKTREE) => 'S',
+            0 => 'H',
+            _ => 'M',
+        };
+        let tag = if entry.flags.contains(Flags::ASSUME_VALID) { tag.to_ascii_lowercase() } else { tag };
+        let head = format!("{tag} {:06o} {} {}\t", entry.mode.bits(), entry.id, entry.stage_raw());
+        hash.update(head.as_bytes());
+        hash.update(entry.path(index));
+        hash.update(&[0]);
+    }
+    hash.hex()
 }
 
 /// Returns a file that lists paths, read from its beginning.

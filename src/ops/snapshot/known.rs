@@ -50,7 +50,8 @@ impl Known {
 /// Returns what tells this state of a work tree, and what is taken of it, from others.
 pub fn fingerprint(listing: &Listing, states: &[Option<State>], learning: &Learning) -> String {
     let mut hash = Hasher::default();
-    hash.update(b"git-orchestrate snapshot 1\0");
+    hash.update(b"git-orchestrate snapshot 2\0");
+    hash.update(listing.index.as_bytes());
     hash.update(learning.compression.ending().as_bytes());
     hash.update(&learning.max_file_bytes.to_le_bytes());
     hash.update(&learning.max_total_bytes.to_le_bytes());
