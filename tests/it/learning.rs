@@ -212,7 +212,26 @@ fn a_snapshot_that_fails_leaves_the_run_succeeded_and_says_why() {
     assert_eq!(learning["snapshot"]["attempts"], 3);
     assert!(learning["snapshot"]["last_error"].as_str().unwrap().contains("nowhere"), "{learning}");
     assert_eq!(learning["validation"]["status"], "snapshot_failed");
-    assert_eq!(learning["alerts"].as_array().unwrap().len(), 6);
+    let alerts = learning["alerts"].as_array().unwrap();
+    assert_eq!(alerts.len(), 2, "one for each channel, after the last try: {alerts:?}");
+}
+
+#[test]
+fn a_snapshot_that_was_taken_is_not_taken_again_because_a_copy_fails() {
+    let repo = Fixture::with_commands(&[
+        "for run in .runs/t/cli/*; do mkdir -p \"$run/learning/snapshot-files.txt/x\"; done",
+    ]);
+    let (seen, learning) = learned(&repo, "start --task t");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert!(seen.stderr.contains("no list of what is in the snapshot"), "{seen}");
+    let snapshot = &learning["snapshot"];
+    assert_eq!((&snapshot["status"], &snapshot["attempts"]), (&json!("captured"), &json!(1)), "{seen}");
+    assert_eq!(
+        learning["alerts"]
+            .as_array()
+            .map_or(0, |alerts| { alerts.iter().filter(|it| it["type"] == "snapshot_failed").count() }),
+        0
+    );
 }
 
 /// A project whose command needs what no snapshot holds.

@@ -6,6 +6,7 @@ mod crystal;
 mod derive;
 pub mod requeue;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -51,6 +52,17 @@ pub fn wanted(ctx: &Context) -> Result<Option<Learning>> {
         // Whoever did not ask for it need not hear of it.
         (None, Err(_)) => Ok(None),
     }
+}
+
+/// Whether another try would end the same way: a disk that is full is full in a second, too.
+fn is_hopeless(err: &anyhow::Error) -> bool {
+    let mut causes = err.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|err| {
+        matches!(
+            err.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
+        )
+    })
 }
 
 /// A run that succeeded.
@@ -138,14 +150,12 @@ impl Lesson<'_> {
         let subject = Subject { id: run_id, task: task_id, learning: self.learning };
         let mut attempts = 1;
         let captured = loop {
-            match self.capture(&subject) {
+            match capture(self.ctx, &subject) {
                 Ok(captured) => break captured,
                 Err(err) => {
-                    let reason = format!("{err:#}");
-                    self.failed(section, &reason, attempts)?;
-                    // A disk that is full is full in a second, too.
-                    let hopeless = reason.contains("os error 28") || reason.contains("os error 30");
-                    let Some(pause) = PAUSES.get(attempts as usize - 1).filter(|_| !hopeless) else {
+                    let pause = PAUSES.get(attempts as usize - 1).filter(|_| !is_hopeless(&err));
+                    let Some(pause) = pause else {
+                        self.failed(section, &format!("{err:#}"), attempts)?;
                         return Ok(None);
                     };
                     std::thread::sleep(*pause);
@@ -153,11 +163,22 @@ impl Lesson<'_> {
                 }
             }
         };
+        // It is taken, whatever becomes of what the folder of the run has of it.
+        let tarball_path = match link_or_copy(&captured.archive, &self.tarball()) {
+            Ok(()) => self.relative(&self.tarball()),
+            Err(err) => {
+                self.warn(&format!("the folder of the run has no copy of the snapshot: {err:#}"));
+                "unavailable".to_owned()
+            }
+        };
+        if let Err(err) = self.list_files(&captured) {
+            self.warn(&format!("the folder of the run has no list of what is in the snapshot: {err:#}"));
+        }
         let snapshot = &captured.snapshot;
         section.snapshot = Some(SnapshotState {
             tag: snapshot.reference.clone(),
             commit_sha: snapshot.commit.clone(),
-            tarball_path: self.relative(&self.tarball()),
+            tarball_path,
             tarball_digest: snapshot.digest.clone(),
             storage_path: self.relative(&captured.archive),
             retention_days: snapshot.retention_days,
@@ -181,13 +202,10 @@ impl Lesson<'_> {
         self.folder().join(format!("{}{}", self.manifest.run_id, self.learning.compression.ending()))
     }
 
-    fn capture(&self, subject: &Subject<'_>) -> Result<Captured> {
-        let captured = capture(self.ctx, subject)?;
-        link_or_copy(&captured.archive, &self.tarball())?;
-        let listed = self.folder().join("snapshot-files.txt");
+    fn list_files(&self, captured: &Captured) -> Result<()> {
         let names = self.ctx.repo.names_of(&captured.snapshot.tree)?;
-        fs::write_atomically(&listed, &names, Durability::Process)?;
-        Ok(captured)
+        let path = self.folder().join("snapshot-files.txt");
+        Ok(fs::write_atomically(&path, &names, Durability::Process)?)
     }
 
     /// Takes note of a snapshot that could not be taken.
