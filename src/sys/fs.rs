@@ -218,13 +218,18 @@ pub fn symlink(target: &Path, link: &Path) -> Result<(), PathError> {
     }
 }
 
-/// Returns a path without links, `.` and `..`; its last parts need not be there.
+/// Returns a path without links, `.` and `..`; its last parts need not be there, not even those that `..` leaves again.
 pub fn resolved(path: &Path) -> Result<PathBuf, PathError> {
     match fs::canonicalize(path) {
         Ok(path) => Ok(path),
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
             match (path.parent(), path.components().next_back()) {
                 (Some(parent), Some(Component::Normal(last))) => Ok(resolved(parent)?.join(last)),
+                (Some(parent), Some(Component::ParentDir)) => {
+                    let mut path = resolved(parent)?;
+                    path.pop();
+                    Ok(path)
+                }
                 _ => Err(err).at(path),
             }
         }

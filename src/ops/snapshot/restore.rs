@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::ops::{Kind, Refusal};
 use crate::sys::digest::sha256_of_reader;
-use crate::sys::fs;
+use crate::sys::fs::{self, At};
 use crate::sys::pack;
 use crate::sys::unpack::{UnpackError, Unpacked, unpack};
 
@@ -32,9 +32,11 @@ pub fn open(archive: &Path, digest: &str) -> Result<File> {
     Ok(file)
 }
 
-/// Unpacks an archive into a folder that is not there yet, or empty. It is there as a whole, or not at all.
+/// Unpacks an archive into a folder that is not there yet, or empty. It is there as a whole, or not at all;
+/// in the folder where we are, one file comes after the other, and all go again if one cannot.
 pub fn restore(archive: &Path, digest: &str, target: &Path) -> Result<Unpacked> {
     ensure_empty(target)?;
+    let target = &fs::resolved(target)?;
     let file = open(archive, digest)?;
     let above = match target.parent() {
         Some(above) if !above.as_os_str().is_empty() => above.to_owned(),
@@ -52,14 +54,40 @@ pub fn restore(archive: &Path, digest: &str, target: &Path) -> Result<Unpacked> 
         } else {
             std::fs::set_permissions(&made, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         }
-        fs::rename(&made, target)
-            .with_context(|| format!("`{}` cannot be put in its place", target.display()))?;
+        // Whoever stands in a folder stays in it, and would not see another in its place.
+        match fs::resolved(Path::new(".")).is_ok_and(|here| here == *target) {
+            true => move_into(&made, target),
+            false => fs::rename(&made, target),
+        }
+        .with_context(|| format!("`{}` cannot be put in its place", target.display()))?;
         Ok(unpacked)
     });
     if done.is_err() {
         let _ = fs::remove_tree(&made);
     }
     done
+}
+
+/// Moves all that is in a folder into an empty one, or nothing of it.
+fn move_into(made: &Path, target: &Path) -> Result<(), fs::PathError> {
+    let mut moved = Vec::new();
+    let mut all = std::fs::read_dir(made).at(made)?;
+    let done = all.try_for_each(|entry| {
+        let entry = entry.at(made)?;
+        let there = target.join(entry.file_name());
+        fs::rename_new(&entry.path(), &there)?;
+        moved.push((entry.path(), there));
+        Ok(())
+    });
+    match done {
+        Ok(()) => fs::remove_tree(made),
+        Err(err) => {
+            for (from, there) in moved {
+                let _ = fs::rename_new(&there, &from);
+            }
+            Err(err)
+        }
+    }
 }
 
 /// Unpacks an archive that is open into a folder in which nothing is but a link to a repository.
