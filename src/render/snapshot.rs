@@ -410,6 +410,8 @@ pub struct GcDocument {
     dry_run: bool,
     /// Oldest first.
     snapshots: Vec<Collectible>,
+    /// Documents that cannot be believed; they are kept, and all that has their name.
+    damaged: Vec<String>,
     /// What crashed processes had left.
     leftovers: Vec<String>,
 }
@@ -443,6 +445,7 @@ impl Answer for Collected<'_> {
             root: text(&self.0.place.root),
             dry_run: self.0.dry_run,
             snapshots: self.0.snapshots.iter().map(item).collect(),
+            damaged: self.0.damaged.clone(),
             leftovers: self.0.leftovers.clone(),
         }
     }
@@ -462,6 +465,9 @@ impl Answer for Collected<'_> {
                 let id = untrusted(stored.snapshot.id.as_str());
                 writeln!(out, "{id}  {color}{word}{color:#}: {}", untrusted(reason))?;
             }
+        }
+        for damaged in &self.0.damaged {
+            writeln!(out, "Kept, but damaged: {}", untrusted(damaged))?;
         }
         for leftover in &self.0.leftovers {
             writeln!(out, "Leftover of a crash: {}", untrusted(leftover))?;

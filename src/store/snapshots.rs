@@ -19,7 +19,12 @@ const LARGEST: u64 = 64 << 20;
 /// The folder of all snapshots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshots {
+    /// Without links on the way.
     root: PathBuf,
+    /// As it was named.
+    named: PathBuf,
+    /// The root of the worktree, without links on the way.
+    worktree: PathBuf,
 }
 
 /// A snapshot, and where it is.
@@ -49,11 +54,28 @@ pub fn beside(archive: &Path, ending: &str) -> PathBuf {
 impl Snapshots {
     /// Returns the folder: `.runs/learning-snapshots`, unless `LEARNING_SNAPSHOT_DIR` says otherwise.
     pub fn of(layout: &Layout, env: &Env) -> Self {
-        let root = match env.path(FOLDER_VARIABLE) {
-            Some(named) => layout.root.join(named),
-            None => layout.runs.join("learning-snapshots"),
+        let resolved = |path: &Path| fs::resolved(path).unwrap_or_else(|_| path.to_owned());
+        let worktree = resolved(&layout.root);
+        match env.path(FOLDER_VARIABLE).map(|named| layout.root.join(named)) {
+            Some(named) => Self { root: resolved(&named), named, worktree },
+            None => {
+                let root = layout.runs.join("learning-snapshots");
+                Self { named: root.clone(), root, worktree }
+            }
+        }
+    }
+
+    /// Returns a link on the way to the folder of a task that is inside of the worktree: a repository could ship it.
+    pub fn link_to(&self, task: &TaskId) -> Option<PathBuf> {
+        self.link(&self.named.join(task.as_str()))
+    }
+
+    fn link(&self, path: &Path) -> Option<PathBuf> {
+        let inside = |part: &Path| {
+            let above = part.parent().and_then(|above| fs::resolved(above).ok());
+            above.is_some_and(|above| above.starts_with(&self.worktree))
         };
-        Self { root }
+        path.ancestors().find(|part| part.is_symlink() && inside(part)).map(Path::to_owned)
     }
 
     /// Returns where they are.
@@ -83,31 +105,62 @@ impl Snapshots {
         Ok(document)
     }
 
-    /// Returns all snapshots, of one task if it is named, oldest first. A document that says nothing is passed over.
+    /// Returns all snapshots, of one task if it is named, oldest first. A document that is damaged is passed over.
     pub fn all(&self, only: Option<&TaskId>) -> Vec<Stored> {
-        let mut found = Vec::new();
-        for folder in std::fs::read_dir(&self.root).into_iter().flatten().flatten() {
-            let task = folder.file_name().to_str().and_then(|name| name.parse::<TaskId>().ok());
-            let Some(task) = task.filter(|task| only.is_none_or(|only| only == task)) else { continue };
-            let names = std::fs::read_dir(folder.path()).into_iter().flatten().flatten();
-            found.extend(names.filter_map(|entry| self.read(&task, &entry.path())));
-        }
+        let documents = self.documents(only).into_iter();
+        let mut found: Vec<_> = documents.filter_map(|(task, path)| self.read(&task, &path)).collect();
         found.sort_by_key(|it| (it.snapshot.created_at, it.snapshot.id.clone()));
         found
     }
 
-    fn read(&self, task: &TaskId, document: &Path) -> Option<Stored> {
-        if document.extension().is_none_or(|extension| extension != "json") {
-            return None;
+    /// Returns the documents that do not say what the document of a snapshot of their name would.
+    pub fn damaged(&self, only: Option<&TaskId>) -> Vec<PathBuf> {
+        let documents = self.documents(only).into_iter();
+        let damaged = documents.filter(|(task, path)| self.read(task, path).is_none());
+        let mut damaged: Vec<_> = damaged.map(|(_, path)| path).collect();
+        damaged.sort();
+        damaged
+    }
+
+    /// Returns the folders of tasks, of one if it is named. A link is none: it could lead anywhere.
+    pub fn folders(&self, only: Option<&TaskId>) -> Vec<(TaskId, PathBuf)> {
+        if self.link(&self.named).is_some() {
+            return Vec::new();
         }
+        let entries = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let named = folders.filter_map(|entry| {
+            let task = entry.file_name().to_str()?.parse::<TaskId>().ok()?;
+            Some((task, entry.path()))
+        });
+        named.filter(|(task, _)| only.is_none_or(|only| only == task)).collect()
+    }
+
+    fn documents(&self, only: Option<&TaskId>) -> Vec<(TaskId, PathBuf)> {
+        let mut found = Vec::new();
+        for (task, folder) in self.folders(only) {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                let id = name.to_str().and_then(|name| name.strip_suffix(".json"));
+                let id = id.filter(|id| !id.ends_with(".scenario") && !id.starts_with('.'));
+                if id.is_some_and(|id| id.parse::<RunId>().is_ok()) {
+                    found.push((task.clone(), entry.path()));
+                }
+            }
+        }
+        found
+    }
+
+    fn read(&self, task: &TaskId, document: &Path) -> Option<Stored> {
         let bytes = fs::read_regular(document, LARGEST).ok()?;
         let snapshot: Snapshot = serde_json::from_slice(&bytes).ok()?;
         let is_its_own = document == self.document(task, &snapshot.id) && snapshot.task_id == *task;
-        let plain = !snapshot.archive.contains('/') && snapshot.archive != "..";
-        if !is_its_own || !plain {
+        // What else a document names is not ours to read, nor to remove.
+        let mut archives = Compression::ALL.into_iter().map(|it| self.archive(task, &snapshot.id, it));
+        let archive = archives.find(|path| path.file_name() == Some(snapshot.archive.as_ref()))?;
+        if !is_its_own {
             return None;
         }
-        let archive = self.task(task).join(&snapshot.archive);
         Some(Stored { snapshot, archive, document: document.to_owned() })
     }
 }

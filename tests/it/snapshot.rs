@@ -318,6 +318,29 @@ fn an_unchanged_tree_is_recognised_and_not_packed_again() {
 }
 
 #[test]
+fn what_only_the_index_says_is_not_taken_for_the_same() {
+    let repo = Fixture::new("passing");
+    repo.git(&["config", "core.fileMode", "false"]);
+    fs::create_dir(repo.path("module")).unwrap();
+    let check_out = |commit: &str| {
+        repo.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{commit},module")]);
+    };
+    check_out(&"1".repeat(40));
+    let first = create(&repo);
+    assert_eq!(create(&repo)["same_as"], first["id"]);
+    check_out(&"2".repeat(40));
+    let second = create(&repo);
+    assert_eq!((&second["same_as"], &second["digest"]), (&Value::Null, &first["digest"]));
+    repo.git(&["update-index", "--chmod=+x", "codex.orchestrator.json"]);
+    let third = create(&repo);
+    assert_eq!(third["same_as"], Value::Null);
+    let stored = repo.git(&["ls-tree", "-r", third["commit"].as_str().unwrap()]);
+    assert!(stored.contains(&format!("160000 commit {}\tmodule", "2".repeat(40))), "{stored}");
+    let script = stored.lines().find(|line| line.ends_with("codex.orchestrator.json")).unwrap();
+    assert!(script.starts_with("100755 "), "{stored}");
+}
+
+#[test]
 fn an_archive_that_was_edited_is_refused() {
     let repo = Fixture::new("passing");
     let snapshot = create(&repo);
@@ -367,6 +390,15 @@ fn nothing_is_written_over() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "x");
     assert_eq!(restore(&empty).code, 0);
     assert!(empty.join("codex.orchestrator.json").exists());
+    // Whoever stands in an empty folder still stands in it.
+    let here = repo.path("here");
+    fs::create_dir(&here).unwrap();
+    let folder = here.metadata().unwrap().ino();
+    let seen = repo.orchestrate_in(&here, "snapshot restore latest .");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert!(here.join("codex.orchestrator.json").exists());
+    assert_eq!(here.metadata().unwrap().ino(), folder);
+    assert_eq!(repo.orchestrate_in(&here, "snapshot restore latest .").code, 3);
 }
 
 #[test]

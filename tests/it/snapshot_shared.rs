@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -80,4 +81,63 @@ fn repositories_that_share_a_folder_leave_each_other_s_snapshots_alone() {
     assert_eq!(again.code, 0, "{again}");
     let cleared = snapshot(&other, &shared, "gc --format json").json();
     assert_eq!(fates(&cleared), BTreeMap::from([(&*id(&theirs), ("removed", "its time is over"))]));
+}
+
+#[test]
+fn nothing_is_removed_through_a_link_or_by_a_name_that_a_document_makes_up() {
+    let repo = Fixture::new("passing");
+    let store = repo.path(".runs/learning-snapshots");
+    let (linked, edited) = (create(&repo, &store), create(&repo, &store));
+    age(&linked);
+    age(&edited);
+    fs::write(store.join("t/victim"), "of somebody else").expect("written");
+    edit(&edited, "archive", "victim");
+    let gc = || {
+        let seen = repo.orchestrate("snapshot gc --format json");
+        assert_eq!(seen.code, 0, "{seen}");
+        seen.json()
+    };
+
+    let outside = repo.beside("outside");
+    fs::rename(store.join("t"), &outside).expect("moved");
+    symlink(&outside, store.join("t")).expect("a link");
+    let before = fs::read_dir(&outside).expect("a folder").count();
+    let cleared = gc();
+    assert_eq!((&cleared["snapshots"], &cleared["damaged"]), (&json!([]), &json!([])));
+    assert_eq!(fs::read_dir(&outside).expect("a folder").count(), before);
+
+    fs::remove_file(store.join("t")).expect("removed");
+    fs::rename(&outside, store.join("t")).expect("moved");
+    let cleared = gc();
+    assert_eq!(fates(&cleared).into_keys().collect::<Vec<_>>(), [linked["id"].as_str().unwrap()]);
+    let id = edited["id"].as_str().expect("an id");
+    assert_eq!(cleared["damaged"], json!([format!(".runs/learning-snapshots/t/{id}.json")]));
+    let mut left = repo.tree(".runs/learning-snapshots/t");
+    left.sort();
+    assert_eq!(left, [format!("{id}.json"), format!("{id}.tar.gz"), "victim".to_owned()]);
+    let seen = repo.orchestrate("snapshot gc");
+    assert!(seen.stdout.contains("Kept, but damaged: .runs/"), "{seen}");
+}
+
+#[test]
+fn a_folder_of_snapshots_in_the_work_tree_is_never_in_a_snapshot_however_it_is_named() {
+    let repo = Fixture::new("passing");
+    let alias = repo.beside("alias");
+    symlink(repo.root(), &alias).expect("a link");
+    fs::create_dir(repo.path("there")).expect("a folder");
+    for folder in [Path::new("there/../snaps"), Path::new("missing/../snaps"), &alias.join("snaps")] {
+        let first = create(&repo, folder);
+        repo.write("file", &format!("{}", folder.display()));
+        let second = create(&repo, folder);
+        assert_eq!(second["left_out"], json!([{"path": "snaps/", "reason": "evidence"}]), "{first}");
+        fs::remove_dir_all(repo.path("snaps")).expect("removed");
+    }
+    let outside = repo.beside("outside");
+    fs::create_dir(&outside).expect("a folder");
+    symlink(&outside, repo.path("link")).expect("a link");
+    for folder in [alias.join("link"), alias.join("link/below"), "there/../link".into()] {
+        let seen = snapshot(&repo, &folder, "create --task t");
+        assert_eq!(seen.code, 3, "{seen}");
+    }
+    assert_eq!(fs::read_dir(&outside).expect("a folder").count(), 0);
 }

@@ -55,7 +55,7 @@ pub fn capture(ctx: &Context, subject: &Subject<'_>) -> Result<Captured> {
     }
     let store = Snapshots::of(&ctx.layout, &ctx.env);
     let folder = store.task(subject.task);
-    ensure_no_link(ctx, &folder)?;
+    ensure_no_link(&store, subject.task)?;
     fs::create_dir_all_durably(&folder)?;
     let archive = store.archive(subject.task, subject.id, subject.learning.compression);
     if store.document(subject.task, subject.id).symlink_metadata().is_ok() {
@@ -180,10 +180,8 @@ impl Taking<'_> {
 }
 
 /// No folder of snapshots below the root may be a link: a repository could make us write elsewhere.
-fn ensure_no_link(ctx: &Context, folder: &Path) -> Result<()> {
-    let inside =
-        folder.ancestors().take_while(|part| part.starts_with(&ctx.layout.root) && *part != ctx.layout.root);
-    match { inside }.find(|part| part.is_symlink()) {
+fn ensure_no_link(store: &Snapshots, task: &TaskId) -> Result<()> {
+    match store.link_to(task) {
         None => Ok(()),
         Some(link) => Err(Refusal::new(
             Refused::Unsafe,
@@ -298,8 +296,10 @@ impl<'a> Tree<'a> {
     ) -> Self {
         use std::os::unix::ffi::OsStrExt;
         let top = ctx.repo.work_tree();
+        let real = fs::resolved(top).unwrap_or_else(|_| top.to_owned());
         let inside = |path: &Path| {
-            let inside = path.strip_prefix(top).ok()?.as_os_str().as_bytes();
+            let inside = path.strip_prefix(top).or_else(|_| path.strip_prefix(&real)).ok()?;
+            let inside = inside.as_os_str().as_bytes();
             (!inside.is_empty()).then(|| [inside, b"/"].concat())
         };
         let ours = [ctx.layout.runs.as_path(), &ctx.layout.out, store.root()].into_iter().filter_map(inside);

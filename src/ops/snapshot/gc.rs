@@ -37,6 +37,8 @@ pub struct Cleared {
     pub dry_run: bool,
     /// Oldest first.
     pub snapshots: Vec<Fate>,
+    /// Documents that cannot be believed; they are kept, and all that has their name.
+    pub damaged: Vec<String>,
     /// What crashed processes had left.
     pub leftovers: Vec<String>,
 }
@@ -84,6 +86,7 @@ pub fn gc(ctx: &Context, options: &SnapshotGc) -> Result<Cleared> {
         place: ctx.place(),
         dry_run: options.dry_run,
         snapshots: fates,
+        damaged: store.damaged(options.task.as_ref()).iter().map(|path| ctx.layout.relative(path)).collect(),
         leftovers: leftovers.iter().map(|path| ctx.layout.relative(path)).collect(),
     })
 }
@@ -172,13 +175,8 @@ fn leftovers(
     at: Stamp,
 ) -> Result<Vec<std::path::PathBuf>> {
     let mut found = Vec::new();
-    for folder in std::fs::read_dir(store.root()).into_iter().flatten().flatten() {
-        let wanted = folder.file_name().to_str().and_then(|name| name.parse::<TaskId>().ok());
-        let of_another = options.task.as_ref().is_some_and(|only| wanted.as_ref() != Some(only));
-        if wanted.is_none() || of_another || folder.path().is_symlink() {
-            continue;
-        }
-        for entry in std::fs::read_dir(folder.path()).into_iter().flatten().flatten() {
+    for (_, folder) in store.folders(options.task.as_ref()) {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let (path, name) = (entry.path(), entry.file_name());
             let Some(name) = name.to_str() else { continue };
             let orphan = Compression::of_name(name.as_ref())
