@@ -115,7 +115,7 @@ fn a_stream_that_comes_back_shares_nothing_with_one_that_was_made_meanwhile() {
     for words in ["stream new s-1", "stream rm s-1", "stream new s.1"] {
         assert_eq!(repo.orchestrate(words).code, 0, "{words}");
     }
-    let file = |name: &str| repo.json(&format!(".git/orchestrate/streams/{name}.json"));
+    let file = |name: &str| repo.json(format!(".git/orchestrate/streams/{name}.json"));
     // Whatever ports the other one got, it says that it has those of the removed one.
     let mut other = file("s.1");
     let had = {
