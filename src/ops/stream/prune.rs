@@ -79,7 +79,8 @@ fn why(ctx: &Context, stream: &Stream) -> Result<Option<Why>> {
         return Ok(Some(Why::Unfinished));
     }
     let Ok(repo) = ctx.repo.worktree_at(&stream.path) else {
-        return Ok((!stream.path.exists()).then_some(Why::NoFolder));
+        // What ran there when it was deleted may have made an empty one again, which is nobody's worktree.
+        return Ok((!stream.path.join(".git").exists()).then_some(Why::NoFolder));
     };
     let head = repo.head()?;
     let is_its_branch = head.branch.as_deref() == Some(&format!("refs/heads/{}", stream.branch));
