@@ -303,4 +303,27 @@ fn what_git_was_told_about_a_branch_comes_back_with_it() {
     let sorted = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
     assert_eq!(sorted(&settings()), sorted(&before));
     assert_eq!(repo.git(&["rev-parse", "--abbrev-ref", "fix/a.b@{upstream}"]), "main");
+    // While somebody else writes the configuration the stream comes back all the same.
+    assert_eq!(repo.orchestrate("stream rm fix/a.b").code, 0);
+    repo.write(".git/config.lock", "");
+    let seen = repo.orchestrate("stream undo");
+    fs::remove_file(repo.path(".git/config.lock")).expect("a lock");
+    assert!(
+        seen.code == 0 && seen.stdout.contains("not all settings of branch `fix/a.b` are back"),
+        "{seen}"
+    );
+    assert!(folder(&repo, "fix/a.b").exists());
+}
+
+#[test]
+fn a_folder_that_something_made_again_after_its_stream_was_deleted_is_not_the_stream() {
+    let repo = Fixture::new("passing");
+    assert_eq!(repo.orchestrate("stream new a").code, 0);
+    let kept = folder(&repo, "a").join(".runs/late");
+    fs::remove_dir_all(folder(&repo, "a")).expect("a folder");
+    fs::create_dir_all(&kept).expect("a folder");
+    let seen = repo.orchestrate("stream prune --yes");
+    assert!(seen.stdout.contains("removed  a  its folder is gone"), "{seen}");
+    assert!(kept.exists(), "that is somebody's own");
+    assert_eq!(repo.orchestrate("stream list --format json").json()["streams"], serde_json::json!([]));
 }
