@@ -5,10 +5,14 @@
 //! so nobody moves it in between, and whoever is killed then leaves a lock that dies with us and a note, by which the next
 //! one takes the files back.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+
+use gix::bstr::{BString, ByteSlice};
 
 use super::error::At;
 use super::program::{Git, Talk};
+use super::tree::content::on_disk;
 use super::{GitError, Repo};
 use crate::sys::fs::{self, Durability, foreign_step};
 
@@ -121,12 +125,56 @@ impl Repo {
             return Ok(false);
         };
         let is_there = self.branch(branch)?.as_deref() == Some(old) && self.commit_named(new)?.is_some();
-        let is_due = is_there && self.changed_since(new)?.is_empty();
+        let is_due = is_there && self.is_on_the_way(old, new)?;
         if is_due {
-            self.step_files(new, old)?;
+            let added = self.paths(&["diff", "--diff-filter=A"], &[old, new, "--"])?;
+            self.git().env("GIT_NO_LAZY_FETCH", "0").args(["read-tree", "--reset", "-u", old]).run()?;
+            // The index may not have known them yet.
+            for path in added {
+                fs::remove(&on_disk(&self.work_tree, path.as_bstr()))?;
+            }
         }
-        fs::remove(&note)?;
+        if is_due || !is_there {
+            fs::remove(&note)?;
+        }
         Ok(is_due)
+    }
+
+    /// Whether all that is tracked is as in one of two commits, or missing where they differ: then nobody but us has
+    /// been there.
+    fn is_on_the_way(&self, old: &str, new: &str) -> Result<bool, GitError> {
+        let is_staged = |commit: &str| -> Result<bool, GitError> {
+            let git = self.git().args(["diff-index", "--cached", "--quiet", commit, "--"]);
+            Ok(git.run_expecting(&[0, 1])?.0 == 0)
+        };
+        if !is_staged(old)? && !is_staged(new)? {
+            return Ok(false);
+        }
+        let place = tempfile::Builder::new().prefix("landing-").tempdir_in(&self.git_dir).at(&self.git_dir)?;
+        // An index of its own for each commit: the one that is there may be that of neither.
+        let differs = |commit: &str, name: &str| -> Result<BTreeSet<BString>, GitError> {
+            let index = place.path().join(name);
+            self.git().env("GIT_INDEX_FILE", &index).args(["read-tree", commit]).run()?;
+            let git = self.git().env("GIT_INDEX_FILE", &index).args(["diff", "--name-only", "-z"]);
+            let listed = git.args(["--no-ext-diff", "--ignore-submodules=all", "--"]).run()?;
+            Ok(split(&listed).collect())
+        };
+        let (from_old, from_new) = (differs(old, "old")?, differs(new, "new")?);
+        let between: BTreeSet<_> = self.paths(&["diff"], &[old, new, "--"])?.into_iter().collect();
+        let missing = |path: &BString| {
+            let found = on_disk(&self.work_tree, path.as_bstr()).symlink_metadata();
+            found.is_err_and(|err| err.kind() == std::io::ErrorKind::NotFound)
+        };
+        let ours = |path: &BString| between.contains(path) && (!from_new.contains(path) || missing(path));
+        // What only the new one has is in nobody's way if it is as it is there.
+        let added = between.iter().filter(|path| !missing(path) && from_new.contains(*path));
+        let mut foreign = added.filter(|path| from_old.contains(*path));
+        Ok(from_old.iter().all(ours) && foreign.next().is_none())
+    }
+
+    fn paths(&self, how: &[&str], words: &[&str]) -> Result<Vec<BString>, GitError> {
+        let git = self.git().args(how).args(["--name-only", "-z", "--no-ext-diff", "--no-renames"]);
+        Ok(split(&git.args(["--ignore-submodules=all"]).args(words).run()?).collect())
     }
 
     fn step_files(&self, from: &str, to: &str) -> Result<(), GitError> {
@@ -210,4 +258,8 @@ impl Repo {
         let (code, said) = Git::about_hooks(&self.work_tree).args(words).said()?;
         Ok((code != Some(0)).then(|| said.trim_end().to_owned()))
     }
+}
+
+fn split(listed: &[u8]) -> impl Iterator<Item = BString> {
+    listed.split(|byte| *byte == 0).filter(|path| !path.is_empty()).map(BString::from)
 }
