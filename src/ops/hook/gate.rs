@@ -177,6 +177,23 @@ pub(in crate::ops) fn changes(old: &Project<'_>, new: &Project<'_>) -> Vec<Strin
         (None, Some(_)) => changes.push("`hooks.pre-push` is new".to_owned()),
         (None, None) => return changes,
     }
+    surroundings(old, new, &mut changes);
+    let names = was.map(|was| was.require.clone()).unwrap_or_default();
+    let now = required(new, &names);
+    let own = |wanted: &Wanted| wanted.plan.source == Source::User;
+    if old.text == new.text && now.as_ref().is_ok_and(|now| now.iter().all(own)) {
+        return changes;
+    }
+    let Ok(was) = required(old, &names) else { return changes };
+    match now {
+        Ok(is) => stage_changes(&was, &is, &mut changes),
+        Err(err) => changes.push(format!("{err:#}")),
+    }
+    changes
+}
+
+/// Says what is different about that on which the verdicts of all required stages rest.
+pub(in crate::ops) fn surroundings(old: &Project<'_>, new: &Project<'_>, changes: &mut Vec<String>) {
     if old.config.guardrails != new.config.guardrails {
         changes.push("`guardrails` says something else".to_owned());
     }
@@ -190,18 +207,6 @@ pub(in crate::ops) fn changes(old: &Project<'_>, new: &Project<'_>) -> Vec<Strin
     if trust(&old.config.evidence) != trust(&new.config.evidence) {
         changes.push("what counts as evidence is something else".to_owned());
     }
-    let names = was.map(|was| was.require.clone()).unwrap_or_default();
-    let now = required(new, &names);
-    let own = |wanted: &Wanted| wanted.plan.source == Source::User;
-    if old.text == new.text && now.as_ref().is_ok_and(|now| now.iter().all(own)) {
-        return changes;
-    }
-    let Ok(was) = required(old, &names) else { return changes };
-    match now {
-        Ok(is) => stage_changes(&was, &is, &mut changes),
-        Err(err) => changes.push(format!("{err:#}")),
-    }
-    changes
 }
 
 fn gate_changes(was: &Gate, is: &Gate, changes: &mut Vec<String>) {

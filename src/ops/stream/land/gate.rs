@@ -6,7 +6,7 @@ use super::{Context, LandOptions};
 use crate::git::{Commit, Named};
 use crate::ops::evidence::rewrite::{Pair, rewrite};
 use crate::ops::evidence::write::{Manner, write_commits};
-use crate::ops::hook::gate::{Base, Remote, Ruling, changes, stage_changes};
+use crate::ops::hook::gate::{Base, Remote, Ruling, changes, stage_changes, surroundings};
 use crate::ops::hook::guards;
 use crate::ops::hook::pre_push::{Exempt, Judged, Judgement, OfRef, RefStanding};
 use crate::ops::hook::proof::states;
@@ -148,6 +148,7 @@ fn changed(old: &Project<'_>, new: &Project<'_>) -> Result<Vec<String>> {
     }
     // A gate that is new counts from the next time on, and weakens nothing.
     let mut changes = Vec::new();
+    surroundings(old, new, &mut changes);
     let was = wanted(old, None)?;
     match wanted(new, None) {
         Ok(is) => stage_changes(&was, &is, &mut changes),

@@ -334,6 +334,11 @@ impl Work<'_> {
         if judgement.is_refused() {
             return Ok(Attempt::over(Fate::Refused, Some(judgement)));
         }
+        // What lets it pass is known before it has passed.
+        let_pass::keep(self.ctx, &judgement).map_err(|err| {
+            let hint = "nothing has moved; see to the folder of the ledger, then land it again";
+            Refusal::new(Kind::Storage, format!("{err:#}")).hint(hint)
+        })?;
         let why = match fast_forward {
             true => format!("merge {}: Fast-forward", self.stream.branch),
             false => format!("merge {}: by git orchestrate stream land", self.stream.branch),
@@ -342,7 +347,6 @@ impl Work<'_> {
             Arrived::Again => Ok(Attempt::Again),
             Arrived::There { worktrees, said } => {
                 warnings.extend(said);
-                let_pass::keep(self.ctx, &judgement)?;
                 warnings.extend(gate::leave_evidence(self.ctx, &to, tip, &commit));
                 let landed = Landed { commit, from: target.to_owned(), fast_forward, worktrees };
                 tracing::debug!(onto = self.onto, commit = short(&landed.commit.id), "landed");
