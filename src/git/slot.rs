@@ -331,24 +331,31 @@ impl Slot {
         let top = &self.repo.work_tree;
         let is_folder = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
         let held = |path: &Path| path.ancestors().skip(1).all(|above| is_folder(&top.join(above)));
-        let mut tried = Vec::new();
+        let mut asked = Vec::new();
         for (path, folder) in paths.iter().filter(|(path, _)| held(path)) {
-            let full = top.join(path);
-            // git judges what is there.
-            match folder {
-                true => fs::create_dir(&full).at(&full)?,
-                false => drop(fs::File::create_new(&full).at(&full)?),
-            }
-            tried.push(BString::from(path.as_os_str().as_bytes()));
+            asked.extend_from_slice(path.as_os_str().as_bytes());
+            // That is how git is told what a path would be.
+            asked.extend_from_slice(if *folder { b"/\0" } else { b"\0" });
         }
-        let ignored = self.untracked(&tried, &["--ignored"]);
-        self.remove_each(tried.iter())?;
-        let ignored = ignored?;
-        Ok(tried
-            .iter()
-            .filter(|path| ignored.contains(*path))
-            .map(|path| path.to_path_lossy().into())
-            .collect())
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let git = self.repo.git().env("GIT_LITERAL_PATHSPECS", "1");
+        let (_, ignored) =
+            git.args(["check-ignore", "-z", "--stdin"]).given(&asked)?.run_expecting(&[0, 1])?;
+        let ignored = ignored.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+        let ignored = ignored.map(|path| BString::from(path.strip_suffix(b"/").unwrap_or(path)));
+        let ignored: Vec<PathBuf> = ignored.map(|path| path.to_path_lossy().into()).collect();
+        // What a sparse checkout has left out is missing too, and not to be made by us.
+        let mut tracked = HashSet::new();
+        for some in ignored.chunks(200) {
+            let git = self.repo.git().env("GIT_LITERAL_PATHSPECS", "1").args(["ls-files", "-z", "--"]);
+            let listed = git.args(some).run()?;
+            for path in listed.split(|byte| *byte == 0).filter(|path| !path.is_empty()) {
+                tracked.extend(path.as_bstr().to_path_lossy().ancestors().map(Path::to_owned));
+            }
+        }
+        Ok(ignored.into_iter().filter(|path| !tracked.contains(path)).collect())
     }
 
     /// Whether files that a commit and the index have in common may look different in the work tree: git

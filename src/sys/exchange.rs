@@ -158,7 +158,9 @@ impl Place {
             }
             Err(err) => return Err(failed(err)),
         }
-        if look_at(CWD, temp.as_os_str()).at(temp)? == *seen {
+        // What cannot be looked at is something else than what was.
+        let holds = |wanted: &Seen| look_at(CWD, temp.as_os_str()).is_ok_and(|there| there == *wanted);
+        if holds(seen) {
             return Ok(());
         }
         fault::step("exchange").at(whole)?;
@@ -170,13 +172,43 @@ impl Place {
             },
             _ => {
                 into(RenameFlags::EXCHANGE).map_err(|_| kept())?;
-                if look_at(CWD, temp.as_os_str()).at(temp)? == *new {
+                if holds(new) {
                     return Err(changed());
                 }
                 // That was written after we had put ours there, so it is the newest.
                 let _ = into(RenameFlags::EXCHANGE);
                 Err(kept())
             }
+        }
+    }
+
+    /// Puts what is `whole` on the same disk to a path, in the place of what stands there if it may `replace` that.
+    /// Returns false, and changes nothing, if it may not, or if a file or a link stands on the way.
+    pub fn put_whole(&self, path: &Path, whole: &Path, replace: bool) -> Result<bool, PathError> {
+        let full = self.path.join(path);
+        let Way::Open(dir, name) = self.folder(path, true).at(&full)? else { return Ok(false) };
+        let failed = |err: Errno| io::Error::from(err);
+        fault::step("rename").at(&full)?;
+        if replace {
+            let away = self.waiting.join(format!("{}", uuid::Uuid::new_v4().simple()));
+            match rename(&dir, name, CWD, away.as_os_str(), RenameFlags::NOREPLACE) {
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    rustix::fs::renameat(&dir, name, CWD, &away).map_err(failed).at(&full)?;
+                }
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(err) => return Err(failed(err)).at(&full),
+            }
+        }
+        match rename(CWD, whole.as_os_str(), &dir, name, RenameFlags::NOREPLACE) {
+            Err(Errno::EXIST) => Ok(false),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                if look_at(&dir, name).at(&full)? != Seen::Nothing {
+                    return Ok(false);
+                }
+                rustix::fs::renameat(CWD, whole, &dir, name).map_err(failed).at(&full)?;
+                Ok(true)
+            }
+            done => done.map_err(failed).at(&full).map(|()| true),
         }
     }
 

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use crate::git::Slot;
 use crate::ops::{Context, Kind, Refusal};
 use crate::sys::carry::{self, CarryError, Way, stamp};
+use crate::sys::exchange::Place;
 use crate::sys::fs::{self, Durability};
 
 /// What was carried, by its path: how it looked where it came from.
@@ -54,13 +55,11 @@ pub(super) fn carry(
         // Before it is read: what changes meanwhile is carried again.
         let now = stamp(&from.join(&path));
         let (whole, carried) = carry::carry(&way, &path).map_err(refusal)?;
-        let target = to.join(&path);
-        // Whoever is killed in between leaves nothing there, and it is carried again.
-        fs::remove_tree(&target)?;
         stamps.extend(now.map(|now| (path.clone(), now)));
         write(&notes, &stamps)?;
-        fs::rename(&whole, &target)?;
-        tracing::debug!(path = %path.display(), ?carried, "carried into a side worktree");
+        // Whoever is killed in between leaves nothing there, and it is carried again.
+        let placed = Place::open(&to, way.aside)?.put_whole(&path, &whole, true)?;
+        tracing::debug!(path = %path.display(), ?carried, placed, "carried into a side worktree");
     }
     fs::remove_tree(way.aside)?;
     Ok(true)

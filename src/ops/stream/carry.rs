@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use super::{Context, Kind, Refusal};
 use crate::git::Repo;
 use crate::sys::carry::{self, CarryError, Way};
+use crate::sys::exchange::Place;
 use crate::sys::{fs, room};
 
 /// The file that names them, with patterns as in a `.gitignore`.
@@ -43,9 +44,8 @@ pub(super) fn carry(ctx: &Context, there: &Repo) -> Result<usize> {
             continue;
         }
         let (whole, _) = carry::carry(&way, &path).map_err(refusal)?;
-        fs::create_dir_all(target.parent().unwrap_or(to))?;
-        fs::rename_new(&whole, &target)?;
-        carried += 1;
+        // Where its commit has a link on the way, nothing is put to where that leads.
+        carried += usize::from(Place::open(to, &aside)?.put_whole(&path, &whole, false)?);
     }
     fs::remove_tree(&aside)?;
     Ok(carried)
