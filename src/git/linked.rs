@@ -156,49 +156,6 @@ impl Repo {
         Ok((git().args(["write-tree"]).line()?, nested))
     }
 
-    /// Fills the submodules of a new worktree from those of the repository, without asking any server. Returns what did
-    /// not work.
-    pub fn fill_submodules(&self) -> Result<Vec<String>, GitError> {
-        let modules = self.common_dir.join("modules");
-        if !modules.is_dir() || !self.work_tree.join(".gitmodules").is_file() {
-            return Ok(Vec::new());
-        }
-        let words = ["config", "--null", "--file", ".gitmodules", "--get-regexp", r"^submodule\..*\.path$"];
-        let (_, listed) = Git::new(&self.work_tree).args(words).run_expecting(&[0, 1])?;
-        let mut failed = Vec::new();
-        for entry in String::from_utf8_lossy(&listed).split('\0') {
-            let Some((key, path)) = entry.split_once('\n') else { continue };
-            let Some(name) = key.strip_prefix("submodule.").and_then(|key| key.strip_suffix(".path")) else {
-                continue;
-            };
-            let local = modules.join(name);
-            let is_inside =
-                Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_)));
-            if !is_inside || !local.join("HEAD").is_file() {
-                continue;
-            }
-            let key = format!("submodule.{name}.url");
-            let (_, url) = self.git().args(["config", "--get", &key]).run_expecting(&[0, 1])?;
-            let url = String::from_utf8_lossy(&url).trim_end().to_owned();
-            // One that nobody asked for here is not wanted there either.
-            if url.is_empty() {
-                continue;
-            }
-            let git = Git::new(&self.work_tree).args(["-c", "protocol.file.allow=always", "-c"]);
-            let git = git.args([format!("{key}={}", local.display())]);
-            let done = git.args(["submodule", "--quiet", "update", "--checkout", "--", path]).run();
-            match done {
-                Ok(_) => {
-                    // What is fetched and pushed from there goes where it always goes.
-                    let there = Git::new(&self.work_tree.join(path));
-                    there.args(["config", "remote.origin.url", &url]).run()?;
-                }
-                Err(err) => failed.push(format!("the submodule `{path}` is empty: {err}")),
-            }
-        }
-        Ok(failed)
-    }
-
     /// Runs the hook that git runs after a checkout. Returns what it said if it failed.
     pub fn after_checkout(&self, commit: &str) -> Result<Option<String>, GitError> {
         let zero = "0".repeat(commit.len());

@@ -34,6 +34,7 @@ mod sshsig;
 mod slot;
 mod snapshot;
 mod staged;
+mod submodules;
 mod tree;
 mod view;
 mod worktrees;
@@ -70,6 +71,7 @@ pub use sign::{Checked, Checker, Signing};
 pub use since::{Change, TreeNow};
 pub use slot::{Slot, Upkeep};
 pub use snapshot::{Content, Listed, Listing, NestedRepo, SNAPSHOTS, Taken};
+pub use submodules::{Lack, Objects, WhyEmpty};
 pub use tree::TreeState;
 pub use worktrees::WorktreeInfo;
 

@@ -599,7 +599,7 @@ fn age_of(original: &Path, copy: &Path) -> io::Result<()> {
 
 /// Removes whatever stands at a path. Follows no link, and takes read-only folders too, such as
 /// those of Go's module cache.
-fn remove(path: &Path) -> io::Result<()> {
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     let Ok(found) = path.symlink_metadata() else { return Ok(()) };
     if !found.is_dir() {
         return crate::sys::fs::remove(path).map_err(|err| err.source);

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use super::host::SharedWatch;
 use super::{Context, Kind, Refusal};
-use crate::git::{Commit, Repo, Slot, Upkeep};
+use crate::git::{Commit, Objects, Repo, Slot, Upkeep, WhyEmpty};
 use crate::id::{TaskId, short};
 use crate::pipeline::slots::Slots;
 use crate::run::manifest::Manifest;
@@ -135,6 +135,7 @@ impl Side {
         watch: &SharedWatch,
         interrupts: &mut Interrupts,
     ) -> Result<Option<Manifest>> {
+        self.fill_submodules(watch)?;
         let slots = slots_of(there);
         self.carry(ctx, &slots)?;
         let failed = self.set_up(there, &slots, commit, task, watch, interrupts).await?;
@@ -180,6 +181,19 @@ impl Side {
             }
         }
         Ok(there)
+    }
+
+    /// Fills submodules with what is here of them. One that nobody ever fetched is as empty as in any other worktree;
+    /// one that lacks the very commit would let stages judge something else.
+    fn fill_submodules(&self, watch: &SharedWatch) -> Result<()> {
+        let lacks = self.slot.as_left().fill_submodules(Objects::Shared, false);
+        for lack in lacks.context("cannot fill the submodules of the side worktree")? {
+            match lack.why {
+                WhyEmpty::NoModule => watch.borrow_mut().warn(&lack.said()),
+                _ => return Err(Refusal::new(Kind::Usage, lack.said()).into()),
+            }
+        }
+        Ok(())
     }
 
     /// Like [`Side::at`]; nothing if a signal came in the meantime, which the terminal also sent to

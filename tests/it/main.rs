@@ -72,6 +72,7 @@ mod stream_lease;
 mod stream_rm;
 mod stream_run;
 mod stream_soak;
+mod submodules;
 mod subpipeline;
 mod telling;
 mod trees;

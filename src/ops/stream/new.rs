@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use super::leftover::{self, Leftover};
 use super::rm::{self, OfBranch};
 use super::{Context, Kind, Refusal, carry, is_there, lease, setup, streams, task_of, there, variables};
-use crate::git::{GitError, Repo};
+use crate::git::{GitError, Lack, Objects, Repo};
 use crate::id::{RunId, StreamName, TaskId};
 use crate::pipeline::streams as section;
 use crate::run::status::RunStatus;
@@ -308,7 +308,8 @@ impl Maker<'_> {
 
     fn fill(&self, there: &Repo, warnings: &mut Vec<String>) -> Result<()> {
         self.room.within(|| there.fill(self.source.carried.as_deref(), self.config.lfs_later))?;
-        warnings.extend(there.fill_submodules()?);
+        let lacks = there.fill_submodules(Objects::Own, self.config.lfs_later)?;
+        warnings.extend(lacks.iter().map(Lack::said));
         carry::carry(self.ctx, there)?;
         if let Some(commit) = there.head()?.commit
             && let Some(said) = there.after_checkout(&commit)?

@@ -156,6 +156,7 @@ pub(super) fn work(repo: &Repo, stream: &Stream) -> Result<Vec<String>> {
     }
     reasons
         .extend(state.dirty_submodules.iter().map(|path| format!("something in `{path}` is not committed")));
+    reasons.extend(repo.submodule_work()?);
     reasons.extend(repo.under_way().map(|what| format!("{what} is under way in it")));
     if let Some(commit) = &now.commit {
         let only_here = repo.commits_only_here(commit, &stream.branch)?;
