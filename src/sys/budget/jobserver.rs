@@ -71,7 +71,7 @@ impl Jobserver {
         let write = rustix::io::fcntl_dupfd_cloexec(&write, FIRST_NUMBER)?;
         // The first job needs no byte.
         let first = hold.tokens().saturating_sub(1);
-        let server = Self {
+        let mut server = Self {
             read,
             write,
             style,
@@ -79,12 +79,17 @@ impl Jobserver {
             own: None,
             first,
             more: Vec::new(),
-            is_used: false,
+            is_used: style == Style::Fifo,
             idle: 0,
             rest: REST,
             recalled: None,
         };
         server.offer(first)?;
+        if style == Style::Fifo {
+            // Ninja waits for no byte: it looks once for each job that it could begin, first of all at its start.
+            server.more = budget.spare(hold, usize::from(budget.sees)).unwrap_or_default();
+            server.offer(server.more.len())?;
+        }
         Ok(server)
     }
 
@@ -386,6 +391,20 @@ mod tests {
     }
 
     #[test]
+    fn a_stage_that_wants_a_path_is_offered_at_once_what_nobody_else_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let budget = budget(dir.path(), 3);
+        let hold = granted(&mut budget.ask(wish("a", 1, &[])));
+        let mut server = Jobserver::new(&budget, &hold, Style::Fifo).unwrap();
+        assert_eq!((server.lying(), held(dir.path())), (2, 3));
+        let mut other = budget.ask(of_another("b"));
+        waits(&mut other);
+        server.look(&budget, &hold).unwrap();
+        assert_eq!(server.lying(), 0);
+        granted(&mut other);
+    }
+
+    #[test]
     fn a_stage_of_weight_has_its_tokens_from_the_beginning() {
         let dir = tempfile::tempdir().unwrap();
         let budget = budget(dir.path(), 3);
@@ -441,6 +460,7 @@ mod tests {
         assert!(read >= FIRST_NUMBER && write >= FIRST_NUMBER);
         assert_eq!(make, format!("k -j2 --jobserver-auth={read},{write}"));
         assert_eq!(cargo, format!("-j2 --jobserver-auth={read},{write} --jobserver-fds={read},{write}"));
+        drop(server);
         let (server, make, _) = told(Style::Fifo);
         assert_eq!(server.numbers(), None);
         let path = make.split_once("fifo:").unwrap().1.to_owned();
