@@ -1,9 +1,24 @@
 //! The spec guard: code does not change without its spec, and specs are read again in time
 //! (`contract-guardrails.md` §2).
+//!
+//! [`review`] says how old the last review is. Nobody has to read a spec again that is an [`archive`]
+//! stub or whose tasks are over ([`rows`]), and [`groups`] plan for reviews that are overdue.
+
+mod archive;
+mod groups;
+mod review;
+mod rows;
+mod stamp;
+
+pub use stamp::stamped;
 
 use jiff::civil::Date;
 
 use super::{File, Finding, Judged, Limit, Status, Verdict};
+use crate::pipeline::guardrails::SpecGroup;
+use groups::Declared;
+use review::Review;
+use rows::{Rows, Standing};
 
 /// The name of the guardrail.
 pub const RULE: &str = "spec-guard";
@@ -31,13 +46,6 @@ pub const INDEX: &str = "tasks/index.json";
 
 /// For how many days a review is good, where nobody says anything else.
 pub const MAX_AGE_DAYS: u64 = 30;
-
-/// So many days before a review is too old, a note says so.
-const WARNING_DAYS: i64 = 5;
-
-/// What the front matter of a spec says that needs no review any more.
-const FINISHED: [&str; 8] =
-    ["completed", "complete", "done", "archived", "superseded", "deprecated", "cancelled", "canceled"];
 
 /// What is code, and what is a spec.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,22 +84,54 @@ pub struct SpecFile {
     pub text: Result<String, String>,
 }
 
+/// Reads a file of what is judged: nothing if there is none, or why it cannot be read.
+pub type Read<'a> = &'a dyn Fn(&str) -> Result<Option<String>, String>;
+
+/// What is judged, and by what.
+#[derive(Clone, Copy)]
+pub struct Case<'a> {
+    pub changed: &'a [File],
+    /// Every spec there is.
+    pub specs: &'a [SpecFile],
+    pub places: &'a Places,
+    pub max_age: &'a Limit,
+    pub today: Date,
+    /// The groups that excuse overdue reviews.
+    pub groups: &'a [SpecGroup],
+    /// The groups that the change leads to.
+    pub proposed: &'a [SpecGroup],
+    pub read: Read<'a>,
+}
+
 /// Judges the files that changed, and every spec there is.
-pub fn judge(
-    judged: Judged,
-    changed: &[File],
-    specs: &[SpecFile],
-    places: &Places,
-    max_age: Limit,
-    today: Date,
-) -> Verdict {
+pub fn judge(judged: Judged, case: &Case<'_>) -> Verdict {
     let mut verdict = Verdict::new(RULE, judged);
+    let mut specs: Vec<_> = case.specs.iter().collect();
+    specs.sort_by(|a, b| a.path.cmp(&b.path));
+    let is_stub = |spec: &&SpecFile| spec.text.as_ref().is_ok_and(|text| archive::is_stub(&spec.path, text));
+    let (stubs, specs): (Vec<_>, Vec<_>) = specs.into_iter().partition(is_stub);
+    coupling(case, &stubs, &mut verdict);
+    for stub in stubs {
+        verdict.notes.push(format!("`{}` is archived elsewhere, so it needs no review", stub.path));
+    }
+    reviews(case, &specs, &mut verdict);
+    verdict.limits.push(case.max_age.clone());
+    verdict
+}
+
+/// Judges whether a spec has changed with the code.
+fn coupling(case: &Case<'_>, stubs: &[&SpecFile], verdict: &mut Verdict) {
+    let Case { changed, places, .. } = case;
     let mut code: Vec<_> = changed.iter().filter(|file| is_code(file, places)).collect();
     code.sort_by(|a, b| (&a.path, a.untracked).cmp(&(&b.path, b.untracked)));
     code.dedup_by(|later, first| later.path == first.path);
     // A spec that was taken away says nothing about the code.
-    let updated = |file: &&File| file.status != Status::Deleted && places.is_spec(&file.path);
-    if !code.is_empty() && !changed.iter().any(|file| updated(&file)) {
+    let updated = |file: &File| {
+        file.status != Status::Deleted
+            && places.is_spec(&file.path)
+            && !stubs.iter().any(|stub| stub.path == file.path)
+    };
+    if !code.is_empty() && !changed.iter().any(updated) {
         let mut names: Vec<_> = code.iter().take(5).map(|file| format!("`{}`", file.path)).collect();
         if code.len() > names.len() {
             names.push(format!("{} more", code.len() - names.len()));
@@ -109,13 +149,6 @@ pub fn judge(
         });
     }
     verdict.files = code.into_iter().cloned().collect();
-    let mut specs: Vec<_> = specs.iter().collect();
-    specs.sort_by(|a, b| a.path.cmp(&b.path));
-    for spec in specs {
-        freshness(spec, max_age.value, today, &mut verdict);
-    }
-    verdict.limits.push(max_age);
-    verdict
 }
 
 fn is_code(file: &File, places: &Places) -> bool {
@@ -123,140 +156,60 @@ fn is_code(file: &File, places: &Places) -> bool {
     names.into_iter().flatten().any(|path| places.is_code(path))
 }
 
-fn freshness(spec: &SpecFile, max_age: u64, today: Date, verdict: &mut Verdict) {
-    let path = &spec.path;
-    let mut find = |rule: &str, line: Option<u64>, said: String| {
-        verdict.findings.push(Finding {
-            rule: rule.to_owned(),
-            message: format!("`{path}`: {said}"),
-            path: Some(path.clone()),
-            line,
-            ..Finding::default()
+/// Judges whether every spec was read lately, or need not be.
+fn reviews(case: &Case<'_>, specs: &[&SpecFile], verdict: &mut Verdict) {
+    let first = verdict.findings.len();
+    let mut rows: Option<Rows> = None;
+    let mut overdue = Vec::new();
+    for spec in specs {
+        let path = &spec.path;
+        let (is_stale, mut finding) = match review::review(spec, case.max_age.value, case.today) {
+            Review::Good { note } => {
+                verdict.notes.extend(note);
+                continue;
+            }
+            Review::Finished => {
+                verdict.notes.push(format!("`{path}` is finished, so its review may be old"));
+                continue;
+            }
+            Review::Unreadable(finding) => {
+                verdict.findings.push(finding);
+                continue;
+            }
+            Review::Stale(finding) => (true, finding),
+            Review::Unknown(finding) => (false, finding),
+        };
+        let rows = rows.get_or_insert_with(|| {
+            Rows::read(case.read).unwrap_or_else(|why| {
+                verdict.notes.push(format!("`{INDEX}` cannot be used, so no task is over: {why}"));
+                Rows::default()
+            })
         });
-    };
-    let text = match &spec.text {
-        Ok(text) => text,
-        Err(why) => return find("spec-unreadable", None, format!("cannot be read: {why}")),
-    };
-    if is_finished(text) {
-        verdict.notes.push(format!("`{path}` is finished, so its review may be old"));
-        return;
-    }
-    let Some((line, value)) = field(text, "last_review") else {
-        let hint = "git orchestrate guard spec accept";
-        return find(
-            "last-review-missing",
-            None,
-            format!("`last_review` is missing; after reading it: `{hint} {path}`"),
-        );
-    };
-    let Some(date) = date(value) else {
-        return find(
-            "last-review-invalid",
-            Some(line),
-            format!("the `last_review` date is invalid: `{value}`"),
-        );
-    };
-    let age = today.since(date).map_or(i64::MAX, |span| i64::from(span.get_days()));
-    let max_age = i64::try_from(max_age).unwrap_or(i64::MAX);
-    if age < 0 {
-        find("last-review-in-future", Some(line), format!("the `last_review` date {value} is in the future"));
-    } else if age > max_age {
-        let said = format!("`last_review` {value} is {age} days ago, more than {max_age}");
-        find("last-review-too-old", Some(line), said);
-    } else if max_age - age < WARNING_DAYS && max_age > WARNING_DAYS {
-        let left = max_age - age + 1;
-        verdict.notes.push(format!("`{path}`: the review of {value} is good for {left} more days"));
-    }
-}
-
-/// Returns the value of a field and its line: of the first line that begins with the field's name.
-fn field<'a>(text: &'a str, name: &str) -> Option<(u64, &'a str)> {
-    text.lines().enumerate().find_map(|(at, line)| {
-        let value = trimmed(line).strip_prefix(name)?.strip_prefix(':')?;
-        Some((at as u64 + 1, trimmed(value.split(':').next().unwrap_or_default())))
-    })
-}
-
-fn trimmed(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
-}
-
-/// Whether the front matter says that nobody has to read it any more.
-fn is_finished(text: &str) -> bool {
-    let mut lines = text.lines().map(trimmed);
-    if lines.next() != Some("---") {
-        return false;
-    }
-    let front: Vec<_> = lines.take_while(|line| *line != "---").collect();
-    // Front matter that does not end is none.
-    let ends = text.lines().skip(1).any(|line| trimmed(line) == "---");
-    ends && front.iter().any(|line| {
-        let value = line.strip_prefix("status").map(str::trim_start).and_then(|rest| rest.strip_prefix(':'));
-        let value = value.map(|value| value.trim().trim_matches(['"', '\'']).to_ascii_lowercase());
-        value.is_some_and(|value| FINISHED.contains(&value.as_str()))
-    })
-}
-
-/// Reads `YYYY-MM-DD`, if there is such a day.
-fn date(text: &str) -> Option<Date> {
-    let shape = |(at, byte): (usize, u8)| match at {
-        4 | 7 => byte == b'-',
-        _ => byte.is_ascii_digit(),
-    };
-    let right = text.len() == 10 && text.bytes().enumerate().all(shape);
-    right.then(|| text.parse().ok()).flatten()
-}
-
-/// Returns the text of a spec with a review of that day, and the commit that it was read against.
-pub fn stamped(text: &str, day: Date, commit: Option<&str>) -> String {
-    let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
-    let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
-    let has_field = field(text, "last_review").is_some();
-    // Something will follow it.
-    let is_field = |line: &str| trimmed(line).starts_with("last_review:");
-    if let Some(last) = lines.last_mut().filter(|last| is_field(last) && !last.ends_with('\n')) {
-        last.push_str(end);
-    }
-    let mut set = |name: &str, value: Option<String>, after: usize| -> usize {
-        let at = lines
-            .iter()
-            .position(|line| trimmed(line).strip_prefix(name).is_some_and(|rest| rest.starts_with(':')));
-        match (at, value) {
-            (Some(at), Some(value)) => {
-                let line = &lines[at];
-                let before = &line[..line.find(name).unwrap_or(0)];
-                let tail = &line[line.trim_end_matches(['\r', '\n']).len()..];
-                lines[at] = format!("{before}{name}: {value}{tail}");
-                at + 1
+        match rows.standing(path, spec.text.as_deref().unwrap_or_default(), case.read) {
+            Standing::Active => {}
+            Standing::Over(task) => {
+                verdict
+                    .notes
+                    .push(format!("`{path}` is of task `{task}`, which is over, so it needs no review"));
+                continue;
             }
-            (Some(at), None) => {
-                lines.remove(at);
-                at
-            }
-            (None, Some(value)) => {
-                lines.insert(after.min(lines.len()), format!("{name}: {value}{end}"));
-                after + 1
-            }
-            (None, None) => after,
+            Standing::LeftOpen(why) => finding.message.push_str(&format!(" ({why})")),
         }
-    };
-    let has_front = text.lines().next().map(trimmed) == Some("---")
-        && text.lines().skip(1).any(|line| trimmed(line) == "---");
-    let next = set("last_review", Some(day.to_string()), usize::from(has_front));
-    set("reviewed_commit", commit.map(str::to_owned), next);
-    let body = lines.concat();
-    if has_front || has_field {
-        return body;
+        match is_stale {
+            true => overdue.push(finding),
+            false => verdict.findings.push(finding),
+        }
     }
-    // The fields stand at the top by now, and become front matter of their own.
-    let fields = 1 + usize::from(commit.is_some());
-    let (front, rest) = lines.split_at(fields.min(lines.len()));
-    let (mark, rest) = match rest.concat().strip_prefix('\u{feff}') {
-        Some(rest) => ("\u{feff}", rest.to_owned()),
-        None => ("", rest.concat()),
+    let declared = Declared {
+        groups: case.groups,
+        proposed: case.proposed,
+        exists: &|path| case.specs.iter().any(|spec| spec.path == path),
+        was_removed: &|path| {
+            case.changed.iter().any(|file| file.status == Status::Deleted && file.path == path)
+        },
     };
-    format!("{mark}---{end}{}---{end}{rest}", front.concat())
+    groups::settle(&declared, overdue, case.today, verdict);
+    verdict.findings[first..].sort_by(|a, b| a.path.cmp(&b.path));
 }
 
 #[cfg(test)]
@@ -277,8 +230,20 @@ mod tests {
         let spec = |(path, text): &(&str, &str)| SpecFile { path: (*path).into(), text: Ok((*text).into()) };
         let specs: Vec<_> = specs.iter().map(spec).collect();
         let limit = Limit { name: "days".into(), value: 30, origin: Origin::Default };
-        let today = "2026-11-21".parse().unwrap();
-        judge(Judged::default(), &changed, &specs, &places(), limit, today)
+        let case = Case {
+            changed: &changed,
+            specs: &specs,
+            places: &places(),
+            max_age: &limit,
+            today: "2026-11-21".parse().unwrap(),
+            groups: &[],
+            proposed: &[],
+            read: &|path| {
+                let index = r#"{"items": [{"id": "0101", "status": "done"}]}"#;
+                Ok((path == INDEX).then(|| index.to_owned()))
+            },
+        };
+        judge(Judged::default(), &case)
     }
 
     #[test]
@@ -354,31 +319,27 @@ mod tests {
     }
 
     #[test]
-    fn a_review_that_ends_soon_is_a_note() {
-        let verdict = verdict(&[], &[("tasks/specs/s.md", "last_review: 2026-10-24")]);
-        assert_eq!(verdict.notes, ["`tasks/specs/s.md`: the review of 2026-10-24 is good for 3 more days"]);
+    fn a_stub_and_the_spec_of_a_finished_task_need_no_review() {
+        let stub = "# S\n\nArchived: archive:tasks/specs/s.md\n";
+        let verdict = verdict(&[], &[("tasks/specs/s.md", stub), ("tasks/specs/0101-a.md", "# A\n")]);
+        assert_eq!(verdict.findings, []);
+        assert_eq!(
+            verdict.notes,
+            [
+                "`tasks/specs/s.md` is archived elsewhere, so it needs no review",
+                "`tasks/specs/0101-a.md` is of task `0101`, which is over, so it needs no review",
+            ]
+        );
+        let changed = [("src/a", Status::Modified), ("tasks/specs/s.md", Status::Modified)];
+        assert_eq!(said(&changed, &[("tasks/specs/s.md", stub)]), ["spec-not-updated"]);
+        let open = "last_review: 2000-01-01\n- [ ] open\n";
+        let left = self::verdict(&[], &[("tasks/specs/0101-a.md", open)]).findings.remove(0).message;
+        assert!(left.ends_with("(task `0101` is over, but line 2 is an open checkbox)"), "{left}");
     }
 
     #[test]
-    fn a_stamp_goes_where_the_fields_are() {
-        let day = "2026-11-21".parse().unwrap();
-        for (text, expected) in [
-            ("", "---\nlast_review: 2026-11-21\nreviewed_commit: abc\n---\n"),
-            ("# S\n", "---\nlast_review: 2026-11-21\nreviewed_commit: abc\n---\n# S\n"),
-            ("---\nt: x\n---\n# S", "---\nlast_review: 2026-11-21\nreviewed_commit: abc\nt: x\n---\n# S"),
-            (
-                "---\r\nt: x\r\nlast_review: 2020-01-01\r\n---\r\n",
-                "---\r\nt: x\r\nlast_review: 2026-11-21\r\nreviewed_commit: abc\r\n---\r\n",
-            ),
-            ("last_review: old", "last_review: 2026-11-21\nreviewed_commit: abc\n"),
-            (
-                "a\nlast_review: x\nb\nreviewed_commit: y\n",
-                "a\nlast_review: 2026-11-21\nb\nreviewed_commit: abc\n",
-            ),
-        ] {
-            let new = stamped(text, day, Some("abc"));
-            assert_eq!(new, expected, "{text:?}");
-            assert_eq!(stamped(&new, day, Some("abc")), new, "twice is as once");
-        }
+    fn a_review_that_ends_soon_is_a_note() {
+        let verdict = verdict(&[], &[("tasks/specs/s.md", "last_review: 2026-10-24")]);
+        assert_eq!(verdict.notes, ["`tasks/specs/s.md`: the review of 2026-10-24 is good for 3 more days"]);
     }
 }

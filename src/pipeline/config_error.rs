@@ -152,6 +152,10 @@ fn placeholder(key: &str) -> &'static str {
         "command" => "\"make test\"",
         "stages" => "[ … ]",
         "pipeline" => "\"diagnostics\"",
+        "owner" => "\"ann\"",
+        "expires" => "\"2026-12-31\"",
+        "max" => "5",
+        "specs" => "[ … ]",
         _ => "\"build\"",
     }
 }

@@ -63,6 +63,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("code", &[r#"["lib/", "*.go"]"#]),
     ("specs", &[r#"["docs/specs"]"#]),
     ("maxAgeDays", &["90"]),
+    (
+        "groups",
+        &[
+            r#"[{"id": "autumn", "owner": "ann", "expires": "2026-12-31", "max": 5, "specs": ["tasks/specs/0101-search.md"]}]"#,
+        ],
+    ),
+    ("owner", &[r#""ann""#]),
+    ("expires", &[r#""2026-12-31""#]),
     ("fingerprint", &[r#"["rustc -V", "node --version"]"#]),
     ("fingerprintEnv", &[r#"["RUSTFLAGS"]"#]),
     ("evidence", &[r#"{"notes": true, "maxAgeDays": 30}"#]),
@@ -570,6 +578,27 @@ struct Spec {
     specs: Option<Vec<String>>,
     /// For how many days a review of a spec is good; 30 if left out.
     max_age_days: Option<u64>,
+    /// Specs whose reviews are overdue with somebody's knowledge: planned debt, for some time.
+    groups: Option<Vec<SpecGroup>>,
+}
+
+/// Specs whose reviews somebody has put off; a spec may be in one group.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct SpecGroup {
+    /// The name of the group.
+    #[schemars(length(min = 1))]
+    id: String,
+    /// Who sees to it.
+    #[schemars(length(min = 1))]
+    owner: String,
+    /// The last day on which it counts, as `YYYY-MM-DD`.
+    #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))]
+    expires: String,
+    /// How many of its specs may be overdue at a time.
+    max: u64,
+    /// Paths of specs, relative to the root of the repository.
+    specs: Vec<String>,
 }
 
 /// Stages that run in order, or at the same time with `jobs`; the first that fails ends the run.

@@ -58,11 +58,28 @@ pub struct Spec {
     /// The folders of specs.
     pub specs: Option<Vec<String>>,
     pub max_age_days: Option<u64>,
+    /// Reviews that somebody has put off.
+    pub groups: Vec<SpecGroup>,
+}
+
+/// Specs whose reviews are due together and will be made one after the other. What is wrong with one is
+/// for the guardrail to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpecGroup {
+    pub id: String,
+    /// Who sees to it.
+    pub owner: String,
+    /// The last day on which it counts, as it was written.
+    pub expires: String,
+    /// How many of its specs may be overdue.
+    pub max: u64,
+    /// Paths, relative to the root of the repository.
+    pub specs: Vec<String>,
 }
 
 impl Default for Spec {
     fn default() -> Self {
-        Self { required: true, code: None, specs: None, max_age_days: None }
+        Self { required: true, code: None, specs: None, max_age_days: None, groups: Vec::new() }
     }
 }
 

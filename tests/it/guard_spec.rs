@@ -171,3 +171,90 @@ fn a_cargo_project_has_code_in_its_crates_too() {
     repo.write("crates/core/src/lib.rs", "// still more\n");
     assert_eq!(rules(&guard(&repo, "--base HEAD --format json")), [""; 0]);
 }
+
+/// Returns the notes of the verdict.
+fn notes(seen: &Seen) -> Vec<String> {
+    let notes = seen.json()["guardrails"][0]["notes"].clone();
+    notes.as_array().unwrap().iter().map(|it| it.as_str().unwrap().to_owned()).collect()
+}
+
+fn configure(repo: &Fixture, spec: serde_json::Value) {
+    let config = json!({"pipelines": [], "guardrails": {"spec": spec}});
+    repo.write("codex.orchestrator.json", &config.to_string());
+}
+
+#[test]
+fn overdue_specs_of_a_group_are_planned_debt_as_the_base_has_it() {
+    let repo = Fixture::new("passing");
+    let group = |owner: &str, expires: &str, max: u64| {
+        let specs = ["tasks/specs/a.md", "tasks/specs/b.md"];
+        json!({"groups": [{"id": "autumn", "owner": owner, "expires": expires, "max": max, "specs": specs}]})
+    };
+    repo.write("tasks/specs/a.md", "last_review: 2020-01-01\n");
+    repo.write("tasks/specs/b.md", "last_review: 2020-01-01\n");
+    commit(&repo);
+    // A change cannot excuse itself.
+    configure(&repo, group("ann", "9999-12-31", 2));
+    let old = ["last-review-too-old", "last-review-too-old"];
+    assert_eq!(rules(&guard(&repo, "--base HEAD --format json")), old);
+    assert_eq!(guard(&repo, "--base HEAD --config working-tree").code, 0);
+    commit(&repo);
+    let seen = guard(&repo, "--base HEAD --format json");
+    assert_eq!((seen.code, rules(&seen)), (0, vec![]), "{seen}");
+    let notes = notes(&seen);
+    assert!(
+        notes.iter().all(|note| note.ends_with("group `autumn`: ann sees to it until 9999-12-31")),
+        "{notes:?}"
+    );
+    assert_eq!(notes.len(), 2);
+    // A mistake is found as soon as somebody makes it, in whatever state.
+    configure(&repo, group("tbd", "9999-12-31", 2));
+    assert_eq!(rules(&guard(&repo, "--base HEAD --format json")), ["spec-group-unowned"]);
+    for (config, rule) in [
+        (group("ann", "2020-02-01", 2), "spec-group-expired"),
+        (group("ann", "9999-12-31", 1), "spec-group-over-full"),
+        (group("ann", "2026-02-30", 2), "spec-group-date-invalid"),
+    ] {
+        configure(&repo, config);
+        commit(&repo);
+        let seen = guard(&repo, "--base HEAD --format json");
+        assert_eq!(rules(&seen), [rule, old[0], old[1]], "{seen}");
+    }
+    // Whoever reads the specs is done with it.
+    for spec in ["a", "b"] {
+        assert_eq!(guard(&repo, &format!("accept tasks/specs/{spec}.md")).code, 0);
+    }
+    configure(&repo, group("ann", "9999-12-31", 2));
+    assert_eq!(rules(&guard(&repo, "--base HEAD --format json")), [""; 0]);
+    repo.git(&["rm", "--quiet", "--force", "tasks/specs/b.md"]);
+    assert_eq!(rules(&guard(&repo, "--base HEAD --format json")), ["spec-group-unknown-spec"]);
+}
+
+#[test]
+fn stubs_and_finished_tasks_need_no_review() {
+    let repo = Fixture::new("passing");
+    repo.write("tasks/specs/old.md", "# Old\n\nArchived: archive:tasks/specs/old.md\n");
+    repo.write("tasks/specs/0101-search.md", "last_review: 2020-01-01\n");
+    let row =
+        |status: &str| json!({"items": [{"id": "0101", "slug": "search", "status": status}]}).to_string();
+    repo.write("tasks/index.json", &row("active"));
+    assert_eq!(rules(&guard(&repo, "--format json")), ["last-review-too-old"]);
+    repo.write("tasks/index.json", &row("done"));
+    let seen = guard(&repo, "--format json");
+    assert_eq!((seen.code, rules(&seen)), (0, vec![]), "{seen}");
+    repo.write("tasks/tasks-0101-search.md", "## Checklist\n\n- [ ] open\n");
+    let seen = guard(&repo, "");
+    assert_eq!(seen.code, 1);
+    assert!(seen.stdout.contains("line 3 of `tasks/tasks-0101-search.md` is an open checkbox"), "{seen}");
+    // What is no file cannot say that nothing is open.
+    std::fs::remove_file(repo.path("tasks/tasks-0101-search.md")).unwrap();
+    std::os::unix::fs::symlink("/dev/null", repo.path("tasks/tasks-0101-search.md")).unwrap();
+    assert_eq!(rules(&guard(&repo, "--format json")), ["last-review-too-old"]);
+    std::fs::remove_file(repo.path("tasks/tasks-0101-search.md")).unwrap();
+    repo.write("tasks/index.json", "{\"items\": [3]}");
+    let seen = guard(&repo, "--format json");
+    assert_eq!(rules(&seen), ["last-review-too-old"]);
+    assert!(notes(&seen).iter().any(|note| note.contains("item 1: it is no object")), "{seen}");
+    repo.write("tasks/specs/old.md", "# Old\n\nArchived: archive:tasks/specs/old.md\n\nAnd more.\n");
+    assert_eq!(rules(&guard(&repo, "--format json")), ["last-review-too-old", "last-review-missing"]);
+}

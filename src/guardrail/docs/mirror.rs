@@ -74,7 +74,8 @@ pub const INDEX: &str = "tasks/index.json";
 /// The mirror that all tasks share.
 pub const DOCS: &str = "docs/TASKS.md";
 
-fn is_slug(text: &str) -> bool {
+/// Whether a text can be a part of the names of files.
+pub(in crate::guardrail) fn is_slug(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.len() <= 150
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))

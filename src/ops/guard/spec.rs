@@ -10,9 +10,10 @@ use super::super::{Context, Refusal};
 use super::settings::{self, ConfigFrom};
 use super::{GuardOptions, base, or_no};
 use crate::git::{DiffRule, Target};
-use crate::guardrail::spec::{self, CODE, MAX_AGE_DAYS, Places, SPECS, SpecFile};
+use crate::guardrail::spec::{self, CODE, Case, MAX_AGE_DAYS, Places, SPECS, SpecFile};
 use crate::guardrail::{Judged, Limit, Origin, Verdict};
-use crate::pipeline::guardrails::Spec;
+use crate::pipeline::guardrails::{Guardrails, Spec, SpecGroup};
+use crate::sys::beneath::Beneath;
 use crate::sys::fs::{self, Durability};
 
 /// How the guardrail calls itself in errors.
@@ -34,15 +35,25 @@ fn work_tree(ctx: &Context, options: &GuardOptions) -> Result<Vec<Verdict>> {
     let settings = settings::read(ctx, base.start.as_deref(), options.config)?;
     let configured = settings.guardrails.spec.unwrap_or_default();
     let places = places(ctx, &configured);
-    let (value, origin) = match configured.max_age_days {
-        Some(value) => (value, settings.origin),
-        None => (MAX_AGE_DAYS, Origin::Default),
+    let proposed = settings::of_work_tree(ctx).ok();
+    let root = Beneath::open(ctx.repo.work_tree())?;
+    let read = |path: &str| match root.read(Path::new(path), MAX_BYTES) {
+        Ok(content) => content.map(|content| as_text(content.bytes)).transpose(),
+        Err(err) => Err(err.to_string()),
     };
-    let max_age = Limit { name: "days".to_owned(), value, origin };
-    let changed = ctx.repo.diff(base.start.as_deref(), Target::WorkTree, &DiffRule::default())?;
-    let specs = specs(ctx, &places);
-    let judged = base.judged("work-tree");
-    let mut verdict = spec::judge(judged, &changed, &specs, &places, max_age, today(ctx)?);
+    let mut verdict = spec::judge(
+        base.judged("work-tree"),
+        &Case {
+            changed: &ctx.repo.diff(base.start.as_deref(), Target::WorkTree, &DiffRule::default())?,
+            specs: &specs(ctx, &places),
+            places: &places,
+            max_age: &max_age(&configured, settings.origin),
+            today: today(ctx)?,
+            groups: &configured.groups,
+            proposed: &groups(proposed, &configured),
+            read: &read,
+        },
+    );
     verdict.notes.extend(settings.note);
     verdict.decide(None, options.dry_run);
     Ok(vec![verdict])
@@ -61,18 +72,49 @@ pub fn judge_commit(
         let configured = settings.guardrails.spec.unwrap_or_default();
         let is_file = |file: &str| matches!(ctx.repo.file_at(commit, file), Ok(Some(_)));
         let places = places_where(&is_file, &configured);
-        let (value, origin) = match configured.max_age_days {
-            Some(value) => (value, settings.origin),
-            None => (MAX_AGE_DAYS, Origin::Default),
+        let proposed = settings::read(ctx, Some(commit), ConfigFrom::Base).ok();
+        let read = |path: &str| match ctx.repo.file_at(commit, path) {
+            Ok(Some(bytes)) if bytes.len() as u64 > MAX_BYTES => Err("it is too large".to_owned()),
+            Ok(bytes) => bytes.map(as_text).transpose(),
+            Err(err) => Err(err.to_string()),
         };
-        let max_age = Limit { name: "days".to_owned(), value, origin };
-        let changed = ctx.repo.diff(Some(start), Target::Commit(commit), &DiffRule::default())?;
-        let specs = specs_of_commit(ctx, commit, &places)?;
-        let mut verdict = spec::judge(judged, &changed, &specs, &places, max_age, today(ctx)?);
+        let mut verdict = spec::judge(
+            judged,
+            &Case {
+                changed: &ctx.repo.diff(Some(start), Target::Commit(commit), &DiffRule::default())?,
+                specs: &specs_of_commit(ctx, commit, &places)?,
+                places: &places,
+                max_age: &max_age(&configured, settings.origin),
+                today: today(ctx)?,
+                groups: &configured.groups,
+                proposed: &groups(proposed.map(|proposed| proposed.guardrails), &configured),
+                read: &read,
+            },
+        );
         verdict.decide(None, false);
         Ok(verdict)
     };
     or_no(ctx, NAME, judge())
+}
+
+fn max_age(configured: &Spec, origin: Origin) -> Limit {
+    let (value, origin) = match configured.max_age_days {
+        Some(value) => (value, origin),
+        None => (MAX_AGE_DAYS, Origin::Default),
+    };
+    Limit { name: "days".to_owned(), value, origin }
+}
+
+/// Returns the groups that a change leads to; those of the base, where nobody can read what it leads to.
+fn groups(proposed: Option<Guardrails>, base: &Spec) -> Vec<SpecGroup> {
+    match proposed {
+        Some(proposed) => proposed.spec.unwrap_or_default().groups,
+        None => base.groups.clone(),
+    }
+}
+
+fn as_text(bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes).map_err(|_| "it is no UTF-8 text".to_owned())
 }
 
 /// Reads the specs that a commit has directly in their folders.

@@ -1,14 +1,17 @@
 //! The section `guardrails` of the configuration.
 
 use super::{ConfigError, Fields, File, Problem, Reader, Value, span};
-use crate::pipeline::guardrails::{DiffBudget, Docs, ExceededWhen, Guardrails, Spec, pathspec_flaw};
+use crate::pipeline::guardrails::{
+    DiffBudget, Docs, ExceededWhen, Guardrails, Spec, SpecGroup, pathspec_flaw,
+};
 use crate::pipeline::{listing, nearest, shown};
 
 pub(in crate::pipeline) const GUARDRAIL_KEYS: &[&str] = &["diffBudget", "spec", "docs"];
 pub(in crate::pipeline) const DIFF_BUDGET_KEYS: &[&str] =
     &["required", "maxFiles", "maxLines", "exceededWhen", "ignore", "ignoreAttributes", "renames"];
 pub(in crate::pipeline) const DOCS_KEYS: &[&str] = &["required", "include"];
-pub(in crate::pipeline) const SPEC_KEYS: &[&str] = &["required", "code", "specs", "maxAgeDays"];
+pub(in crate::pipeline) const SPEC_KEYS: &[&str] = &["required", "code", "specs", "maxAgeDays", "groups"];
+pub(in crate::pipeline) const GROUP_KEYS: &[&str] = &["id", "owner", "expires", "max", "specs"];
 
 /// Reads only the section `guardrails` of a configuration, as a guardrail does that judges by the
 /// configuration of another commit: what else may be wrong there is no matter of its own.
@@ -52,6 +55,7 @@ impl Reader<'_> {
                 code: self.places(&fields, "code")?,
                 specs: self.places(&fields, "specs")?,
                 max_age_days: fields.whole_number("maxAgeDays")?,
+                groups: fields.list("groups")?.iter().map(|it| self.group(it)).collect::<Result<_, _>>()?,
             });
         }
         if let Some(value) = section.get("docs") {
@@ -63,6 +67,20 @@ impl Reader<'_> {
             });
         }
         Ok(read)
+    }
+
+    fn group(&self, value: &Value<'_>) -> Result<SpecGroup, ConfigError> {
+        let fields = self.object(value, "an entry of `groups`", "`groups`")?;
+        fields.only(GROUP_KEYS, |_| None)?;
+        let text = |key| Ok(self.text(fields.required(key)?, &format!("`{key}`"))?.to_owned());
+        fields.required("specs")?;
+        Ok(SpecGroup {
+            id: text("id")?,
+            owner: text("owner")?,
+            expires: text("expires")?,
+            max: fields.whole_number("max")?.ok_or_else(|| fields.missing("max"))?,
+            specs: fields.texts("specs")?,
+        })
     }
 
     fn exceeded_when(&self, fields: &Fields<'_, '_>) -> Result<Option<ExceededWhen>, ConfigError> {
@@ -178,7 +196,8 @@ mod tests {
             r#"{"diffBudget": {"required": false, "maxFiles": 3, "maxLines": 0, "exceededWhen": "both",
                 "ignore": ["*.lock"], "ignoreAttributes": ["-diff"], "renames": false},
                "docs": {"required": false, "include": ["*.md"]},
-               "spec": {"code": ["lib/", "*.go"], "specs": ["docs/specs"], "maxAgeDays": 90}}"#,
+               "spec": {"code": ["lib/", "*.go"], "specs": ["docs/specs"], "maxAgeDays": 90,
+                "groups": [{"id": "g", "owner": "ann", "expires": "soon", "max": 2, "specs": ["a.md"]}]}}"#,
         );
         let read = read.unwrap();
         let budget = read.diff_budget.unwrap();
@@ -189,6 +208,14 @@ mod tests {
         let spec = read.spec.unwrap();
         assert_eq!(spec.code, Some(vec!["lib/".to_owned(), "*.go".to_owned()]));
         assert_eq!((spec.specs, spec.max_age_days), (Some(vec!["docs/specs".to_owned()]), Some(90)));
+        let group = SpecGroup {
+            id: "g".into(),
+            owner: "ann".into(),
+            expires: "soon".into(),
+            max: 2,
+            specs: vec!["a.md".into()],
+        };
+        assert_eq!(spec.groups, [group], "whether it is right is for the guardrail to say");
     }
 
     #[test]
@@ -210,6 +237,12 @@ mod tests {
             (r#"{"docs": {"include": [":x"]}}"#, "an entry of `include` cannot be `:x`: git does not know"),
             (r#"{"diffBudget": {"ignoreAttributes": ["a b"]}}"#, "`ignoreAttributes` cannot be `a b`"),
             (r#"{"spec": {"code": ["../x"]}}"#, "an entry of `code` cannot be `../x`"),
+            (r#"{"spec": {"groups": {}}}"#, "`groups` must be a list"),
+            (r#"{"spec": {"groups": [{"id": "g", "ownr": "a"}]}}"#, "unknown key `ownr` in `groups`"),
+            (
+                r#"{"spec": {"groups": [{"id": "g", "owner": "a", "expires": "x", "specs": []}]}}"#,
+                "`groups` has no `max`",
+            ),
             (r#"{"spec": {"maxAgeDays": true}}"#, "`maxAgeDays` must be a whole number"),
         ] {
             let error = section(text).expect_err(text).to_string();
