@@ -127,7 +127,7 @@ impl Pair {
 }
 
 /// Returns a path as text; bytes that are none are shown as `\xFF`, so that two paths stay two.
-fn shown(path: &[u8]) -> String {
+pub(super) fn shown(path: &[u8]) -> String {
     path.utf8_chunks().fold(String::new(), |mut text, chunk| {
         text.push_str(chunk.valid());
         chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02X}")));

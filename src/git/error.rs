@@ -80,6 +80,9 @@ pub enum GitError {
         dir: PathBuf,
         signal: i32,
     },
+    /// The git program answered something that we do not know.
+    #[error("`git {command}` answered in words that we do not know: {said}")]
+    Unexpected { command: String, said: String },
     /// Nothing was signed, though it should have been.
     #[error("not signed: {said}")]
     NotSigned {

@@ -1,6 +1,7 @@
 //! The repository: gix in process where speed counts, the git program where only it is right.
 #![expect(clippy::disallowed_methods, reason = "git's own variables decide which repository is meant")]
 
+mod added;
 mod base;
 mod bounded;
 mod bring_back;
@@ -49,6 +50,7 @@ use gix::bstr::ByteSlice;
 use gix::discover::upwards;
 use gix::sec::{Permission, Trust};
 
+pub use added::Added;
 pub use base::{CommitInfo, UsualBase};
 pub use bring_back::{BringBack, Obstacle};
 pub use diff::{DiffRule, Target};

@@ -201,6 +201,26 @@ impl Git {
         }
     }
 
+    /// Runs it and lets `read` have what it prints as it comes; an error unless it exits with 0.
+    pub fn stream<T>(
+        self,
+        read: impl FnOnce(&mut dyn BufRead) -> Result<T, GitError>,
+    ) -> Result<T, GitError> {
+        let mut talk = self.talk()?;
+        let answer = match talk.stdout.take() {
+            Some(mut stdout) => read(&mut stdout),
+            None => read(&mut std::io::empty()),
+        };
+        match (answer, talk.end()) {
+            (Ok(answer), ended) => ended.map(|()| answer),
+            // What git says of itself says more than that its answer was cut off.
+            (Err(_), Err(GitError::Program { command, dir, stderr })) if !stderr.is_empty() => {
+                Err(GitError::Program { command, dir, stderr })
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
     /// Runs it and returns the one line that it printed.
     pub fn line(self) -> Result<String, GitError> {
         let stdout = self.run()?;

@@ -2,9 +2,11 @@
 //! (`contract-guardrails.md` §2).
 //!
 //! [`review`] says how old the last review is. Nobody has to read a spec again that is an [`archive`]
-//! stub or whose tasks are over ([`rows`]), and [`groups`] plan for reviews that are overdue.
+//! stub or whose tasks are over ([`rows`]), and [`groups`] plan for reviews that are overdue. A change that
+//! adds a [`fallback`] says what becomes of it.
 
 mod archive;
+pub mod fallback;
 mod groups;
 mod review;
 mod rows;
@@ -101,6 +103,8 @@ pub struct Case<'a> {
     /// The groups that the change leads to.
     pub proposed: &'a [SpecGroup],
     pub read: Read<'a>,
+    /// The fallbacks that the change adds, or why nobody knows; nothing if nobody asks.
+    pub fallback: Option<(&'a fallback::Rule, &'a Result<fallback::Found, String>)>,
 }
 
 /// Judges the files that changed, and every spec there is.
@@ -115,6 +119,9 @@ pub fn judge(judged: Judged, case: &Case<'_>) -> Verdict {
         verdict.notes.push(format!("`{}` is archived elsewhere, so it needs no review", stub.path));
     }
     reviews(case, &specs, &mut verdict);
+    if let Some((rule, found)) = case.fallback {
+        fallback::judge(rule, found, case, &mut verdict);
+    }
     verdict.limits.push(case.max_age.clone());
     verdict
 }
@@ -242,6 +249,7 @@ mod tests {
                 let index = r#"{"items": [{"id": "0101", "status": "done"}]}"#;
                 Ok((path == INDEX).then(|| index.to_owned()))
             },
+            fallback: None,
         };
         judge(Judged::default(), &case)
     }

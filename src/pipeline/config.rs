@@ -36,7 +36,9 @@ pub use goals::parse_goals;
 pub(super) use goals::{ADAPTER_KEYS, GOAL_KEYS, GOALS_KEYS, WORK_KEYS};
 pub use guardrails::parse_guardrails;
 #[cfg(test)]
-pub(super) use guardrails::{DIFF_BUDGET_KEYS, DOCS_KEYS, GROUP_KEYS, GUARDRAIL_KEYS, SPEC_KEYS};
+pub(super) use guardrails::{
+    DIFF_BUDGET_KEYS, DOCS_KEYS, FALLBACK_KEYS, GROUP_KEYS, GUARDRAIL_KEYS, SPEC_KEYS,
+};
 #[cfg(test)]
 pub(super) use hooks::HOOK_KEYS;
 pub use learning::parse_learning;
@@ -1360,6 +1362,7 @@ mod tests {
         assert_eq!(keys("/$defs/Guardrails"), sorted(&[GUARDRAIL_KEYS]));
         assert_eq!(keys("/$defs/DiffBudget"), sorted(&[DIFF_BUDGET_KEYS]));
         assert_eq!(keys("/$defs/Spec"), sorted(&[SPEC_KEYS]));
+        assert_eq!(keys("/$defs/SpecFallback"), sorted(&[FALLBACK_KEYS]));
         assert_eq!(keys("/$defs/SpecGroup"), sorted(&[GROUP_KEYS]));
         assert_eq!(keys("/$defs/Docs"), sorted(&[DOCS_KEYS]));
         assert_eq!(keys("/$defs/Evidence"), sorted(&[EVIDENCE_KEYS]));

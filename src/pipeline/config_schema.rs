@@ -69,6 +69,9 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             r#"[{"id": "autumn", "owner": "ann", "expires": "2026-12-31", "max": 5, "specs": ["tasks/specs/0101-search.md"]}]"#,
         ],
     ),
+    ("fallback", &[r#"{"words": ["fallback", "legacy"]}"#]),
+    ("words", &[r#"["fallback", "legacy"]"#]),
+    ("tables", &[r#"["docs/decisions/"]"#]),
     ("owner", &[r#""ann""#]),
     ("expires", &[r#""2026-12-31""#]),
     ("fingerprint", &[r#"["rustc -V", "node --version"]"#]),
@@ -580,6 +583,19 @@ struct Spec {
     max_age_days: Option<u64>,
     /// Specs whose reviews are overdue with somebody's knowledge: planned debt, for some time.
     groups: Option<Vec<SpecGroup>>,
+    /// Whether a change that adds a fallback to the code has to say in a table what becomes of it; it need not if
+    /// left out.
+    fallback: Option<SpecFallback>,
+}
+
+/// What speaks of a fallback, and where a table decides about it.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+struct SpecFallback {
+    /// Words to look for in lines that are added to code; `fallback`, `compat`, `legacy`, `shim` and the like if left out.
+    words: Option<Vec<String>>,
+    /// Beginnings of the paths of documents that may have the table; specs and the files of tasks if left out.
+    tables: Option<Vec<String>>,
 }
 
 /// Specs whose reviews somebody has put off; a spec may be in one group.

@@ -60,6 +60,19 @@ pub struct Spec {
     pub max_age_days: Option<u64>,
     /// Reviews that somebody has put off.
     pub groups: Vec<SpecGroup>,
+    /// Whether a change that adds a fallback has to say what becomes of it.
+    pub fallback: Option<SpecFallback>,
+}
+
+/// The longest word that is looked for.
+pub const LONGEST_WORD: usize = 60;
+
+/// What speaks of a fallback, and where it is decided what becomes of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpecFallback {
+    pub words: Option<Vec<String>>,
+    /// Beginnings of the paths of documents.
+    pub tables: Option<Vec<String>>,
 }
 
 /// Specs whose reviews are due together and will be made one after the other. What is wrong with one is
@@ -79,7 +92,14 @@ pub struct SpecGroup {
 
 impl Default for Spec {
     fn default() -> Self {
-        Self { required: true, code: None, specs: None, max_age_days: None, groups: Vec::new() }
+        Self {
+            required: true,
+            code: None,
+            specs: None,
+            max_age_days: None,
+            groups: Vec::new(),
+            fallback: None,
+        }
     }
 }
 

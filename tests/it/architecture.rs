@@ -68,7 +68,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("annotate_snippets", &["pipeline/config_error.rs"]),
     ("indicatif", &["render/progress.rs"]),
     ("tabwriter", &["render"]),
-    ("pulldown_cmark", &["guardrail/docs/markdown.rs"]),
+    ("pulldown_cmark", &["guardrail/docs/markdown.rs", "guardrail/docs/tables.rs"]),
     ("unicode_properties", &["guardrail/docs/slug.rs"]),
     ("toml", &["guardrail/docs/known.rs", "ops/hooks/migrate.rs"]),
     ("serde_saphyr", &["ops/hooks/migrate.rs"]),

@@ -258,3 +258,99 @@ fn stubs_and_finished_tasks_need_no_review() {
     repo.write("tasks/specs/old.md", "# Old\n\nArchived: archive:tasks/specs/old.md\n\nAnd more.\n");
     assert_eq!(rules(&guard(&repo, "--format json")), ["last-review-too-old", "last-review-missing"]);
 }
+
+const DECISIONS: &str =
+    "last_review: 2020-01-01\n\n| what | decision | until | cap | reason |\n|-|-|-|-|-|\n";
+
+#[test]
+fn a_fallback_is_decided_in_a_table_wherever_it_stands() {
+    let repo = Fixture::new("passing");
+    configure(&repo, json!({"fallback": {}, "maxAgeDays": 100_000}));
+    repo.write("tasks/specs/s.md", "last_review: 2020-01-01\n");
+    repo.write("src/a b", "1\nlegacy was here before\n");
+    repo.write("src/é", "1\n");
+    commit(&repo);
+    repo.write("tasks/specs/s.md", DECISIONS);
+    assert_eq!(rules(&guard(&repo, "--base HEAD --format json")), [""; 0], "nothing is added");
+    let line = "2\nlet useLegacy = true;\n";
+    repo.write("src/new", &format!("{line}{line}"));
+    repo.write("src/a b", &format!("legacy was here before\n{line}"));
+    repo.write("src/é", line);
+    repo.write("docs/x", "legacy\n");
+    let places = |seen: &Seen| -> Vec<String> {
+        let findings = seen.json()["guardrails"][0]["findings"].clone();
+        let place = |it: &serde_json::Value| {
+            assert_eq!(it["rule"], "fallback-undecided", "{seen}");
+            format!("{}:{}", it["path"].as_str().unwrap(), it["line"])
+        };
+        findings.as_array().unwrap().iter().map(place).collect()
+    };
+    let all = ["src/a b:3", "src/new:2", "src/é:2"];
+    assert_eq!(places(&guard(&repo, "--base HEAD --format json")), all, "not staged");
+    repo.git(&["add", "--all"]);
+    assert_eq!(places(&guard(&repo, "--base HEAD --format json")), all, "staged");
+    // What is staged does not go away with the file on disk.
+    repo.write("src/é", "1\n");
+    std::fs::remove_file(repo.path("src/new")).unwrap();
+    assert_eq!(places(&guard(&repo, "--base HEAD --format json")), all, "staged only");
+    repo.git(&["checkout", "--", "src"]);
+    commit(&repo);
+    assert_eq!(places(&guard(&repo, "--base HEAD~ --format json")), all, "committed");
+    let rows = "| `src/a b` | keep | | | old files |\n| `src/é` | remove | | | |\n| `src/new` | expire | 9999-12-31 | 1 | |\n";
+    repo.write("tasks/specs/s.md", &format!("{DECISIONS}{rows}"));
+    let seen = guard(&repo, "--base HEAD~");
+    assert_eq!(seen.code, 1, "{seen}");
+    assert!(seen.stdout.contains("its cap is 1, and the change adds 2 lines"), "{seen}");
+    repo.write("tasks/specs/s.md", &format!("{DECISIONS}{}", rows.replace("| 1 |", "| 2 |")));
+    let seen = guard(&repo, "--base HEAD~");
+    assert_eq!(seen.code, 0, "{seen}");
+    repo.write("tasks/specs/s.md", &format!("{DECISIONS}{}", rows.replace("9999", "2020")));
+    assert_eq!(rules(&guard(&repo, "--base HEAD~ --format json")), ["fallback-decision-invalid"]);
+}
+
+#[test]
+fn a_fallback_cannot_hide_and_what_cannot_be_read_is_no_pass() {
+    let repo = Fixture::new("passing");
+    configure(&repo, json!({"fallback": {"words": ["shim"], "tables": ["decisions/"]}}));
+    repo.write("src/known", "1\n");
+    commit(&repo);
+    // Settings of git that would change what it prints, and attributes and bytes that make a file binary.
+    for (key, value) in [
+        ("diff.noprefix", "true"),
+        ("diff.interHunkContext", "9"),
+        ("diff.external", "false"),
+        ("color.ui", "always"),
+        ("core.quotePath", "true"),
+        ("diff.mnemonicPrefix", "true"),
+    ] {
+        repo.git(&["config", key, value]);
+    }
+    repo.write(".gitattributes", "src/* -diff\n");
+    repo.write("src/known", "1\n\0\nshim\n");
+    repo.write("src/\"odd\"\n", "shim\n");
+    repo.git(&["add", "src"]);
+    repo.write("src/untracked", "\0shim");
+    repo.write("tasks/index.json", "{}\n");
+    let seen = guard(&repo, "--base HEAD --format json");
+    assert_eq!(rules(&seen), ["fallback-undecided"; 3], "{seen}");
+    let table = "| what | decision | until | cap | reason |\n|-|-|-|-|-|\n| src/ | keep | | | tests |\n";
+    repo.write("tasks/specs/s.md", table);
+    assert!(rules(&guard(&repo, "--base HEAD --format json")).contains(&"fallback-undecided".to_owned()));
+    std::fs::remove_file(repo.path("tasks/specs/s.md")).unwrap();
+    repo.write("decisions/d.md", table);
+    assert_eq!(rules(&guard(&repo, "--base HEAD --format json")), [""; 0]);
+    // Who cannot look does not let pass.
+    std::os::unix::fs::symlink("d.md", repo.path("decisions/link.md")).unwrap();
+    let seen = guard(&repo, "--base HEAD --format json");
+    assert_eq!((seen.code, rules(&seen)), (1, vec!["fallback-unscannable".to_owned()]), "{seen}");
+    std::fs::remove_file(repo.path("decisions/link.md")).unwrap();
+    commit(&repo);
+    repo.git(&["checkout", "--quiet", "-b", "other"]);
+    repo.write("src/known", "2\n");
+    commit(&repo);
+    repo.git(&["checkout", "--quiet", "main"]);
+    repo.write("src/known", "3\n");
+    commit(&repo);
+    assert!(!repo.command("git").args(["merge", "--quiet", "other"]).status().unwrap().success());
+    assert!(rules(&guard(&repo, "--base HEAD --format json")).contains(&"fallback-unscannable".to_owned()));
+}

@@ -12,6 +12,7 @@ pub mod mirror;
 pub mod paths;
 pub mod policy;
 pub mod slug;
+pub mod tables;
 
 pub use judge::{Finding, Places, Rule, There, judge};
 pub use known::Known;

@@ -9,10 +9,11 @@ use anyhow::Result;
 use super::super::{Context, Refusal};
 use super::settings::{self, ConfigFrom};
 use super::{GuardOptions, base, or_no};
-use crate::git::{DiffRule, Target};
+use crate::git::{Added, DiffRule, GitError, Target};
+use crate::guardrail::spec::fallback::{self, Found, Rule, Scan, WORDS};
 use crate::guardrail::spec::{self, CODE, Case, MAX_AGE_DAYS, Places, SPECS, SpecFile};
-use crate::guardrail::{Judged, Limit, Origin, Verdict};
-use crate::pipeline::guardrails::{Guardrails, Spec, SpecGroup};
+use crate::guardrail::{File, Judged, Limit, Origin, Verdict};
+use crate::pipeline::guardrails::{Guardrails, Spec, SpecFallback, SpecGroup};
 use crate::sys::beneath::Beneath;
 use crate::sys::fs::{self, Durability};
 
@@ -36,6 +37,13 @@ fn work_tree(ctx: &Context, options: &GuardOptions) -> Result<Vec<Verdict>> {
     let configured = settings.guardrails.spec.unwrap_or_default();
     let places = places(ctx, &configured);
     let proposed = settings::of_work_tree(ctx).ok();
+    let changed = ctx.repo.diff(base.start.as_deref(), Target::WorkTree, &DiffRule::default())?;
+    let rule = configured.fallback.as_ref().map(rule);
+    let found = rule.as_ref().map(|rule| {
+        let mut found = added(ctx, rule, base.start.as_deref(), Target::WorkTree, &changed, &places)?;
+        fallback::join(&mut found, added(ctx, rule, base.start.as_deref(), Target::Staged, &[], &places)?);
+        Ok(found)
+    });
     let root = Beneath::open(ctx.repo.work_tree())?;
     let read = |path: &str| match root.read(Path::new(path), MAX_BYTES) {
         Ok(content) => content.map(|content| as_text(content.bytes)).transpose(),
@@ -44,7 +52,7 @@ fn work_tree(ctx: &Context, options: &GuardOptions) -> Result<Vec<Verdict>> {
     let mut verdict = spec::judge(
         base.judged("work-tree"),
         &Case {
-            changed: &ctx.repo.diff(base.start.as_deref(), Target::WorkTree, &DiffRule::default())?,
+            changed: &changed,
             specs: &specs(ctx, &places),
             places: &places,
             max_age: &max_age(&configured, settings.origin),
@@ -52,6 +60,7 @@ fn work_tree(ctx: &Context, options: &GuardOptions) -> Result<Vec<Verdict>> {
             groups: &configured.groups,
             proposed: &groups(proposed, &configured),
             read: &read,
+            fallback: rule.as_ref().zip(found.as_ref()),
         },
     );
     verdict.notes.extend(settings.note);
@@ -73,6 +82,10 @@ pub fn judge_commit(
         let is_file = |file: &str| matches!(ctx.repo.file_at(commit, file), Ok(Some(_)));
         let places = places_where(&is_file, &configured);
         let proposed = settings::read(ctx, Some(commit), ConfigFrom::Base).ok();
+        let changed = ctx.repo.diff(Some(start), Target::Commit(commit), &DiffRule::default())?;
+        let rule = configured.fallback.as_ref().map(rule);
+        let found =
+            rule.as_ref().map(|rule| added(ctx, rule, Some(start), Target::Commit(commit), &[], &places));
         let read = |path: &str| match ctx.repo.file_at(commit, path) {
             Ok(Some(bytes)) if bytes.len() as u64 > MAX_BYTES => Err("it is too large".to_owned()),
             Ok(bytes) => bytes.map(as_text).transpose(),
@@ -81,7 +94,7 @@ pub fn judge_commit(
         let mut verdict = spec::judge(
             judged,
             &Case {
-                changed: &ctx.repo.diff(Some(start), Target::Commit(commit), &DiffRule::default())?,
+                changed: &changed,
                 specs: &specs_of_commit(ctx, commit, &places)?,
                 places: &places,
                 max_age: &max_age(&configured, settings.origin),
@@ -89,6 +102,7 @@ pub fn judge_commit(
                 groups: &configured.groups,
                 proposed: &groups(proposed.map(|proposed| proposed.guardrails), &configured),
                 read: &read,
+                fallback: rule.as_ref().zip(found.as_ref()),
             },
         );
         verdict.decide(None, false);
@@ -111,6 +125,34 @@ fn groups(proposed: Option<Guardrails>, base: &Spec) -> Vec<SpecGroup> {
         Some(proposed) => proposed.spec.unwrap_or_default().groups,
         None => base.groups.clone(),
     }
+}
+
+fn rule(configured: &SpecFallback) -> Rule {
+    let usual = || WORDS.iter().map(|word| (*word).to_owned()).collect();
+    Rule { words: configured.words.clone().unwrap_or_else(usual), tables: configured.tables.clone() }
+}
+
+/// Looks for fallbacks in what `target` adds to the base, and in those of the files that git does not
+/// know; who cannot look says why.
+fn added(
+    ctx: &Context,
+    rule: &Rule,
+    base: Option<&str>,
+    target: Target<'_>,
+    changed: &[File],
+    places: &Places,
+) -> Result<Found, String> {
+    let said = |err: GitError| format!("{:#}", anyhow::Error::from(ctx.repo.explain(err)));
+    let mut scan = Scan::new(&rule.words, places);
+    let mut look = |it: Added<'_>| scan.look(it.path, it.line, it.piece, it.begins, it.ends);
+    ctx.repo.added_lines(base, target, &mut look).map_err(said)?;
+    for file in changed.iter().filter(|file| file.untracked && places.is_code(&file.path)) {
+        match &file.unmeasured {
+            Some(why) => return Err(format!("`{}`: {why}", file.path)),
+            None => ctx.repo.lines_of(&file.path, &mut look).map_err(said)?,
+        }
+    }
+    Ok(scan.found())
 }
 
 fn as_text(bytes: Vec<u8>) -> Result<String, String> {

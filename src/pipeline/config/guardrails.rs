@@ -2,7 +2,7 @@
 
 use super::{ConfigError, Fields, File, Problem, Reader, Value, span};
 use crate::pipeline::guardrails::{
-    DiffBudget, Docs, ExceededWhen, Guardrails, Spec, SpecGroup, pathspec_flaw,
+    DiffBudget, Docs, ExceededWhen, Guardrails, LONGEST_WORD, Spec, SpecFallback, SpecGroup, pathspec_flaw,
 };
 use crate::pipeline::{listing, nearest, shown};
 
@@ -10,7 +10,9 @@ pub(in crate::pipeline) const GUARDRAIL_KEYS: &[&str] = &["diffBudget", "spec", 
 pub(in crate::pipeline) const DIFF_BUDGET_KEYS: &[&str] =
     &["required", "maxFiles", "maxLines", "exceededWhen", "ignore", "ignoreAttributes", "renames"];
 pub(in crate::pipeline) const DOCS_KEYS: &[&str] = &["required", "include"];
-pub(in crate::pipeline) const SPEC_KEYS: &[&str] = &["required", "code", "specs", "maxAgeDays", "groups"];
+pub(in crate::pipeline) const SPEC_KEYS: &[&str] =
+    &["required", "code", "specs", "maxAgeDays", "groups", "fallback"];
+pub(in crate::pipeline) const FALLBACK_KEYS: &[&str] = &["words", "tables"];
 pub(in crate::pipeline) const GROUP_KEYS: &[&str] = &["id", "owner", "expires", "max", "specs"];
 
 /// Reads only the section `guardrails` of a configuration, as a guardrail does that judges by the
@@ -56,6 +58,7 @@ impl Reader<'_> {
                 specs: self.places(&fields, "specs")?,
                 max_age_days: fields.whole_number("maxAgeDays")?,
                 groups: fields.list("groups")?.iter().map(|it| self.group(it)).collect::<Result<_, _>>()?,
+                fallback: fields.get("fallback").map(|value| self.fallback(value)).transpose()?,
             });
         }
         if let Some(value) = section.get("docs") {
@@ -81,6 +84,23 @@ impl Reader<'_> {
             max: fields.whole_number("max")?.ok_or_else(|| fields.missing("max"))?,
             specs: fields.texts("specs")?,
         })
+    }
+
+    fn fallback(&self, value: &Value<'_>) -> Result<SpecFallback, ConfigError> {
+        let fields = self.object(value, "`fallback`", "`fallback`")?;
+        fields.only(FALLBACK_KEYS, |_| None)?;
+        for value in fields.list("words")? {
+            let what = "an entry of `words`".to_owned();
+            let word = self.text(value, &what)?;
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+            if word.is_empty() || word.len() > LONGEST_WORD || !word.chars().all(is_plain) {
+                let hint = "write one word of letters and digits, such as `fallback`";
+                let problem = Problem::WrongWord { what, word: shown(word) };
+                return Err(self.error(span(value), problem).with_hint(hint));
+            }
+        }
+        let words = fields.get("words").map(|_| fields.texts("words")).transpose()?;
+        Ok(SpecFallback { words, tables: self.places(&fields, "tables")? })
     }
 
     fn exceeded_when(&self, fields: &Fields<'_, '_>) -> Result<Option<ExceededWhen>, ConfigError> {
@@ -197,7 +217,8 @@ mod tests {
                 "ignore": ["*.lock"], "ignoreAttributes": ["-diff"], "renames": false},
                "docs": {"required": false, "include": ["*.md"]},
                "spec": {"code": ["lib/", "*.go"], "specs": ["docs/specs"], "maxAgeDays": 90,
-                "groups": [{"id": "g", "owner": "ann", "expires": "soon", "max": 2, "specs": ["a.md"]}]}}"#,
+                "groups": [{"id": "g", "owner": "ann", "expires": "soon", "max": 2, "specs": ["a.md"]}],
+                "fallback": {"words": ["shim"], "tables": ["docs/"]}}}"#,
         );
         let read = read.unwrap();
         let budget = read.diff_budget.unwrap();
@@ -215,6 +236,8 @@ mod tests {
             max: 2,
             specs: vec!["a.md".into()],
         };
+        let fallback = SpecFallback { words: Some(vec!["shim".into()]), tables: Some(vec!["docs/".into()]) };
+        assert_eq!(spec.fallback, Some(fallback));
         assert_eq!(spec.groups, [group], "whether it is right is for the guardrail to say");
     }
 
@@ -237,6 +260,10 @@ mod tests {
             (r#"{"docs": {"include": [":x"]}}"#, "an entry of `include` cannot be `:x`: git does not know"),
             (r#"{"diffBudget": {"ignoreAttributes": ["a b"]}}"#, "`ignoreAttributes` cannot be `a b`"),
             (r#"{"spec": {"code": ["../x"]}}"#, "an entry of `code` cannot be `../x`"),
+            (r#"{"spec": {"fallback": true}}"#, "`fallback` must be an object"),
+            (r#"{"spec": {"fallback": {"words": ["a b"]}}}"#, "an entry of `words` cannot be `a b`"),
+            (r#"{"spec": {"fallback": {"words": [""]}}}"#, "an entry of `words` cannot be ``"),
+            (r#"{"spec": {"fallback": {"tables": ["/x"]}}}"#, "an entry of `tables` cannot be `/x`"),
             (r#"{"spec": {"groups": {}}}"#, "`groups` must be a list"),
             (r#"{"spec": {"groups": [{"id": "g", "ownr": "a"}]}}"#, "unknown key `ownr` in `groups`"),
             (
