@@ -333,19 +333,22 @@ impl Slot {
         let held = |path: &Path| path.ancestors().skip(1).all(|above| is_folder(&top.join(above)));
         let mut asked = Vec::new();
         for (path, folder) in paths.iter().filter(|(path, _)| held(path)) {
+            // A colon at the beginning would be magic, and a slash at the end says what the path would be.
+            asked.extend_from_slice(b"./");
             asked.extend_from_slice(path.as_os_str().as_bytes());
-            // That is how git is told what a path would be.
             asked.extend_from_slice(if *folder { b"/\0" } else { b"\0" });
         }
         if asked.is_empty() {
             return Ok(Vec::new());
         }
-        let git = self.repo.git().env("GIT_LITERAL_PATHSPECS", "1");
-        let (_, ignored) =
-            git.args(["check-ignore", "-z", "--stdin"]).given(&asked)?.run_expecting(&[0, 1])?;
+        let git = self.repo.git().args(["check-ignore", "-z", "--stdin"]);
+        let (_, ignored) = git.given(&asked)?.run_expecting(&[0, 1])?;
         let ignored = ignored.split(|byte| *byte == 0).filter(|path| !path.is_empty());
-        let ignored = ignored.map(|path| BString::from(path.strip_suffix(b"/").unwrap_or(path)));
-        let ignored: Vec<PathBuf> = ignored.map(|path| path.to_path_lossy().into()).collect();
+        let plain = |path: &[u8]| {
+            let path = path.strip_prefix(b"./").unwrap_or(path);
+            PathBuf::from(path.strip_suffix(b"/").unwrap_or(path).as_bstr().to_path_lossy())
+        };
+        let ignored: Vec<PathBuf> = ignored.map(plain).collect();
         // What a sparse checkout has left out is missing too, and not to be made by us.
         let mut tracked = HashSet::new();
         for some in ignored.chunks(200) {

@@ -208,6 +208,33 @@ fn what_is_carried_is_set_up_after_that() {
 }
 
 #[test]
+fn a_file_that_changed_is_carried_again_and_nothing_goes_through_a_link_of_the_commit() {
+    let repo = project("true", &json!({"carry": ["small.log", "deps"]}));
+    repo.write("small.log", "one\n");
+    repo.write("web/deps/lib", "library\n");
+    for text in ["one\n", "another\n"] {
+        repo.write("small.log", text);
+        stage(&repo, "note", text);
+        let seen = repo.orchestrate("hook pre-commit");
+        assert_eq!(seen.code, 0, "{seen}");
+        assert_eq!(fs::read_to_string(slot(&repo, "small.log")).unwrap(), text);
+    }
+    let outside = repo.beside("outside");
+    fs::create_dir_all(outside.join("deps")).unwrap();
+    fs::write(outside.join("deps/mine"), "precious").unwrap();
+    fs::write(repo.beside("target"), outside.to_str().unwrap()).unwrap();
+    let blob = repo.git(&["hash-object", "-w", repo.beside("target").to_str().unwrap()]);
+    repo.git(&["update-index", "--add", "--cacheinfo", &format!("120000,{blob},web")]);
+    repo.write("web/deps/other", "library\n");
+    let seen = repo.orchestrate("hook pre-commit");
+    assert_eq!(seen.code, 0, "{seen}");
+    assert!(slot(&repo, "web").is_symlink());
+    let left: Vec<_> =
+        fs::read_dir(outside.join("deps")).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(left, ["mine"]);
+}
+
+#[test]
 fn what_a_commit_does_not_ignore_is_not_carried_and_links_out_are_refused() {
     let repo = project("true", &json!({"carry": ["deps", "keep.txt"]}));
     repo.write("deps/lib", "library\n");

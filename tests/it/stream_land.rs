@@ -465,6 +465,51 @@ fn what_somebody_who_was_killed_left_is_in_no_other_stream_s_way() {
 }
 
 #[test]
+fn files_that_were_half_brought_along_are_taken_back_and_nobody_s_own() {
+    let repo = Fixture::with_config(&json!({"pipelines": []}));
+    let old = commit(&repo, repo.root(), "both", "old\n");
+    stream(&repo, "auth");
+    let there = folder(&repo, "auth");
+    commit(&repo, &there, "both", "new\n");
+    let new = commit(&repo, &there, "later", "new\n");
+    let left = |both: Option<&str>| {
+        repo.write(".git/orchestrate-landing", &format!("{old} {new}\n"));
+        repo.write("auth", "x\n");
+        match both {
+            Some(text) => repo.write("both", text),
+            None => fs::remove_file(repo.path("both")).expect("it is there"),
+        }
+    };
+    left(Some("somebody's own\n"));
+    let seen = repo.orchestrate("stream land auth");
+    assert_eq!((seen.code, repo.read("both")), (3, "somebody's own\n".to_owned()), "{seen}");
+    for both in [None, Some("new\n")] {
+        left(both);
+        let seen = repo.orchestrate("stream land auth");
+        assert_eq!((seen.code, main_is_at(&repo), status(&repo)), (0, new.clone(), String::new()), "{seen}");
+        repo.git(&["reset", "--quiet", "--hard", &old]);
+    }
+}
+
+#[test]
+fn how_side_worktrees_are_made_ready_is_the_branch_s_to_say_without_a_gate_too() {
+    let mut config = config(&json!({}));
+    let keys = config.as_object_mut().expect("an object");
+    keys.remove("hooks");
+    keys.insert("slots".to_owned(), json!({"setup": [{"command": "true"}]}));
+    let repo = Fixture::with_config(&config);
+    stream(&repo, "auth");
+    config["slots"] = json!({"setup": [{"command": "exit 0"}]});
+    commit(&repo, &folder(&repo, "auth"), "codex.orchestrator.json", &config.to_string());
+    let before = main_is_at(&repo);
+    let seen = repo.orchestrate("stream land auth");
+    assert_eq!((seen.code, main_is_at(&repo)), (1, before), "{seen}");
+    assert!(format!("{seen}").contains("`slots`, which makes side worktrees ready"), "{seen}");
+    let seen = repo.orchestrate("stream land auth --allow-gate-change");
+    assert_eq!(seen.code, 0, "{seen}");
+}
+
+#[test]
 fn streams_that_conflict_are_named_before_anybody_lands() {
     let repo = project();
     for name in ["a", "b", "c"] {
