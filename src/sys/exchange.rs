@@ -182,23 +182,26 @@ impl Place {
         }
     }
 
-    /// Puts what is `whole` on the same disk to a path, in the place of what stands there if it may `replace` that.
-    /// Returns false, and changes nothing, if it may not, or if a file or a link stands on the way.
-    pub fn put_whole(&self, path: &Path, whole: &Path, replace: bool) -> Result<bool, PathError> {
+    /// Takes away what stands at a path, if anything does, to where nobody waits for it. No link is followed on the
+    /// way to it, and nothing behind one is taken.
+    pub fn take_away(&self, path: &Path) -> Result<(), PathError> {
+        let full = self.path.join(path);
+        let Way::Open(dir, name) = self.folder(path, false).at(&full)? else { return Ok(()) };
+        let away = self.waiting.join(format!("{}", uuid::Uuid::new_v4().simple()));
+        fault::step("rename").at(&full)?;
+        match rustix::fs::renameat(&dir, name, CWD, &away) {
+            Err(Errno::NOENT) => Ok(()),
+            done => done.map_err(io::Error::from).at(&full),
+        }
+    }
+
+    /// Puts what is `whole` on the same disk to a path. Returns false, and changes nothing, if something stands there
+    /// already, or if a file or a link stands on the way.
+    pub fn put_whole(&self, path: &Path, whole: &Path) -> Result<bool, PathError> {
         let full = self.path.join(path);
         let Way::Open(dir, name) = self.folder(path, true).at(&full)? else { return Ok(false) };
         let failed = |err: Errno| io::Error::from(err);
         fault::step("rename").at(&full)?;
-        if replace {
-            let away = self.waiting.join(format!("{}", uuid::Uuid::new_v4().simple()));
-            match rename(&dir, name, CWD, away.as_os_str(), RenameFlags::NOREPLACE) {
-                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                    rustix::fs::renameat(&dir, name, CWD, &away).map_err(failed).at(&full)?;
-                }
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(err) => return Err(failed(err)).at(&full),
-            }
-        }
         match rename(CWD, whole.as_os_str(), &dir, name, RenameFlags::NOREPLACE) {
             Err(Errno::EXIST) => Ok(false),
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {

@@ -55,10 +55,12 @@ pub(super) fn carry(
         // Before it is read: what changes meanwhile is carried again.
         let now = stamp(&from.join(&path));
         let (whole, carried) = carry::carry(&way, &path).map_err(refusal)?;
+        let place = Place::open(&to, way.aside)?;
+        // Whoever is killed in between leaves nothing there, and it is carried again.
+        place.take_away(&path)?;
         stamps.extend(now.map(|now| (path.clone(), now)));
         write(&notes, &stamps)?;
-        // Whoever is killed in between leaves nothing there, and it is carried again.
-        let placed = Place::open(&to, way.aside)?.put_whole(&path, &whole, true)?;
+        let placed = place.put_whole(&path, &whole)?;
         tracing::debug!(path = %path.display(), ?carried, placed, "carried into a side worktree");
     }
     fs::remove_tree(way.aside)?;

@@ -45,7 +45,7 @@ pub(super) fn carry(ctx: &Context, there: &Repo) -> Result<usize> {
         }
         let (whole, _) = carry::carry(&way, &path).map_err(refusal)?;
         // Where its commit has a link on the way, nothing is put to where that leads.
-        carried += usize::from(Place::open(to, &aside)?.put_whole(&path, &whole, false)?);
+        carried += usize::from(Place::open(to, &aside)?.put_whole(&path, &whole)?);
     }
     fs::remove_tree(&aside)?;
     Ok(carried)
