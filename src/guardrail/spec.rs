@@ -1,9 +1,9 @@
 //! The spec guard: code does not change without its spec, and specs are read again in time
 //! (`contract-guardrails.md` §2).
 //!
-//! [`review`] says how old the last review is. Nobody has to read a spec again that is an [`archive`]
-//! stub or whose tasks are over ([`rows`]), and [`groups`] plan for reviews that are overdue. A change that
-//! adds a [`fallback`] says what becomes of it.
+//! `review` says how old the last review is. Nobody has to read a spec again that is an `archive`
+//! stub or whose tasks are over (`rows`), and `groups` plan for reviews that are overdue. A change that
+//! adds a `fallback` says what becomes of it.
 
 mod archive;
 pub mod fallback;

@@ -1,6 +1,6 @@
 //! Fallbacks: a change that adds one says what becomes of it, in a table.
 //!
-//! A [`Scan`] looks at the lines that a change adds to the code; [`judge`] compares what it finds with the
+//! A [`Scan`] looks at the lines that a change adds to the code; `judge` compares what it finds with the
 //! tables of the change. A row is about a file if it names the file's path, or a folder above it with a
 //! slash at its end.
 
