@@ -22,10 +22,7 @@ pub(super) fn output_within(command: &mut Command, limit: Duration) -> io::Resul
     let (stdout, stderr) = (reader(child.stdout.take()), reader(child.stderr.take()));
     let Some(status) = ended_within(&mut child, limit)? else {
         for signal in [Signal::TERM, Signal::KILL] {
-            process::below(child.id())
-                .into_iter()
-                .chain([child.id()])
-                .for_each(|pid| process::signal(pid, signal));
+            process::signal_all(child.id(), signal);
             if ended_within(&mut child, FAREWELL)?.is_some() {
                 break;
             }

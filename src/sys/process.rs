@@ -228,8 +228,16 @@ pub fn signal(pid: u32, signal: Signal) {
     }
 }
 
-/// Returns the processes that a process has started, and those that they have.
-pub fn below(pid: u32) -> Vec<u32> {
+/// Sends a signal to a process and to all that it has started. Whoever started something gets it first: a script whose
+/// command ends goes on with its next one.
+pub fn signal_all(pid: u32, with: Signal) {
+    let below = below(pid);
+    signal(pid, with);
+    below.into_iter().for_each(|pid| signal(pid, with));
+}
+
+/// Returns the processes that a process has started, and those that they have, nearest first.
+fn below(pid: u32) -> Vec<u32> {
     let parents: Vec<_> =
         pids().filter_map(|pid| Some((pid, stat_field(pid, 1)?.parse::<u32>().ok()?))).collect();
     let mut found = vec![pid];

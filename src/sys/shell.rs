@@ -85,7 +85,7 @@ pub async fn run(
             };
         }
         if status.is_none() && broken_off.is_some() {
-            end(child.id());
+            process::signal_all(child.id(), Signal::KILL);
             status = Some(child.wait()?);
             ended_at = Some(Instant::now());
         }
@@ -100,7 +100,7 @@ pub async fn run(
         if left.is_empty() || begin.elapsed() > GRACE {
             break;
         }
-        left.into_iter().for_each(end);
+        left.into_iter().for_each(|pid| process::signal_all(pid, Signal::KILL));
         std::thread::sleep(Duration::from_millis(1));
     }
     let status = status.expect("it ended");
@@ -109,13 +109,6 @@ pub async fn run(
         (None, Some(code), _) => Ended::Code(code),
         (None, None, signal) => Ended::Signal(process::signal_name(signal.unwrap_or(0))),
     })
-}
-
-/// Ends a process and all that it has started.
-fn end(pid: u32) {
-    for pid in process::below(pid).into_iter().chain([pid]) {
-        process::signal(pid, Signal::KILL);
-    }
 }
 
 #[cfg(test)]
@@ -146,6 +139,18 @@ mod tests {
         assert_eq!(ended, Ended::Stopped);
         let shell = String::from_utf8(seen.into_inner()).unwrap().trim().parse().unwrap();
         assert!(process::has_ended(shell));
+    }
+
+    #[test]
+    fn a_script_that_is_ended_does_not_go_on_with_its_next_command() {
+        for _ in 0..20 {
+            let seen = std::cell::RefCell::new(Vec::new());
+            let mut printed = |bytes: &[u8]| seen.borrow_mut().extend_from_slice(bytes);
+            let words = ["/bin/sh", "-c", "echo 1; sleep 600; echo 2"].map(OsString::from);
+            let stop = async || !seen.borrow().is_empty();
+            alone(run(&words, Path::new("/"), &[], Duration::from_secs(60), &mut printed, stop)).unwrap();
+            assert_eq!(seen.into_inner(), b"1\n");
+        }
     }
 
     #[test]
