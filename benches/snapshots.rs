@@ -75,6 +75,13 @@ fn compare(name: &str, rounds: usize) {
         "{name}: size {ours} of {theirs} bytes, ratio {:.3} (goal: at most 1.05)",
         ours as f64 / theirs as f64
     );
+    let zstd = format!("'{PROGRAM}' snapshot create --compression zstd > /dev/null");
+    pair(
+        rounds,
+        &shell(&format!("{name}: snapshot create --compression zstd"), format!("{change} {zstd}"), &root),
+        &shell("with gzip", format!("{change} {create}"), &root),
+        "below 1",
+    );
     pair(
         rounds,
         &shell(&format!("{name}: the same again"), create.clone(), &root),

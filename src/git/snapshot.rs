@@ -9,10 +9,11 @@ use std::path::Path;
 use gix::bstr::{BStr, BString, ByteSlice};
 use gix::index::State;
 use gix::index::entry::{Flags, Mode};
-use rustix::fs::{AtFlags, CWD};
+use rustix::fs::{AtFlags, CWD, Stat};
 
 use super::error::At;
 use super::program::Git;
+use super::tree::stat::StatRule;
 use super::tree::walk::{self, Seen};
 use super::tree::{self, Fail, by_git};
 use super::{GitError, HeadState, Repo};
@@ -25,7 +26,7 @@ pub const SNAPSHOTS: &str = "refs/orchestrate/snapshots/";
 const ATTEMPTS: usize = 10;
 
 /// What is in a work tree, as far as git would add it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Listing {
     /// Sorted by the bytes of their paths.
     pub files: Vec<Listed>,
@@ -38,17 +39,20 @@ pub struct Listing {
     /// The SHA-256 of all that the index says, as `git ls-files --stage -v -z` prints it: a snapshot has from there
     /// what it does not read.
     pub index: String,
+    /// What tells whether a file is as the index says.
+    entries: Option<(State, StatRule)>,
 }
 
 /// A file or a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     pub path: Vec<u8>,
-    pub link: bool,
     /// Whether the index knows the path.
     pub tracked: bool,
-    /// Whether the index may hold another content.
-    pub changed: bool,
+    /// Whether the index holds another content, as far as names tell.
+    changed: bool,
+    /// Its entry in the index, if that may hold its content.
+    entry: Option<usize>,
 }
 
 /// A repository inside the work tree.
@@ -75,6 +79,17 @@ pub struct Content<'a> {
 pub struct Taken {
     pub tree: String,
     pub commit: String,
+}
+
+impl Listing {
+    /// Whether the index may hold another content than a file of the listing, whose stat data is known by now.
+    pub fn is_changed(&self, listed: &Listed, stat: Option<&Stat>) -> bool {
+        match (&self.entries, listed.entry, stat) {
+            (Some((index, rule)), Some(entry), Some(stat)) => !rule.proves(&index.entries()[entry], stat),
+            (_, Some(_), _) => true,
+            (_, None, _) => listed.changed,
+        }
+    }
 }
 
 impl Repo {
@@ -104,7 +119,7 @@ impl Repo {
             return Err(Fail::NeedsGit);
         }
         let index = self.index(repo)?;
-        let walked = walk::walk(self, repo, &index, capabilities)?;
+        let (walked, rule) = walk::names(self, repo, &index, capabilities)?;
         let mut listing = Listing { index: digest_of(&index), ..Listing::default() };
         let mut heads: BTreeMap<BString, Option<String>> = BTreeMap::new();
         let mut differs: BTreeMap<&BStr, bool> = BTreeMap::new();
@@ -114,9 +129,10 @@ impl Repo {
             match change.seen {
                 Seen::Gone => listing.gone.push(path.to_vec()),
                 Seen::Repository(id) => drop(heads.insert(path.to_owned(), Some(id.to_string()))),
-                Seen::Content { tracked: known, link } => {
+                Seen::Content { tracked: known, .. } => {
                     let tracked = tracked || known.is_some();
-                    listing.files.push(Listed { path: path.to_vec(), link, tracked, changed: true });
+                    let path = path.to_vec();
+                    listing.files.push(Listed { path, tracked, changed: true, entry: None });
                 }
             }
             differs.insert(path, true);
@@ -127,7 +143,7 @@ impl Repo {
         }
         let unreadable: Vec<_> = walked.unreadable.iter().filter(|path| path.ends_with(b"/")).collect();
         let mut last: Option<&BStr> = None;
-        for entry in index.entries() {
+        for (at, entry) in index.entries().iter().enumerate() {
             let path = entry.path(&index);
             if last.replace(path) == Some(path) || entry.mode.is_sparse() || differs.contains_key(path) {
                 continue;
@@ -137,8 +153,10 @@ impl Repo {
             } else if unreadable.iter().any(|folder| path.starts_with(folder)) {
                 listing.unreadable.push(path.to_vec());
             } else if self.may_be_there(entry.flags, path) {
-                let link = entry.mode == Mode::SYMLINK;
-                listing.files.push(Listed { path: path.to_vec(), link, tracked: true, changed: false });
+                // Of these git believes that they are as the index says.
+                let believed = entry.flags.intersects(Flags::SKIP_WORKTREE | Flags::ASSUME_VALID);
+                let (path, entry) = (path.to_vec(), (!believed).then_some(at));
+                listing.files.push(Listed { path, tracked: true, changed: false, entry });
             }
         }
         // A submodule that is not checked out is an empty folder.
@@ -159,6 +177,8 @@ impl Repo {
                 false => listing.unreadable.push(path),
             }
         }
+        drop(differs);
+        listing.entries = Some((index, rule));
         Ok(listing)
     }
 
@@ -203,11 +223,11 @@ impl Repo {
                     }
                 }
                 Ok(kind) if kind.is_dir() => listing.gone.push(path.to_vec()),
-                Ok(kind) => listing.files.push(Listed {
+                Ok(_) => listing.files.push(Listed {
                     path: path.to_vec(),
-                    link: kind.is_symlink(),
                     tracked: head.is_some(),
                     changed: true,
+                    entry: None,
                 }),
             }
         }

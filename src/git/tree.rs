@@ -11,7 +11,7 @@ mod compare;
 pub(super) mod content;
 pub(super) mod ignores;
 mod kept;
-mod stat;
+pub(super) mod stat;
 mod step;
 pub(super) mod walk;
 

@@ -10,8 +10,11 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::beneath::open_at;
+use super::cores;
 use super::fs::PathError;
 
+/// For fewer files a thread costs more than it brings.
+const WORTH_A_THREAD: usize = 500;
 /// How often a file is read again that changes meanwhile.
 const TRIES: usize = 5;
 
@@ -111,7 +114,36 @@ impl Source {
 
     /// Returns the present state of a path.
     pub fn state(&self, path: &[u8]) -> Result<State, Unread> {
-        Ok(State::from(&rustix::fs::statat(&self.top, path, AtFlags::SYMLINK_NOFOLLOW)?))
+        Ok(State::from(&self.stat(path)?))
+    }
+
+    fn stat(&self, path: &[u8]) -> Result<Stat, Unread> {
+        Ok(rustix::fs::statat(&self.top, path, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Looks at the stat data of many paths, on several threads. What `look` makes of each is returned in their order.
+    pub fn look_at_all<P: Sync, T: Send>(
+        &self,
+        paths: &[P],
+        path: impl Fn(&P) -> &[u8] + Sync,
+        look: impl Fn(&P, Option<&Stat>) -> T + Sync,
+    ) -> Vec<T> {
+        let each = |some: &[P]| -> Vec<T> {
+            some.iter().map(|it| look(it, self.stat(path(it)).ok().as_ref())).collect()
+        };
+        if paths.len() < WORTH_A_THREAD {
+            return each(paths);
+        }
+        let parts = paths.chunks(paths.len().div_ceil(cores::for_files()));
+        std::thread::scope(|scope| {
+            let each = &each;
+            let mut parts = parts;
+            let first = parts.next().unwrap_or_default();
+            let helpers: Vec<_> = parts.map(|some| cores::spawn(scope, move || each(some))).collect();
+            let mut all = each(first);
+            all.extend(helpers.into_iter().flat_map(|it| it.join().expect("looking does not panic")));
+            all
+        })
     }
 
     /// Returns where a link leads.

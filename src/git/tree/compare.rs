@@ -220,6 +220,9 @@ impl Walk<'_> {
             return Ok(false);
         }
         let plain = entry.stage_raw() == 0 && !entry.flags.contains(Flags::INTENT_TO_ADD);
+        if plain && self.names_only {
+            return Ok(false);
+        }
         if plain {
             let name = path.rfind_byte(b'/').map_or(0, |slash| slash + 1);
             let stat =

@@ -7,6 +7,7 @@ use rustix::fs::{FileType, Stat};
 use super::Fail;
 
 /// How far stat data can be believed here.
+#[derive(Debug)]
 pub(in crate::git) struct StatRule {
     /// When the index was written: seconds and nanoseconds.
     made: (i64, u32),

@@ -73,6 +73,27 @@ pub(in crate::git) fn walk(
     index: &State,
     capabilities: gix::fs::Capabilities,
 ) -> Result<Walked, Fail> {
+    Ok(walk_for(ours, repo, index, capabilities, false)?.0)
+}
+
+/// Like [`walk`], but looks at the names only: whether a file that the index knows is as the index says, the rule
+/// tells that comes with it, from stat data.
+pub(in crate::git) fn names(
+    ours: &Repo,
+    repo: &gix::Repository,
+    index: &State,
+    capabilities: gix::fs::Capabilities,
+) -> Result<(Walked, StatRule), Fail> {
+    walk_for(ours, repo, index, capabilities, true)
+}
+
+fn walk_for(
+    ours: &Repo,
+    repo: &gix::Repository,
+    index: &State,
+    capabilities: gix::fs::Capabilities,
+    names_only: bool,
+) -> Result<(Walked, StatRule), Fail> {
     let config = repo.config_snapshot();
     let is_true = |key: &str| config.boolean(key) == Some(true);
     let top = rustix::fs::open(&ours.work_tree, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
@@ -87,6 +108,7 @@ pub(in crate::git) fn walk(
         top,
         index,
         stat: StatRule::new(repo, index, capabilities)?,
+        names_only,
         // git takes a file that is there for checked out, whatever the index says.
         present_counts: is_true("core.sparseCheckout") && !is_true("sparse.expectFilesOutsideOfPatterns"),
         names: gix::validate::path::component::Options {
@@ -109,7 +131,7 @@ pub(in crate::git) fn walk(
     if let Some(kept) = &walk.kept {
         kept.renew(ours, std::mem::take(&mut walked.pages), &walked.used);
     }
-    Ok(walked)
+    Ok((walked, walk.stat))
 }
 
 /// A walk under way.
@@ -122,6 +144,8 @@ pub(in crate::git) struct Walk<'a> {
     kept: Option<Kept<'a>>,
     pub index: &'a State,
     pub stat: StatRule,
+    /// Whether nobody asks if a file is as the index says.
+    pub names_only: bool,
     /// Whether a file counts that a sparse checkout should have left out.
     pub present_counts: bool,
     /// Which names git refuses.

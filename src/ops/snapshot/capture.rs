@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::fs::Stat;
 
 use super::known::{Known, fingerprint, settles_in};
-use crate::git::{Content, GitError, HeadState, Listing, Repo, Taken};
+use crate::git::{Content, GitError, HeadState, Listed, Listing, Repo, Taken};
 use crate::id::{RunId, TaskId};
 use crate::ops::host::Masking;
 use crate::ops::{Context, Kind as Refused, Refusal};
@@ -226,10 +227,10 @@ fn commit(repo: &Repo, head: &HeadState, tree: &mut Tree<'_>) -> Result<Taken> {
     let listing = tree.listing;
     let left_out: BTreeSet<&[u8]> = tree.left_out.iter().map(|(path, ..)| path.as_slice()).collect();
     let mut content = Content::default();
-    for listed in &listing.files {
+    for (listed, changed) in listing.files.iter().zip(&tree.differs) {
         if tree.is_ours(&listed.path) || left_out.contains(listed.path.as_slice()) {
             content.without.extend(listed.tracked.then_some(listed.path.as_slice()));
-        } else if listed.changed {
+        } else if *changed {
             content.changed.push(&listed.path);
         }
     }
@@ -260,7 +261,8 @@ fn commit(repo: &Repo, head: &HeadState, tree: &mut Tree<'_>) -> Result<Taken> {
         }
     };
     // git has read them once more.
-    for (listed, state) in listing.files.iter().zip(&tree.states).filter(|(listed, _)| listed.changed) {
+    let read = listing.files.iter().zip(&tree.states).zip(&tree.differs).filter(|(_, differs)| **differs);
+    for ((listed, state), _) in read {
         if !left_out.contains(listed.path.as_slice()) && tree.source.state(&listed.path).ok() != *state {
             tree.moved = true;
             tree.changed.insert(listed.path.clone());
@@ -275,6 +277,8 @@ struct Tree<'a> {
     listing: &'a Listing,
     /// The state of each file when it was listed.
     states: Vec<Option<State>>,
+    /// For each file whether the index may hold another content.
+    differs: Vec<bool>,
     /// Folders of ours, with a slash at their ends.
     ours: Vec<Vec<u8>>,
     learning: &'a Learning,
@@ -303,8 +307,13 @@ impl<'a> Tree<'a> {
             (!inside.is_empty()).then(|| [inside, b"/"].concat())
         };
         let ours = [ctx.layout.runs.as_path(), &ctx.layout.out, store.root()].into_iter().filter_map(inside);
+        let look =
+            |listed: &Listed, stat: Option<&Stat>| (stat.map(State::from), listing.is_changed(listed, stat));
+        let looked = source.look_at_all(&listing.files, |listed| &listed.path, look);
+        let (states, differs) = looked.into_iter().unzip();
         Self {
-            states: listing.files.iter().map(|listed| source.state(&listed.path).ok()).collect(),
+            states,
+            differs,
             source,
             listing,
             ours: ours.collect(),
@@ -341,10 +350,14 @@ impl<'a> Tree<'a> {
                 folders_of_ours.insert(folder.clone());
                 continue;
             }
+            let moved = std::mem::take(&mut self.moved);
             if let Some((reason, bytes)) = self.add(&mut archive, &listed.path, self.states[at], &mut room)? {
                 self.moved |= reason == Reason::Vanished;
                 self.left_out.push((listed.path.clone(), reason, bytes));
             }
+            // What the archive has of it is not what was looked at.
+            self.differs[at] |= self.moved;
+            self.moved |= moved;
         }
         self.left_out.extend(folders_of_ours.into_iter().map(|folder| (folder, Reason::Evidence, None)));
         let unreadable = listing.unreadable.iter().filter(|path| !self.is_ours(path));
@@ -366,7 +379,10 @@ impl<'a> Tree<'a> {
         state: Option<State>,
         room: &mut Vec<u8>,
     ) -> io::Result<Option<(Reason, Option<u64>)>> {
-        let Some(state) = state else { return Ok(Some((Reason::Vanished, None))) };
+        let Some(state) = state else {
+            let why = self.source.state(path).err().unwrap_or(Unread::Gone);
+            return Ok(Some((reason_of(why), None)));
+        };
         match state.kind {
             Kind::Special => return Ok(Some((Reason::Special, None))),
             Kind::Folder => return Ok(Some((Reason::Vanished, None))),

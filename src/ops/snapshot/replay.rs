@@ -172,7 +172,7 @@ fn tree_of(there: &Context, snapshot: Option<&Snapshot>) -> Result<String> {
     }
     let listing = there.repo.listing().context("cannot list what was unpacked")?;
     let content = Content {
-        changed: listing.files.iter().filter(|it| it.changed).map(|it| it.path.as_slice()).collect(),
+        changed: listing.files.iter().map(|it| it.path.as_slice()).collect(),
         without: listing.gone.iter().map(Vec::as_slice).collect(),
     };
     Ok(there.repo.take(&there.repo.head()?, &content)?.tree)
