@@ -10,6 +10,7 @@ use crate::ops::{Kind, Refusal};
 use crate::output::untrusted::untrusted;
 use crate::pipeline::config::ConfigError;
 use crate::pipeline::plan::PlanError;
+use crate::render::printer::narration;
 use crate::store::catalog::{NotFound, ReadError};
 use crate::store::journal::JournalError;
 use crate::store::layout::UnsafePath;
@@ -30,9 +31,9 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 impl Failure {
     /// Prints the failure on stderr and returns the exit code.
     pub fn report(&self) -> ExitCode {
-        let mut err = anstream::AutoStream::auto(io::stderr()).lock();
+        let mut err = narration();
         // If stderr is gone too, the exit code has to do.
-        let _ = self.print(&mut err);
+        let _ = self.print(&mut err).and_then(|()| err.flush());
         ExitCode::from(self.code())
     }
 

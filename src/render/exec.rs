@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::printer::{document, shown, style, tolerate_closed};
+use super::printer::{document, narration, shown, style, tolerate_closed};
 use crate::ops::exec::Follow;
 use crate::output::untrusted::untrusted;
 use crate::run::exec::{ExecSummary, Line, SummaryLine};
@@ -70,17 +70,15 @@ impl Follow for Show {
             (Mode::Interactive | Mode::Plain, Stream::Stdout) => {
                 show(&mut anstream::AutoStream::auto(io::stdout()).lock(), text)
             }
-            (Mode::Interactive | Mode::Plain, Stream::Stderr) => {
-                show(&mut anstream::AutoStream::auto(io::stderr()).lock(), text)
-            }
+            (Mode::Interactive | Mode::Plain, Stream::Stderr) => show(&mut narration(), text),
             _ => {}
         }
     }
 
     fn warn(&mut self, text: &str) {
-        let mut err = anstream::AutoStream::auto(io::stderr()).lock();
+        let mut err = narration();
         let color = style("warning");
-        let _ = writeln!(err, "{color}warning:{color:#} {}", untrusted(text));
+        let _ = writeln!(err, "{color}warning:{color:#} {}", untrusted(text)).and_then(|()| err.flush());
     }
 }
 

@@ -53,9 +53,15 @@ pub fn shown(json: &str) -> Cow<'_, str> {
 
 /// Prints an answer as text on stderr: the stdout of a hook belongs to git.
 pub fn narrate(answer: &impl Answer) -> io::Result<()> {
-    let mut err = anstream::AutoStream::auto(io::stderr()).lock();
+    let mut err = narration();
     let written = answer.text(&mut err);
     tolerate_closed(written.and_then(|()| err.flush()))
+}
+
+/// Where the narration is written, in one piece when it is flushed: stderr itself holds nothing back, and would write
+/// text that is shown letter by letter just so.
+pub fn narration() -> impl Write {
+    io::BufWriter::new(anstream::AutoStream::auto(io::stderr()).lock())
 }
 
 /// Prints a document in a format of its own on stdout.

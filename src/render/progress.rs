@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::printer::{span, stderr_columns, style};
+use super::printer::{narration, span, stderr_columns, style};
 use super::status::commit;
 use crate::id::RunId;
 use crate::ops::host::Watch;
@@ -97,7 +97,7 @@ impl Progress {
 
     fn line(&self, write: impl FnOnce(&mut dyn Write)) {
         let write = || {
-            // In one piece: stderr holds nothing back, and others write to it too.
+            // In one piece: others write to stderr too.
             let mut told = Vec::new();
             match &self.asked {
                 None => write(&mut told),
@@ -108,7 +108,7 @@ impl Progress {
                     told.extend_from_slice(text.as_bytes());
                 }
             }
-            let mut err = anstream::AutoStream::auto(std::io::stderr()).lock();
+            let mut err = narration();
             let _ = err.write_all(&told).and_then(|()| err.flush());
         };
         match &self.live {
@@ -329,7 +329,7 @@ impl Watch for Progress {
             Question::Decision => format!("{bold}Approve {}?{bold:#} [y/n] ", untrusted(&entry.title)),
             Question::Reason => "Why (may be left empty): ".to_owned(),
         };
-        let mut err = anstream::AutoStream::auto(std::io::stderr()).lock();
+        let mut err = narration();
         let _ = write!(err, "{text}").and_then(|()| err.flush());
         self.asked = Some(Asked { about: (manifest.run_id.clone(), index), text });
     }
