@@ -99,10 +99,11 @@ impl Repo {
         let failed = |error| GitError::unsupported(&self.git_dir, error);
         let head = repo.head().map_err(failed)?;
         let branch = head.referent_name().map(|name| name.as_bstr().to_string());
-        let commit = match head.is_unborn() {
-            true => None,
-            false => Some(repo.head_commit().map_err(failed)?),
-        };
+        // A branch may be a symbolic name of another one.
+        let id =
+            head.id().map_or_else(|| head.clone().try_into_peeled_id().map_err(failed), |id| Ok(Some(id)))?;
+        let commit =
+            id.map(|id| id.object().map_err(failed)?.peel_to_commit().map_err(failed)).transpose()?;
         let tree = commit.as_ref().map(|commit| commit.tree_id().map_err(failed)).transpose()?;
         Ok(HeadState {
             head: kind(commit.is_some(), branch.is_some()),

@@ -1,8 +1,7 @@
 //! The hooks around a commit and a branch.
 
-use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::super::failure::Failure;
@@ -89,16 +88,8 @@ fn index(ctx: &Context) -> PathBuf {
 
 /// Whether the `git commit` that this is a hook of takes the place of the last commit: git tells no hook.
 fn is_amended() -> bool {
-    /// git, the shell of a hook, and one of another tool.
-    const FAR: usize = 4;
-    let amends = |words: &[OsString]| {
-        let program = words.first().map(Path::new).and_then(Path::file_name);
-        let is_git = program.is_some_and(|name| name == "git" || name == "git-commit");
-        let at = words.iter().position(|word| word == "commit").filter(|_| is_git)?;
-        let mut options = words[at + 1..].iter().take_while(|word| *word != "--");
-        Some(options.any(|word| word == "--amend"))
-    };
-    ancestors::find(FAR, amends).unwrap_or(false)
+    let words = ancestors::words_of_git("commit").unwrap_or_default();
+    words.iter().take_while(|word| *word != "--").any(|word| word == "--amend")
 }
 
 /// Carries evidence over to what git says was rewritten. Nobody's rebase fails for that.

@@ -28,7 +28,7 @@ pub struct Said {
 /// Finds what the caller of git said: in our environment, and on the command line of the `git push` that this is
 /// a hook of, which hands its options to the other side only.
 pub fn said(env: &Env) -> Said {
-    let mut said = of_arguments(&push_arguments());
+    let mut said = of_arguments(&ancestors::words_of_git("push").unwrap_or_default());
     for number in 0..env.get("GIT_PUSH_OPTION_COUNT").and_then(|count| count.parse().ok()).unwrap_or(0_u16) {
         said.hear(env.get(&format!("GIT_PUSH_OPTION_{number}")).unwrap_or_default());
     }
@@ -43,19 +43,6 @@ pub fn said(env: &Env) -> Said {
 pub fn of_variable(env: &Env) -> Option<Override> {
     let reason = env.get(VARIABLE).map(str::trim).filter(|reason| !reason.is_empty())?;
     Some(Override { variable: VARIABLE.to_owned(), reason: reason.to_owned() })
-}
-
-/// Returns what follows `git … push` on the command line of the process that called us.
-fn push_arguments() -> Vec<OsString> {
-    /// git, the shell of a hook, and one of another tool.
-    const FAR: usize = 4;
-    let of_push = |words: &[OsString]| {
-        let program = words.first().map(std::path::Path::new).and_then(|path| path.file_name());
-        let is_git = program.is_some_and(|name| name == "git" || name == "git-push");
-        let at = words.iter().position(|word| word == "push").filter(|_| is_git)?;
-        Some(words[at + 1..].to_vec())
-    };
-    ancestors::find(FAR, of_push).unwrap_or_default()
 }
 
 /// Returns what the words behind `git push` say about hooks.
