@@ -308,6 +308,8 @@ fn open_in_process(git_dir: &Path, program: &Facts) -> Result<gix::Repository, G
     permissions.config.env = false;
     let mut options =
         gix::open::Options::default().permissions(permissions).with(Trust::Full).open_path_as_is(true);
+    // Nor may any ref put another object in the place of one that is judged.
+    options = options.config_overrides(["core.useReplaceRefs=false"]);
     // gix would look in `/etc`, which is not where every git looks.
     if let Some(path) = &program.system_config
         && std::env::var_os("GIT_CONFIG_SYSTEM").is_none()

@@ -105,8 +105,9 @@ impl Git {
         let mut command = Command::new("git");
         command.current_dir(dir).stdin(Stdio::null());
         command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_NO_LAZY_FETCH", "1").env("LC_ALL", "C");
-        // A monitor and hooks are programs that a repository's configuration names.
-        command.args(["--no-optional-locks", "-c", "core.fsmonitor=false"]);
+        // A monitor and hooks are programs that a repository's configuration names. And what a ref says should be
+        // shown in the place of an object is not what was committed.
+        command.args(["--no-optional-locks", "--no-replace-objects", "-c", "core.fsmonitor=false"]);
         Self { command, dir: dir.to_owned(), words: Vec::new(), limit: None }
     }
 

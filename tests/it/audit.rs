@@ -456,6 +456,39 @@ fn a_server_takes_what_is_proven_and_says_what_mends_the_rest() {
 }
 
 #[test]
+fn a_ref_that_replaces_a_commit_replaces_nothing_that_is_judged() {
+    let two = branched();
+    served(&two);
+    let repo = &two.ours;
+    repo.write("file", "good\n");
+    commit(repo, "good");
+    start(repo, "");
+    assert_eq!(repo.orchestrate("evidence push").code, 0);
+    assert_eq!(push(&two, "origin topic").code, 0);
+    repo.write("file", "bad\nworse\n");
+    commit(repo, "bad");
+    let bad = repo.git(&["rev-parse", "HEAD"]);
+    assert_eq!(push(&two, "origin topic").code, 1);
+    // It makes git show the tree of a commit that is proven.
+    let other = repo.git(&["commit-tree", "HEAD~1^{tree}", "-p", "HEAD~1", "-m", "bad"]);
+    repo.git(&["replace", &bad, &other]);
+    assert_eq!(repo.git(&["rev-parse", "HEAD^{tree}"]), repo.git(&["rev-parse", "HEAD~1^{tree}"]));
+    push(&two, "origin refs/replace/*:refs/replace/*");
+    let seen = push(&two, "origin topic");
+    assert!(seen.code == 1 && seen.stderr.contains("there is no record of this tree"), "{seen}");
+    assert_eq!(
+        two.git_there(&two.bare, &["--no-replace-objects", "log", "-1", "--format=%s", "topic"]),
+        "good"
+    );
+    // Nor here.
+    let seen = verify(repo, "HEAD");
+    let (_, fail) = verdicts(&seen, 0);
+    assert_eq!((seen.code, fail[0].0.as_str()), (1, "present"), "{seen}");
+    let seen = repo.orchestrate("guard diff-budget --commit HEAD --format json");
+    assert_eq!(seen.json()["guardrails"][0]["counts"]["files"], 1, "{seen}");
+}
+
+#[test]
 fn what_a_server_says_to_type_runs_nothing_of_somebody_who_pushed() {
     let two = branched();
     served(&two);
