@@ -43,6 +43,7 @@ impl Repo {
                     dirty: false,
                     dirty_submodules: Vec::new(),
                     unreadable: Vec::new(),
+                    hidden: Vec::new(),
                 };
                 (head, state)
             }
@@ -67,6 +68,7 @@ impl Repo {
             sparse: sparse && self.side.as_ref().is_none_or(|side| side.sparse),
             dirty_submodules: state.dirty_submodules,
             unreadable: state.unreadable,
+            hidden: state.hidden,
             tree_at_end: None,
             moved: None,
         };
@@ -135,20 +137,20 @@ impl Repo {
 
     /// Returns the object format, and whether history and work tree are cut off.
     fn format(&self) -> Result<(String, bool, bool), GitError> {
-        let sparse;
         let format = match self.in_process() {
-            Some(repo) => {
-                sparse = repo.config_snapshot().boolean("core.sparseCheckout") == Some(true);
-                repo.object_hash().to_string()
-            }
-            None => {
-                let words = ["config", "--type=bool", "--get", "core.sparseCheckout"];
-                let (_, stdout) = self.git().args(words).run_expecting(&[0, 1])?;
-                sparse = stdout.starts_with(b"true");
-                self.git().args(["rev-parse", "--show-object-format"]).line()?
-            }
+            Some(repo) => repo.object_hash().to_string(),
+            None => self.git().args(["rev-parse", "--show-object-format"]).line()?,
         };
-        Ok((format, self.is_shallow(), sparse))
+        Ok((format, self.is_shallow(), self.is_sparse()?))
+    }
+
+    /// Whether only a part of the tree is checked out.
+    pub(super) fn is_sparse(&self) -> Result<bool, GitError> {
+        if let Some(repo) = self.in_process() {
+            return Ok(repo.config_snapshot().boolean("core.sparseCheckout") == Some(true));
+        }
+        let words = ["config", "--type=bool", "--get", "core.sparseCheckout"];
+        Ok(self.git().args(words).run_expecting(&[0, 1])?.1.starts_with(b"true"))
     }
 
     fn worktree(&self) -> Worktree {

@@ -55,7 +55,5 @@ pub(super) fn is_dirty(folder: &Path, registered: bool, program: &Facts) -> bool
         let head = repo.head()?;
         repo.tree_state_with(&head, filters, &[])
     });
-    state.map_or(true, |state| {
-        state.dirty || !state.dirty_submodules.is_empty() || !state.unreadable.is_empty()
-    })
+    state.map_or(true, |state| state.is_changed() || !state.dirty_submodules.is_empty())
 }

@@ -42,8 +42,17 @@ pub struct TreeState {
     /// Untracked files and folders that are not in `tree` because they could not be read or are
     /// nothing that git can store.
     pub unreadable: Vec<String>,
+    /// Tracked files that git was told to take for unchanged or for not checked out, and that are not what `tree` says.
+    pub hidden: Vec<String>,
     /// For each list of pathspecs that was asked about, the digest of what it selects.
     pub inputs: Vec<String>,
+}
+
+impl TreeState {
+    /// Whether something is there that the commit does not have, besides what is in repositories of their own.
+    pub fn is_changed(&self) -> bool {
+        self.dirty || !self.unreadable.is_empty() || !self.hidden.is_empty()
+    }
 }
 
 /// Whether programs that the repository's configuration names may convert files.
@@ -77,6 +86,7 @@ pub(super) struct Found {
     /// Nested repositories, and whether the index knows each.
     nested: Vec<(gix::bstr::BString, bool)>,
     unreadable: Vec<gix::bstr::BString>,
+    hidden: Vec<gix::bstr::BString>,
     inputs: Vec<String>,
 }
 
@@ -121,13 +131,15 @@ impl Repo {
             }
         }
         let mut unreadable: Vec<_> = found.unreadable.iter().map(ToString::to_string).collect();
+        let mut hidden: Vec<_> = found.hidden.iter().map(ToString::to_string).collect();
         dirty_submodules.sort();
         unreadable.sort();
+        hidden.sort();
         let dirty = match &head.tree {
             Some(tree) => *tree != found.tree,
             None => !is_empty_tree(&found.tree),
         };
-        Ok(TreeState { tree: found.tree, dirty, dirty_submodules, unreadable, inputs: found.inputs })
+        Ok(TreeState { tree: found.tree, dirty, dirty_submodules, unreadable, hidden, inputs: found.inputs })
     }
 
     fn tree_in_process(
@@ -148,11 +160,13 @@ impl Repo {
         let changes = content::resolve(self, repo, &index, walked.changes, capabilities, filters)?;
         let mut unreadable = walked.unreadable;
         unreadable.extend(changes.unreadable);
+        let marked = content::resolve(self, repo, &index, walked.marked, capabilities, filters)?;
+        let hidden = marked.known.into_iter().map(|known| known.path).chain(marked.unreadable).collect();
         let tree = build::tree(&index, &changes.known)
             .map_err(|error| Fail::Error(GitError::unsupported(&self.git_dir, error)))?;
         let known = changes.known.iter().map(|known| (&known.path, known.now));
         let inputs = inputs::of_index(&index, known, inputs)?;
-        Ok(Found { tree: tree.to_string(), nested: walked.nested, unreadable, inputs })
+        Ok(Found { tree: tree.to_string(), nested: walked.nested, unreadable, hidden, inputs })
     }
 
     /// Reads this work tree's own index, whatever the environment names.
@@ -197,6 +211,12 @@ fn is_empty_tree(id: &str) -> bool {
 #[cfg(test)]
 pub(super) fn tree_by_git(repo: &Repo) -> Result<String, GitError> {
     by_git::tree(repo, &[]).map(|found| found.tree)
+}
+
+/// What git was told not to look at and is another, as the git program has it, for tests that hold the two ways together.
+#[cfg(test)]
+pub(super) fn hidden_by_git(repo: &Repo) -> Result<Vec<String>, GitError> {
+    by_git::tree(repo, &[]).map(|found| found.hidden.iter().map(ToString::to_string).collect())
 }
 
 /// Whether the tree was found in process, for tests that would not notice otherwise.

@@ -159,6 +159,9 @@ pub fn explain(ctx: &Context, options: &ExplainOptions) -> Result<Explained> {
                     format!("`{path}` is a repository of its own with changes in it")
                 }
                 Unnamed::Path(path) => format!("`{path}` is there and in no tree"),
+                Unnamed::Hidden(path) => {
+                    format!("`{path}` is changed, and marked as `assume-unchanged` or `skip-worktree`")
+                }
             });
             (subject, selected, git.tree.clone().unwrap_or_default(), git.commit.clone(), git.dirty, unkeyed)
         }

@@ -199,6 +199,9 @@ fn why_void(git: &GitKeys, proof: &ProofKeys) -> Option<String> {
             format!("`{path}` is a repository of its own with changes that the tree does not name")
         }
         Unnamed::Path(path) => format!("`{path}` was there and is not in the tree"),
+        Unnamed::Hidden(path) => {
+            format!("`{path}` was changed, and marked as `assume-unchanged` or `skip-worktree`")
+        }
     })
 }
 

@@ -32,6 +32,10 @@ pub struct GitKeys {
     /// Untracked files that could not be read and so are not in `tree`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<String>,
+    /// Tracked files that git was told to take for unchanged or for not checked out (`assume-unchanged`,
+    /// `skip-worktree`), and that are not what `tree` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hidden: Vec<String>,
     /// The tree when the run ended.
     #[serde(default)]
     pub tree_at_end: Option<String>,
@@ -48,13 +52,17 @@ pub enum Unnamed<'a> {
     Repository(&'a str),
     /// A file that could not be read, or is nothing that git can store.
     Path(&'a str),
+    /// A tracked file that differs, and that git was told not to look at.
+    Hidden(&'a str),
 }
 
 impl GitKeys {
     /// Returns the first thing that the tree does not name; nothing if it speaks for all that is there.
     pub fn unnamed(&self) -> Option<Unnamed<'_>> {
         let repository = self.dirty_submodules.first().map(|path| Unnamed::Repository(path));
-        repository.or_else(|| self.unreadable.first().map(|path| Unnamed::Path(path)))
+        repository
+            .or_else(|| self.unreadable.first().map(|path| Unnamed::Path(path)))
+            .or_else(|| self.hidden.first().map(|path| Unnamed::Hidden(path)))
     }
 }
 

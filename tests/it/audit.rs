@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::evidence::{Two, allow, forge, only_ref, project_with, start, verdicts, with_key};
-use crate::fixture::{Fixture, Seen};
+use crate::fixture::{Fixture, Seen, manifest};
 
 fn commit(repo: &Fixture, message: &str) {
     repo.git(&["add", "--all"]);
@@ -486,6 +486,39 @@ fn a_ref_that_replaces_a_commit_replaces_nothing_that_is_judged() {
     assert_eq!((seen.code, fail[0].0.as_str()), (1, "present"), "{seen}");
     let seen = repo.orchestrate("guard diff-budget --commit HEAD --format json");
     assert_eq!(seen.json()["guardrails"][0]["counts"]["files"], 1, "{seen}");
+}
+
+#[test]
+fn a_file_that_git_was_told_not_to_look_at_proves_nothing() {
+    let stage = json!({"kind": "command", "id": "test", "command": "grep -qx yes file"});
+    let repo = Fixture::with_config(&json!({
+        "pipelines": [{"id": "gate", "stages": [stage]}], "defaultPipeline": "gate", "evidence": {"notes": true},
+    }));
+    repo.write("file", "no\n");
+    commit(&repo, "no");
+    for mark in ["assume-unchanged", "skip-worktree"] {
+        repo.git(&["update-index", &format!("--{mark}"), "file"]);
+        repo.write("file", "yes\n");
+        start(&repo, "--task t");
+        let seen = verify(&repo, "HEAD");
+        assert_eq!(seen.code, 1, "{mark}: {seen}");
+        let explained = repo.orchestrate("explain test");
+        assert!(
+            explained.stdout.contains("`file` is changed, and marked as `assume-unchanged`"),
+            "{explained}"
+        );
+        repo.git(&["update-index", &format!("--no-{mark}"), "file"]);
+        repo.git(&["checkout", "--quiet", "file"]);
+    }
+    let runs = repo.runs("t");
+    assert!(runs.iter().all(|run| manifest(run)["git"]["hidden"] == json!(["file"])), "{runs:?}");
+    // As long as nothing is hidden, nobody minds.
+    repo.write("file", "yes\n");
+    commit(&repo, "yes");
+    repo.git(&["update-index", "--assume-unchanged", "file"]);
+    start(&repo, "");
+    let seen = verify(&repo, "HEAD");
+    assert_eq!(seen.code, 0, "{seen}");
 }
 
 #[test]

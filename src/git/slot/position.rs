@@ -38,7 +38,7 @@ impl Slot {
         }
         lock(&self.side.leftovers).take();
         let state = self.repo.tree_state_with(&head_at(&commit), Filters::Refuse, &[]).ok()?;
-        let whole = state.tree == commit.tree && state.unreadable.is_empty();
+        let whole = !state.is_changed();
         tracing::debug!(slot = %self.folder.display(), whole, "recognised");
         whole.then_some(Position { commit, index: now })
     }

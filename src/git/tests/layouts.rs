@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::scene::{Scene, git_in};
+use crate::git::tree::hidden_by_git;
 use crate::git::{GitError, Overrides, Repo};
 use crate::run::git_keys::Head;
 
@@ -146,6 +147,8 @@ fn every_layout_is_found_from_a_subfolder() {
         assert_eq!(keys.object_format, scene.git("rev-parse --show-object-format"), "{name}");
         assert_eq!(keys.shallow, *name == "shallow", "{name}");
         assert_eq!(keys.sparse, name.starts_with("sparse"), "{name}");
+        assert_eq!(keys.hidden, [""; 0], "{name}: what is left out is not there");
+        assert_eq!(hidden_by_git(&repo).expect(name), [""; 0], "{name}, by git");
         assert_eq!(
             keys.git_version.map(|version| format!("git version {version}")),
             Some(scene.git("--version"))

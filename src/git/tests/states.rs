@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 
 use super::scene::{Scene, command, git_in, try_git_in};
-use crate::git::tree::{Keeping, folders_not_read};
+use crate::git::tree::{Keeping, folders_not_read, hidden_by_git, is_found_in_process};
 
 type State = (&'static str, fn(&Scene));
 
@@ -343,6 +343,40 @@ fn libgit2_names_the_same_tree() {
         index.update_all(["*"], None).expect("all are updated");
         assert_eq!(index.write_tree().expect("a tree").to_string(), ours, "{name}");
     }
+}
+
+#[test]
+fn a_changed_file_that_git_was_told_not_to_look_at_is_listed() {
+    for mark in ["--assume-unchanged", "--skip-worktree"] {
+        let scene = Scene::new();
+        scene.git(&format!("update-index {mark} a dir/b.txt run.sh link other/e.txt empty"));
+        let hidden = || {
+            let repo = scene.repo();
+            let state = repo.tree_now().expect("a tree").state;
+            assert!(is_found_in_process(&repo), "{mark}: gix gave up");
+            assert_eq!(hidden_by_git(&repo).expect("a tree"), state.hidden, "{mark}, by git");
+            assert_eq!(state.tree, scene.git("rev-parse HEAD^{tree}"), "{mark}");
+            assert_eq!(state.is_changed(), !state.hidden.is_empty(), "{mark}");
+            state.hidden
+        };
+        assert_eq!(hidden(), [""; 0], "{mark}");
+        scene.write("other/e.txt", "e\n");
+        assert_eq!(hidden(), [""; 0], "{mark}: written again as it was");
+        scene.write("a", "changed\n");
+        scene.remove("dir/b.txt");
+        scene.chmod("run.sh", 0o644);
+        scene.remove("link");
+        scene.link("b", "link");
+        assert_eq!(hidden(), ["a", "dir/b.txt", "link", "run.sh"], "{mark}");
+        scene.remove("dir");
+        assert!(hidden_by_git(&scene.repo()).expect("a tree").contains(&"dir/b.txt".to_owned()), "{mark}");
+        assert!(scene.state().hidden.contains(&"dir/b.txt".to_owned()), "{mark}");
+    }
+    let scene = Scene::new();
+    scene.git("update-index --skip-worktree a");
+    scene.remove("a");
+    scene.write("a/b", "");
+    assert_eq!(scene.state().hidden, ["a"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The tree by the git program, into a temporary index and object database: slower, and right
 //! where gix cannot read the repository.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -35,14 +36,50 @@ pub(super) fn tree(repo: &Repo, inputs: &[Vec<String>]) -> Result<Found, GitErro
         }
     }
     // Whoever was in the index before is registered: its filters may run.
-    let known = repo.git().args(["ls-files", "--stage", "-z"]).run()?;
+    let known = repo.git().args(["ls-files", "--stage", "-v", "-z"]).run()?;
     for (path, registered) in &mut found.nested {
         *registered = known.split(|byte| *byte == 0).any(|line| {
-            line.split_once_str("\t")
-                .is_some_and(|(head, known)| head.starts_with(b"160000 ") && known == path.as_slice())
+            // A letter and a blank come before the mode.
+            line.split_once_str("\t").is_some_and(|(head, known)| {
+                head.get(2..).is_some_and(|head| head.starts_with(b"160000 ")) && known == path.as_slice()
+            })
         });
     }
+    found.hidden = hidden(repo, &known)?;
     Ok(found)
+}
+
+/// Returns the files that git was told to take for unchanged or for not checked out, and that are not what the index
+/// says; `known` is how `git ls-files --stage -v -z` prints that.
+fn hidden(repo: &Repo, known: &[u8]) -> Result<Vec<BString>, GitError> {
+    let mut marked = BTreeSet::new();
+    for line in known.split(|byte| *byte == 0) {
+        let Some((head, path)) = line.split_once_str("\t") else { continue };
+        if head.first().is_some_and(|tag| tag.is_ascii_lowercase() || *tag == b'S') {
+            let skipped = head.first().is_some_and(|tag| tag.eq_ignore_ascii_case(&b'S'));
+            marked.insert((BString::from(path), skipped));
+        }
+    }
+    if marked.iter().any(|(_, skipped)| *skipped) && repo.is_sparse()? {
+        let is_there = |path: &BString| on_disk(&repo.work_tree, path.as_bstr()).symlink_metadata().is_ok();
+        marked.retain(|(path, skipped)| !skipped || is_there(path));
+    }
+    if marked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let scratch = Scratch::new(repo)?;
+    let mut names = Vec::new();
+    for (path, _) in &marked {
+        names.extend_from_slice(path);
+        names.push(0);
+    }
+    for word in ["--no-assume-unchanged", "--no-skip-worktree"] {
+        scratch.git(repo).args(["update-index", word, "-z", "--stdin"]).given(&names)?.run()?;
+    }
+    scratch.git(repo).args(["update-index", "-q", "--refresh"]).run_expecting(&[0, 1])?;
+    let listed = scratch.git(repo).args(["diff-files", "--name-only", "--no-renames", "-z"]).run()?;
+    let changed: BTreeSet<&[u8]> = listed.split(|byte| *byte == 0).collect();
+    Ok(marked.into_iter().map(|(path, _)| path).filter(|path| changed.contains(path.as_slice())).collect())
 }
 
 /// Lets git read a sparse index as a whole one: there are versions of git that crash when they have to expand it while

@@ -154,12 +154,15 @@ impl Walk<'_> {
 
     fn gone(&self, entry: usize, seen: &mut Walked) {
         let entry = &self.index.entries()[entry];
-        if !entry.flags.intersects(Flags::SKIP_WORKTREE | Flags::ASSUME_VALID) {
-            let path = entry.path(self.index).to_owned();
-            // The stages of a conflict share one path.
-            if seen.changes.last().is_none_or(|last| last.path != path) {
-                seen.changes.push(Change { path, seen: Seen::Gone });
-            }
+        if self.sparse && entry.flags.contains(Flags::SKIP_WORKTREE) {
+            return;
+        }
+        let marked = entry.flags.intersects(Flags::SKIP_WORKTREE | Flags::ASSUME_VALID);
+        let list = if marked { &mut seen.marked } else { &mut seen.changes };
+        let path = entry.path(self.index).to_owned();
+        // The stages of a conflict share one path.
+        if list.last().is_none_or(|last| last.path != path) {
+            list.push(Change { path, seen: Seen::Gone });
         }
     }
 
@@ -180,7 +183,24 @@ impl Walk<'_> {
         };
         let is_folder = kind == FileType::Directory;
         let skipped = entry.flags.contains(Flags::SKIP_WORKTREE) && !self.present_counts;
-        if skipped || (entry.flags.contains(Flags::ASSUME_VALID) && !is_folder) {
+        // Of these git does not look at what is there.
+        let marked = skipped || (entry.flags.contains(Flags::ASSUME_VALID) && !is_folder);
+        if marked && self.names_only {
+            return Ok(false);
+        }
+        if marked && is_folder {
+            let top = on_disk(&self.ours.work_tree, path);
+            let found = (entry.mode == Mode::COMMIT).then(|| nested::head(&top, entry.id.kind()));
+            let seen_now = match found {
+                None => Seen::Gone,
+                Some(Some(id)) if id != entry.id => Seen::Repository(id),
+                Some(Some(_)) => {
+                    seen.nested.push((path.to_owned(), true));
+                    return Ok(false);
+                }
+                Some(None) => return Ok(false),
+            };
+            seen.marked.push(Change { path: path.to_owned(), seen: seen_now });
             return Ok(false);
         }
         if is_folder {
@@ -215,8 +235,13 @@ impl Walk<'_> {
         let link = kind == FileType::Symlink;
         if !link && kind != FileType::RegularFile {
             // A pipe, a socket or a device: no content that git could store.
-            seen.changes.push(Change { path: path.to_owned(), seen: Seen::Gone });
-            seen.unreadable.push(path.to_owned());
+            let change = Change { path: path.to_owned(), seen: Seen::Gone };
+            if marked {
+                seen.marked.push(change);
+            } else {
+                seen.changes.push(change);
+                seen.unreadable.push(path.to_owned());
+            }
             return Ok(false);
         }
         let plain = entry.stage_raw() == 0 && !entry.flags.contains(Flags::INTENT_TO_ADD);
@@ -240,8 +265,8 @@ impl Walk<'_> {
         // For mode bits that the file system cannot keep, git prefers our side of a conflict.
         let ours = stages.clone().find(|it| self.index.entries()[*it].stage_raw() == 2);
         let tracked = Some(ours.unwrap_or(stages.start));
-        let seen_now = Seen::Content { tracked, link };
-        seen.changes.push(Change { path: path.to_owned(), seen: seen_now });
+        let change = Change { path: path.to_owned(), seen: Seen::Content { tracked, link } };
+        if marked { &mut seen.marked } else { &mut seen.changes }.push(change);
         Ok(false)
     }
 

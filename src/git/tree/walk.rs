@@ -49,6 +49,8 @@ pub(in crate::git) enum Seen {
 #[derive(Debug, Default)]
 pub(in crate::git) struct Walked {
     pub changes: Vec<Change>,
+    /// The same of files that git was told to take for unchanged or for not checked out, so that it does not look.
+    pub marked: Vec<Change>,
     /// Repositories inside the work tree, and whether the index knows each.
     pub nested: Vec<(BString, bool)>,
     /// What could not be read or stored.
@@ -96,6 +98,7 @@ fn walk_for(
 ) -> Result<(Walked, StatRule), Fail> {
     let config = repo.config_snapshot();
     let is_true = |key: &str| config.boolean(key) == Some(true);
+    let sparse = is_true("core.sparseCheckout");
     let top = rustix::fs::open(&ours.work_tree, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let top = top.map_err(Into::into).at(&ours.work_tree)?;
     // A side worktree is held against what was checked out there, and it is ours to be careful with.
@@ -109,8 +112,9 @@ fn walk_for(
         index,
         stat: StatRule::new(repo, index, capabilities)?,
         names_only,
+        sparse,
         // git takes a file that is there for checked out, whatever the index says.
-        present_counts: is_true("core.sparseCheckout") && !is_true("sparse.expectFilesOutsideOfPatterns"),
+        present_counts: sparse && !is_true("sparse.expectFilesOutsideOfPatterns"),
         names: gix::validate::path::component::Options {
             protect_windows: cfg!(windows),
             protect_hfs: config.boolean("core.protectHFS").unwrap_or(cfg!(target_vendor = "apple")),
@@ -146,6 +150,8 @@ pub(in crate::git) struct Walk<'a> {
     pub stat: StatRule,
     /// Whether nobody asks if a file is as the index says.
     pub names_only: bool,
+    /// Whether a sparse checkout leaves files out.
+    pub sparse: bool,
     /// Whether a file counts that a sparse checkout should have left out.
     pub present_counts: bool,
     /// Which names git refuses.
@@ -239,6 +245,7 @@ impl Walk<'_> {
             for part in parts {
                 let part = part?;
                 seen.changes.extend(part.changes);
+                seen.marked.extend(part.marked);
                 seen.nested.extend(part.nested);
                 seen.unreadable.extend(part.unreadable);
                 seen.leftovers.extend(part.leftovers);

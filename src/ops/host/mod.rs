@@ -414,10 +414,10 @@ impl RunHost {
             None if nothing_ran => (manifest.git.as_ref().and_then(|git| git.tree.clone()), Some(false)),
             None => (None, None),
             Some(Ok(now)) => {
-                let moved = manifest
-                    .git
-                    .as_ref()
-                    .map(|git| git.moved == Some(true) || git.tree.as_ref() != Some(&now.state.tree));
+                let moved = manifest.git.as_ref().map(|git| {
+                    let another = git.tree.as_ref() != Some(&now.state.tree);
+                    git.moved == Some(true) || another || git.hidden.is_empty() != now.state.hidden.is_empty()
+                });
                 (Some(now.state.tree), moved)
             }
             Some(Err(err)) => {

@@ -203,7 +203,8 @@ impl Shared {
     pub fn keys(&self, inputs: &[Vec<String>]) -> Result<(GitKeys, Vec<String>)> {
         let (mut keys, inputs) = self.repo.keys(inputs).context("cannot tell which tree this is")?;
         keys.branch = keys.branch.map(|branch| self.masked(&branch));
-        for path in keys.dirty_submodules.iter_mut().chain(&mut keys.unreadable) {
+        let paths = keys.dirty_submodules.iter_mut().chain(&mut keys.unreadable).chain(&mut keys.hidden);
+        for path in paths {
             *path = self.masked(path);
         }
         Ok((keys, inputs))

@@ -105,5 +105,5 @@ pub fn mend(ctx: &Context, streams: &Streams, stream: &Stream) -> Result<Leftove
 /// it came from git.
 fn may_hold_work(there: &Repo) -> bool {
     let filled = there.index_file().exists();
-    filled && there.tree_now().map_or(true, |now| now.state.dirty || !now.state.unreadable.is_empty())
+    filled && there.tree_now().map_or(true, |now| now.state.is_changed())
 }

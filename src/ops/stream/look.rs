@@ -192,7 +192,7 @@ fn look(ctx: &Context, there: &Context, row: &Row) -> anyhow::Result<(Seen, Stri
         _ => None,
     };
     let disk = row.stream.as_ref().and_then(|stream| disk(ctx, stream));
-    let dirty = now.state.dirty || !now.state.dirty_submodules.is_empty() || !now.state.unreadable.is_empty();
+    let dirty = now.state.is_changed() || !now.state.dirty_submodules.is_empty();
     Ok((Seen { branch, commit: head.commit, dirty, ahead, disk }, now.state.tree))
 }
 

@@ -151,7 +151,7 @@ pub(super) fn work(repo: &Repo, stream: &Stream) -> Result<Vec<String>> {
     let mut reasons = Vec::new();
     let now = repo.tree_now()?;
     let state = &now.state;
-    if state.dirty || !state.unreadable.is_empty() {
+    if state.is_changed() {
         reasons.push("something in it is not committed".to_owned());
     }
     reasons

@@ -182,6 +182,8 @@ fn look_at_folder(ctx: &Context, stream: &Stream, options: &LandOptions) -> Resu
             some => format!("{} not committed", listed(some)),
         });
     }
+    let marked = |path| format!("`{path}` is changed, and marked as `assume-unchanged` or `skip-worktree`");
+    reasons.extend(now.state.hidden.iter().map(marked));
     reasons.extend(
         now.state.dirty_submodules.iter().map(|path| format!("something in `{path}` is not committed")),
     );
