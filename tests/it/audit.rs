@@ -489,6 +489,44 @@ fn a_ref_that_replaces_a_commit_replaces_nothing_that_is_judged() {
 }
 
 #[test]
+fn a_server_takes_no_notes_that_are_none_and_lets_them_go() {
+    let two = branched();
+    let repo = &two.ours;
+    repo.write("file", "good");
+    commit(repo, "good");
+    start(repo, "");
+    repo.git(&["tag", "--annotate", "--message", "t", "t"]);
+    let junk = ["HEAD:file:refs/notes/orchestrate/blob", "t:refs/notes/orchestrate/tag"];
+    let below = format!("{}:{}/x", only_ref(repo), only_ref(repo));
+    let names: Vec<_> =
+        junk.iter().copied().chain([below.as_str()]).map(|it| it.rsplit_once(':').unwrap()).collect();
+    let pushed = |what: &str, name: &str| {
+        let id = if what.is_empty() { String::new() } else { repo.git(&["rev-parse", what]) };
+        push(&two, &format!("origin {id}:{name}"))
+    };
+    // What was there before the hook was does not stay for ever.
+    for (what, name) in &names {
+        assert_eq!(pushed(what, name).code, 0, "{name}");
+    }
+    served(&two);
+    let seen = push(&two, "origin topic");
+    assert!(seen.code == 1 && seen.stderr.contains("note of blob"), "{seen}");
+    for (_, name) in &names {
+        let seen = pushed("", name);
+        assert_eq!(seen.code, 0, "{name}: {seen}");
+    }
+    for (what, name) in &names {
+        let seen = pushed(what, name);
+        assert_eq!(seen.code, 1, "{name}: {seen}");
+        let said = seen.stderr.contains("no notes in it") || seen.stderr.contains("name with a slash");
+        assert!(said, "{name}: {seen}");
+    }
+    assert_eq!(repo.orchestrate("evidence push").code, 0);
+    let seen = push(&two, "origin topic");
+    assert_eq!(seen.code, 0, "{seen}");
+}
+
+#[test]
 fn a_file_that_git_was_told_not_to_look_at_proves_nothing() {
     let stage = json!({"kind": "command", "id": "test", "command": "grep -qx yes file"});
     let repo = Fixture::with_config(&json!({

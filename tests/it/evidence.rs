@@ -558,6 +558,67 @@ fn a_remote_that_rewrote_its_notes_raises_an_alarm() {
 }
 
 #[test]
+fn a_ref_that_holds_no_notes_stops_no_other_writer() {
+    let two = Two::new(project());
+    start(&two.ours, "");
+    assert_eq!(two.ours.orchestrate("evidence push").code, 0);
+    let honest = only_ref(&two.ours);
+    let at = |what: &str| two.git_there(&two.bare, &["rev-parse", what]);
+    two.git_there(&two.bare, &["tag", "--annotate", "--message", "t", "t", &honest]);
+    let junk = [("blob", "HEAD:codex.orchestrator.json"), ("tag", "t"), ("0/b", &honest)];
+    for (name, what) in junk {
+        two.git_there(&two.bare, &["update-ref", &format!("{NOTES}/{name}"), &at(what)]);
+    }
+    let seen = two.there("evidence fetch --format json");
+    let document = seen.json();
+    assert_eq!((seen.code, &document["records"]), (6, &json!(1)), "{seen}");
+    let refused = document["refused"].as_array().unwrap().iter();
+    let refused: Vec<_> =
+        refused.map(|it| (it["writer"].as_str().unwrap(), it["why"].as_str().unwrap())).collect();
+    let no_commit = "the ref names no commit, so there are no notes in it";
+    let slash = "no writer has a name with a slash in it";
+    assert_eq!(refused, [("0/b", slash), ("blob", no_commit), ("tag", no_commit)], "{seen}");
+    let listed = two.git_there(&two.clone, &["for-each-ref", "--format=%(refname)", NOTES]);
+    assert_eq!(listed, honest);
+    // Nor does it stop two places from coming together.
+    start(&two.ours, "");
+    assert_eq!(two.ours.orchestrate("evidence push").code, 0);
+    assert_eq!(two.there("start").code, 0);
+    let seen = two.there("evidence push --format json");
+    assert_eq!((seen.code, &seen.json()["tries"]), (0, &json!(2)), "{seen}");
+}
+
+#[test]
+fn a_ref_in_the_way_of_a_writer_is_named() {
+    let two = Two::new(project());
+    start(&two.ours, "");
+    let ours = only_ref(&two.ours);
+    let blob = two.git_there(&two.bare, &["rev-parse", "HEAD:codex.orchestrator.json"]);
+    for name in [format!("{ours}/x"), ours.clone()] {
+        two.git_there(&two.bare, &["update-ref", &name, &blob]);
+        let seen = two.ours.orchestrate("evidence push");
+        assert_eq!(seen.code, 7, "{seen}");
+        let said = format!("`origin` did not take `{ours}`: `{name}` is in its way there");
+        assert!(seen.stderr.contains(&said), "{seen}");
+        let mend = format!("git push origin --delete {name}");
+        assert!(seen.stderr.contains(&mend), "{seen}");
+        assert_eq!(two.ours.orchestrate("evidence fetch").code, 6);
+        two.ours.git(&mend.split(' ').skip(1).collect::<Vec<_>>());
+    }
+    let seen = two.ours.orchestrate("evidence push");
+    assert_eq!(seen.code, 0, "{seen}");
+    // Here as well.
+    two.git_there(&two.clone, &["update-ref", &format!("{ours}/x"), "HEAD"]);
+    let seen = two.there("evidence fetch");
+    assert_eq!(seen.code, 6, "{seen}");
+    assert!(seen.stdout.contains(&format!("`{ours}/x` is in the way of `{ours}`")), "{seen}");
+    let seen = two.there("evidence push");
+    assert_eq!(seen.code, 0, "{seen}");
+    two.git_there(&two.clone, &["update-ref", "-d", &format!("{ours}/x")]);
+    assert_eq!(two.there("evidence fetch").code, 0);
+}
+
+#[test]
 fn a_remote_that_is_lost_loses_nothing_here() {
     let two = Two::new(project());
     start(&two.ours, "");

@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 
-use super::{TRIES, pause};
+use super::{Kind, Refusal, TRIES, pause};
 use crate::git::{Author, Changes, NOTES, Repo, Signing};
 use crate::proof::note;
+use crate::run::shell::word;
 use crate::run::stamp::Stamp;
 use crate::sys::digest::sha256_hex;
 use crate::sys::{fs, process};
@@ -89,6 +90,13 @@ pub enum Step<T> {
     Move(String, T),
 }
 
+/// Returns a ref because of which there cannot be one of that name: below it, or above it.
+fn in_the_way(repo: &Repo, name: &str) -> Result<Option<String>> {
+    let below = format!("{name}/");
+    let mut refs = repo.refs_below(NOTES)?.into_iter().map(|of| of.name);
+    Ok(refs.find(|other| other.starts_with(&below) || name.starts_with(&format!("{other}/"))))
+}
+
 /// Asks what is to become of a ref, by the commit that it names now, until nobody else was faster.
 pub fn moved<T>(
     repo: &Repo,
@@ -105,6 +113,11 @@ pub fn moved<T>(
                     return Ok(answer);
                 }
             }
+        }
+        if let Some(other) = in_the_way(repo, name)? {
+            let message = format!("`{other}` is in the way of `{name}`");
+            let hint = format!("no writer has that name; take it away: git update-ref -d {}", word(&other));
+            return Err(Refusal::new(Kind::Invalid, message).hint(hint).into());
         }
         pause(attempt);
     }

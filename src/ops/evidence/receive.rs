@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::policy::{Asked, Base, Policy};
 use super::read;
 use super::verify::{OfCommit, Required, check};
-use crate::git::{NOTES, Ref, Repo};
+use crate::git::{NOTES, Object, Ref, Repo};
 use crate::ops::{Context, Refusal};
 
 /// What is judged when nobody says it: everything below these.
@@ -105,7 +105,7 @@ pub fn receive(ctx: &Context, updates: Vec<Update>, wanted: &Wanted) -> Result<R
     for update in updates {
         let mut of = OfRef { update, policy: None, commits: Vec::new(), refused: None };
         if of.update.name.starts_with(NOTES) {
-            of.refused = takes_away(&ctx.repo, &of.update)?;
+            of.refused = wrong_notes(&ctx.repo, &of.update)?;
         } else if is_judged(&of.update.name, &wanted.refs)
             && let Some(new) = of.update.new.clone()
         {
@@ -131,14 +131,24 @@ fn notes(repo: &Repo, updates: &[Update]) -> Result<Vec<Ref>> {
     Ok(refs)
 }
 
-/// Says what a change of notes takes away: they only grow.
-fn takes_away(repo: &Repo, update: &Update) -> Result<Option<String>> {
-    let kept = match (&update.old, &update.new) {
-        (_, None) => false,
-        (None, Some(_)) => true,
-        (Some(old), Some(new)) => repo.is_ancestor(old, new)?,
-    };
-    Ok((!kept).then(|| {
+/// Says what is wrong with a change of notes: they only grow, and what holds none is nobody's evidence.
+fn wrong_notes(repo: &Repo, update: &Update) -> Result<Option<String>> {
+    // A name below that of a writer keeps this one from having notes at all.
+    let is_writer = !update.name[NOTES.len()..].contains('/');
+    if let Some(new) = &update.new {
+        if !is_writer {
+            return Ok(Some("no writer has a name with a slash in it".to_owned()));
+        }
+        if !matches!(repo.object(new)?, Object::Commit { .. }) {
+            return Ok(Some("it names no commit, so there are no notes in it".to_owned()));
+        }
+    }
+    let Some(old) = &update.old else { return Ok(None) };
+    if !is_writer || matches!(repo.object(old)?, Object::Tree | Object::Other) {
+        return Ok(None);
+    }
+    let kept = update.new.as_ref().map(|new| repo.is_ancestor(old, new)).transpose()?;
+    Ok((kept != Some(true)).then(|| {
         "it takes evidence away that is here: `git orchestrate evidence push` sends it without".to_owned()
     }))
 }

@@ -8,10 +8,11 @@ use anyhow::{Context as _, Result};
 use super::ours::{Step, moved};
 use super::read::{self, Line, Refused, Signature};
 use super::{TRIES, lock, manifests, pause, signers};
-use crate::git::{Author, Changes, GitError, NOTES, Note, Ref, Repo};
+use crate::git::{Author, Changes, GitError, NOTES, Note, Object, Ref, Repo};
 use crate::ops::{Context, Kind, Refusal};
 use crate::proof::standing::{Entry, Origin, Signer};
 use crate::proof::{Record, note};
+use crate::run::shell::word;
 use crate::store::ledger::Ledger;
 use crate::sys::digest::sha256_hex;
 
@@ -45,6 +46,8 @@ pub struct Fetched {
     pub signed: usize,
     pub refused: Vec<Refused>,
     pub alarms: Vec<Alarm>,
+    /// Refs of the remote that hold no notes of anybody, and keep their names from those that would.
+    pub foreign: Vec<String>,
 }
 
 /// A remote that has not what it had.
@@ -125,12 +128,12 @@ pub fn push_within(ctx: &Context, named: Option<&str>, limit: Duration) -> Resul
     let _one = lock(&ctx.repo, LOCK, PATIENCE)?;
     let mut pushed = Pushed { remote: remote.clone(), ..Pushed::default() };
     let author = ctx.repo.author(ctx.clock.now().as_millis() / 1000)?;
-    let mut left_out = BTreeSet::new();
+    let (mut left_out, mut blocked) = (BTreeSet::new(), None);
     for attempt in 0..TRIES {
         let mut refs = ctx.repo.refs_below(NOTES)?;
-        refs.retain(|of| !left_out.contains(&of.name));
+        refs.retain(|of| is_writer(&of.name[NOTES.len()..]) && !left_out.contains(&of.name));
         if refs.is_empty() {
-            return Ok(pushed);
+            return blocked.map_or(Ok(pushed), Err);
         }
         pushed.tries = attempt + 1;
         let names: Vec<_> = refs.iter().map(|of| of.name.clone()).collect();
@@ -146,13 +149,14 @@ pub fn push_within(ctx: &Context, named: Option<&str>, limit: Duration) -> Resul
             }
         }
         if refused.is_empty() {
-            return Ok(pushed);
+            return blocked.map_or(Ok(pushed), Err);
         }
         // Whatever the reason is, it is a passing one only if somebody else was faster.
         let passing = |words: &str| {
             [
                 "fetch first",
                 "non-fast-forward",
+                "needs force",
                 "cannot lock ref",
                 "failed to update ref",
                 "incorrect old value",
@@ -167,6 +171,20 @@ pub fn push_within(ctx: &Context, named: Option<&str>, limit: Duration) -> Resul
         let fetched = take_in(ctx, &remote, limit)?;
         left_out.extend(fetched.alarms.iter().map(|alarm| format!("{NOTES}{}", alarm.writer)));
         pushed.alarms = fetched.alarms;
+        for (name, _) in &refused {
+            let below = format!("{name}/");
+            let is_in_the_way = |other: &&String| *other == name || other.starts_with(&below);
+            if let Some(other) = fetched.foreign.iter().find(is_in_the_way) {
+                left_out.insert(name.clone());
+                let message = format!("`{remote}` did not take `{name}`: `{other}` is in its way there");
+                let hint = format!(
+                    "it holds no notes of anybody; take it away: git push {} --delete {}",
+                    word(&remote),
+                    word(other)
+                );
+                blocked = Some(Refusal::new(Kind::Remote, message).hint(hint).into());
+            }
+        }
         pause(attempt);
     }
     let message = format!("others change the notes of `{remote}` all the time");
@@ -193,6 +211,11 @@ fn take_in(ctx: &Context, remote: &str, limit: Duration) -> Result<Fetched> {
     }
     for Ref { name, tip } in incoming {
         let writer = name[INCOMING.len()..].to_owned();
+        if let Some(why) = no_notes(repo, &writer, &tip)? {
+            fetched.foreign.push(format!("{NOTES}{writer}"));
+            fetched.refused.push(Refused { writer, object: tip, why: why.to_owned(), copied: false });
+            continue;
+        }
         let had = seen.get(&writer);
         if had == Some(&tip) {
             // There is nothing new; but what was here may have been taken away since.
@@ -211,7 +234,14 @@ fn take_in(ctx: &Context, remote: &str, limit: Duration) -> Result<Fetched> {
             None => Vec::new(),
         };
         let before = lines.len();
-        for note in repo.notes(&tip)?.into_iter().filter(|note| known.binary_search(note).is_err()) {
+        let notes = match repo.notes(&tip) {
+            Ok(notes) => notes,
+            Err(err) => {
+                fetched.refused.push(Refused::unreadable(&writer, &tip, &err));
+                continue;
+            }
+        };
+        for note in notes.into_iter().filter(|note| known.binary_search(note).is_err()) {
             match repo.note_text(&note, note::LARGEST) {
                 Ok(text) => lines.extend(note::lines(&text).map(|bytes| Line {
                     writer: writer.clone(),
@@ -229,10 +259,33 @@ fn take_in(ctx: &Context, remote: &str, limit: Duration) -> Result<Fetched> {
     // The ledger first: once a ref has moved, nobody looks at these records again, neither a fetch nor a push.
     enter(ctx, lines, &mut fetched)?;
     for (writer, tip, had) in moves {
-        join(repo, &format!("{NOTES}{writer}"), &tip, &author)?;
+        match join(repo, &format!("{NOTES}{writer}"), &tip, &author) {
+            Ok(()) => {}
+            // Something here is in the way of this writer, and of no other.
+            Err(err) if err.downcast_ref::<Refusal>().is_some_and(|it| it.kind == Kind::Invalid) => {
+                let why = err.to_string();
+                fetched.refused.push(Refused { writer, object: tip, why, copied: false });
+                continue;
+            }
+            Err(err) => return Err(err),
+        }
         repo.move_ref(&format!("{prefix}{writer}"), Some(&tip), had.map(String::as_str), &author)?;
     }
     Ok(fetched)
+}
+
+/// Whether a writer can have that name: with a slash in it, another one could have no ref.
+fn is_writer(name: &str) -> bool {
+    !name.contains('/')
+}
+
+/// Returns why a ref of a remote holds no notes of anybody, if that is so.
+fn no_notes(repo: &Repo, writer: &str, tip: &str) -> Result<Option<&'static str>> {
+    if !is_writer(writer) {
+        return Ok(Some("no writer has a name with a slash in it"));
+    }
+    let is_commit = matches!(repo.object(tip)?, Object::Commit { .. });
+    Ok((!is_commit).then_some("the ref names no commit, so there are no notes in it"))
 }
 
 /// Gives our ref of a writer what another has, and keeps what it has itself.
