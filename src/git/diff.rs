@@ -3,6 +3,7 @@
 //! In three steps: [`sides`] finds the paths that differ, [`renames`] has git pair those that moved,
 //! and [`lines`] reads and counts. What gix cannot read goes to [`by_git`].
 
+mod attributes;
 mod by_git;
 mod exclude;
 mod lines;
@@ -211,8 +212,15 @@ impl Repo {
     }
 }
 
-/// What git alone says about the work tree, for tests that hold the two ways together.
+/// What git alone says, for tests that hold the two ways together.
 #[cfg(test)]
-pub(super) fn by_git_for_tests(repo: &Repo, base: &str, rule: &DiffRule) -> Vec<File> {
-    by_git::diff(repo, Some(base), Target::WorkTree, rule).expect("git answers")
+pub(super) fn by_git_for_tests(
+    repo: &Repo,
+    base: Option<&str>,
+    target: Target<'_>,
+    rule: &DiffRule,
+) -> Vec<File> {
+    let mut files = by_git::diff(repo, base, target, rule).expect("git answers");
+    files.sort_by(|a, b| (&a.path, a.untracked).cmp(&(&b.path, b.untracked)));
+    files
 }

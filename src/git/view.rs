@@ -42,6 +42,14 @@ impl Repo {
         self.bare
     }
 
+    /// Returns the folder of the objects that are seen here.
+    pub(super) fn objects(&self) -> PathBuf {
+        match self.view {
+            Some(_) => self.git_dir.join("objects"),
+            None => self.common_dir.join("objects"),
+        }
+    }
+
     /// Returns the repository as it is with more objects, which stay where they are.
     fn with_objects(self, objects: &Path) -> Result<Self, GitError> {
         let place = std::env::temp_dir();

@@ -335,6 +335,37 @@ fn a_change_cannot_raise_its_own_limit() {
 }
 
 #[test]
+fn no_change_hides_its_lines_by_attributes_whoever_reads_the_work_tree() {
+    let count = |repo: &Fixture, words: &str| -> Vec<Value> {
+        let counts = verdict(&budget(repo, &format!("{words} --base HEAD --format json")))["counts"].clone();
+        ["files", "lines", "excluded"].map(|name| counts[name].clone()).to_vec()
+    };
+    // Where names differ by their case only to git, it reads the work tree itself.
+    for by_git in ["false", "true"] {
+        let repo = with_origin();
+        repo.git(&["config", "core.ignorecase", by_git]);
+        repo.write(".gitattributes", "known -diff\n");
+        repo.write("known", "1\n");
+        repo.write("small", "1\n");
+        repo.git(&["add", "--all"]);
+        repo.git(&["commit", "--quiet", "--message", "attributes"]);
+        repo.write(".gitattributes", "big -diff\nsmall -diff\nmoved -diff linguist-generated\n");
+        repo.write("known", &"1\n".repeat(100));
+        repo.write("small", &"1\n".repeat(11));
+        repo.write("big", &"1\n".repeat(5000));
+        // 3 and 1 of the attributes, 10 of `small`, and nothing of what the base takes for binary.
+        assert_eq!(count(&repo, ""), [4, 5014, 0], "{by_git}");
+        repo.git(&["add", "--all"]);
+        repo.write("big", "less\n");
+        repo.git(&["mv", "small", "moved"]);
+        repo.write("moved", &"1\n".repeat(11));
+        for words in ["", "--staged"] {
+            assert_eq!(count(&repo, words), [5, 5016, 0], "{by_git} {words}");
+        }
+    }
+}
+
+#[test]
 fn a_shallow_clone_says_what_it_cannot_know() {
     let origin = with_origin();
     commit(&origin, "two", 2);

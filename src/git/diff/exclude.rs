@@ -82,13 +82,8 @@ pub(super) fn mark(
         if found {
             for item in outcome.iter_selected() {
                 let (name, state) = (item.assignment.name.as_str(), item.assignment.state);
-                let wanted = |wanted: &&String| match state {
-                    StateRef::Set | StateRef::Value(_) => wanted.as_str() == name,
-                    StateRef::Unset => wanted.strip_prefix('-') == Some(name),
-                    StateRef::Unspecified => false,
-                };
                 if by_attribute.is_none() {
-                    by_attribute = rule.ignore_attributes.iter().find(wanted).cloned();
+                    by_attribute = wanted(&rule.ignore_attributes, name, state);
                 }
                 if name == "diff" {
                     pair.as_text = as_text(repo, state);
@@ -101,6 +96,22 @@ pub(super) fn mark(
         pair.excluded = pathspecs.matching(pair.path.as_bstr(), &mut attributes).or(by_attribute);
     }
     Ok(())
+}
+
+/// Returns what a rule says of files with an attribute in that state: its name, or `-name` where it is unset.
+pub(super) fn wanted(rules: &[String], name: &str, state: StateRef<'_>) -> Option<String> {
+    let is_no = match state {
+        StateRef::Set => false,
+        StateRef::Unset => true,
+        // Code hosts take that for a no. To git itself it is the name of a driver.
+        StateRef::Value(value) => name != "diff" && value.as_bstr() == "false",
+        StateRef::Unspecified => return None,
+    };
+    let is_wanted = |rule: &&String| match is_no {
+        true => rule.strip_prefix('-') == Some(name),
+        false => rule.as_str() == name,
+    };
+    rules.iter().find(is_wanted).cloned()
 }
 
 fn as_text(repo: &gix::Repository, state: StateRef<'_>) -> AsText {

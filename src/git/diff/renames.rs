@@ -69,7 +69,8 @@ fn ask(
     target: Target<'_>,
     paths: &[BString],
 ) -> Result<Vec<(BString, BString)>, GitError> {
-    let mut git = super::by_git::compare(ours, base, target).args(RULE).args(["--name-status", "-z", "--"]);
+    let mut git = super::by_git::compare(ours.git(), base, target);
+    git = git.args(RULE).args(["--name-status", "-z", "--"]);
     if paths.iter().map(|path| path.len() + 1).sum::<usize>() < MAX_ARGUMENTS {
         git = git.env("GIT_LITERAL_PATHSPECS", "1");
         git = git.args(paths.iter().map(|path| std::ffi::OsStr::from_bytes(path)));

@@ -5,6 +5,7 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::scene::{Scene, command, try_git_in};
+use crate::git::diff::by_git_for_tests as by_git;
 use crate::git::{DiffRule, Target};
 use crate::guardrail::{File, Status};
 
@@ -338,6 +339,36 @@ fn attributes_of_the_change_itself_hide_nothing() {
     }
 }
 
+#[test]
+fn an_attribute_that_says_no_or_false_is_no_attribute() {
+    let scene = Scene::new();
+    let rules = [
+        "yes linguist-generated",
+        "true linguist-generated=true",
+        "false linguist-generated=false",
+        "no -linguist-generated",
+    ];
+    scene.write(".gitattributes", rules.join("\n") + "\n");
+    scene.git("add --all");
+    scene.git("commit --quiet -m two");
+    for name in ["yes", "true", "false", "no"] {
+        scene.write(name, "1\n");
+    }
+    scene.git("add --all");
+    let (head, repo) = (scene.git("rev-parse HEAD"), scene.repo());
+    for (attribute, expected) in
+        [("linguist-generated", ["true", "yes"]), ("-linguist-generated", ["false", "no"])]
+    {
+        let rule = DiffRule { ignore_attributes: vec![attribute.to_owned()], ..rule(true) };
+        let ours = repo.diff(Some(&head), Target::WorkTree, &rule).unwrap();
+        for files in [ours, by_git(&repo, Some(&head), Target::WorkTree, &rule)] {
+            let excluded: Vec<_> =
+                files.iter().filter(|file| file.excluded.is_some()).map(|file| &file.path).collect();
+            assert_eq!(excluded, expected, "{attribute}");
+        }
+    }
+}
+
 /// What git compares with the last commit.
 fn words_of(target: Target<'_>) -> &'static str {
     match target {
@@ -457,7 +488,20 @@ enum Edit {
     Move(usize, usize),
     Ignore(usize),
     Binary(usize),
+    /// A rule of attributes, for a path.
+    Attribute(usize, usize),
 }
+
+const ATTRIBUTES: [&str; 8] = [
+    "-diff",
+    "diff",
+    "!diff",
+    "diff=false",
+    "linguist-generated",
+    "linguist-generated=false",
+    "linguist-generated=true",
+    "-linguist-generated",
+];
 
 fn edit() -> impl Strategy<Value = Edit> {
     let path = 0..PATHS.len();
@@ -470,6 +514,14 @@ fn edit() -> impl Strategy<Value = Edit> {
         3 => (path.clone(), path.clone()).prop_map(|(from, to)| Edit::Move(from, to)),
         1 => path.clone().prop_map(Edit::Ignore),
         1 => path.prop_map(Edit::Binary),
+    ]
+}
+
+/// The same, and attributes as often as all else.
+fn edit_of_attributes() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        edit(),
+        (0..PATHS.len(), 0..ATTRIBUTES.len()).prop_map(|(path, attribute)| Edit::Attribute(path, attribute)),
     ]
 }
 
@@ -504,6 +556,10 @@ fn make(scene: &Scene, edit: &Edit) {
         Edit::Move(..) => {}
         Edit::Ignore(path) => scene.write(".gitignore", format!("*.log\n/{}\n", PATHS[*path])),
         Edit::Binary(path) => drop(fs::write(place(PATHS[*path]), b"\0\n\n")),
+        Edit::Attribute(path, attribute) => {
+            let rules = fs::read_to_string(scene.path(".gitattributes")).unwrap_or_default();
+            scene.write(".gitattributes", format!("{rules}/{} {}\n", PATHS[*path], ATTRIBUTES[*attribute]));
+        }
     }
 }
 
@@ -532,8 +588,7 @@ proptest! {
         // The other way to the same answer.
         let head = scene.git("rev-parse HEAD");
         let repo = scene.repo();
-        let mut by_git = super::super::diff::by_git_for_tests(&repo, &head, &rule(true));
-        by_git.sort_by(|a, b| (&a.path, a.untracked).cmp(&(&b.path, b.untracked)));
+        let by_git = by_git(&repo, Some(&head), Target::WorkTree, &rule(true));
         let lines = |files: &[File]| -> Vec<_> {
             files.iter().map(|it| (it.path.clone(), it.added, it.deleted, it.untracked)).collect()
         };
@@ -543,6 +598,43 @@ proptest! {
         let new = scene.git("rev-parse HEAD");
         let files = repo.diff(Some(&head), Target::Commit(&new), &rule(true)).unwrap();
         prop_assert_eq!(tracked(&files), numstat(&scene, &format!("-M {head} {new}")));
+    }
+
+    /// git itself would ask the files on disk, so it is no witness here.
+    #[test]
+    fn random_attributes_count_alike_both_ways(
+        first in prop::collection::vec(edit_of_attributes(), 1..12),
+        then in prop::collection::vec(edit_of_attributes(), 1..12),
+        stage in any::<bool>(),
+        later in prop::collection::vec(edit_of_attributes(), 0..4),
+        renames in any::<bool>(),
+    ) {
+        let scene = Scene::new();
+        first.iter().for_each(|edit| make(&scene, edit));
+        scene.git("add --all");
+        scene.git("commit --quiet --allow-empty -m first");
+        then.iter().for_each(|edit| make(&scene, edit));
+        if stage {
+            scene.git("add --all");
+        }
+        later.iter().for_each(|edit| make(&scene, edit));
+        let (head, repo) = (scene.git("rev-parse HEAD"), scene.repo());
+        let ignore_attributes = ["linguist-generated", "-diff"].map(str::to_owned).to_vec();
+        for ignore_attributes in [ignore_attributes, vec![]] {
+            let rule = DiffRule { ignore_attributes, ..rule(renames) };
+            let told = |files: &[File]| -> Vec<_> {
+                let counts = |it: &File| if it.excluded.is_some() { (0, 0) } else { (it.added, it.deleted) };
+                files.iter().map(|it| (it.path.clone(), counts(it), it.untracked, it.excluded.clone())).collect()
+            };
+            for target in [Target::WorkTree, Target::Staged] {
+                let ours = repo.diff(Some(&head), target, &rule).unwrap();
+                prop_assert_eq!(told(&ours), told(&by_git(&repo, Some(&head), target, &rule)), "{:?}", target);
+            }
+            let tree = scene.git("write-tree");
+            let target = Target::Commit(&tree);
+            let ours = repo.diff(Some(&head), target, &rule).unwrap();
+            prop_assert_eq!(told(&ours), told(&by_git(&repo, Some(&head), target, &rule)), "a commit");
+        }
     }
 
     #[test]

@@ -86,28 +86,37 @@ fn hidden(repo: &Repo, known: &[u8]) -> Result<Vec<BString>, GitError> {
 /// they add a file in a folder that it names by its tree.
 pub(in crate::git) const EXPANDED: [&str; 2] = ["-c", "index.sparse=false"];
 
-/// A copy of the index, and a place for new objects, which go away with it.
-struct Scratch {
+/// An index of our own, and a place for new objects, which go away with it.
+pub(in crate::git) struct Scratch {
     _temp: tempfile::TempDir,
     index: PathBuf,
     objects: PathBuf,
 }
 
 impl Scratch {
+    /// Begins with a copy of the index.
     fn new(repo: &Repo) -> Result<Self, GitError> {
-        let (temp, index) = copy_of_index(repo)?;
+        Self::of(copy_of_index(repo)?)
+    }
+
+    /// Begins with an index in a folder that goes away.
+    pub fn of((temp, index): (tempfile::TempDir, PathBuf)) -> Result<Self, GitError> {
         let objects = temp.path().join("objects");
         fs::create_dir(&objects).at(&objects)?;
         Ok(Self { _temp: temp, index, objects })
     }
 
-    /// Returns git, working on the copy.
-    fn git(&self, repo: &Repo) -> Git {
+    /// Returns git, working on the index.
+    pub fn git(&self, repo: &Repo) -> Git {
+        self.lend(repo, repo.git())
+    }
+
+    /// Lets a call of git work on the index.
+    pub fn lend(&self, repo: &Repo, git: Git) -> Git {
         // A split index would leave its shared part in the repository.
-        repo.git()
-            .env("GIT_INDEX_FILE", &self.index)
+        git.env("GIT_INDEX_FILE", &self.index)
             .env("GIT_OBJECT_DIRECTORY", &self.objects)
-            .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&repo.common_dir.join("objects")))
+            .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&repo.objects()))
             .args(["-c", "core.splitIndex=false", "-c", "advice.addEmbeddedRepo=false"])
             .args(EXPANDED)
     }
