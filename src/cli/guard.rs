@@ -153,7 +153,11 @@ pub fn run(ctx: &Context, args: GuardArgs) -> Result<ExitCode, Failure> {
         }
         Some(Which::Spec(SpecArgs { act: None })) => spec::judge(ctx, &options)?,
         Some(Which::Spec(SpecArgs { act: Some(SpecAct::Accept { path }) })) => {
-            let accepted = spec::accept(ctx, &path)?;
+            if options.base.is_some() {
+                let message = "`guard spec accept` compares nothing with a base";
+                return Err(Refusal::usage(message).hint("leave `--base` out").into());
+            }
+            let accepted = spec::accept(ctx, &path, options.dry_run)?;
             let format = match common.format {
                 Format::Text => printer::Format::Text,
                 Format::Json | Format::Sarif => printer::Format::Json,

@@ -235,22 +235,27 @@ pub struct AcceptedDocument {
     path: String,
     last_review: String,
     reviewed_commit: Option<String>,
+    dry_run: bool,
 }
 
 impl Answer for AcceptedSpec<'_> {
     type Document = AcceptedDocument;
 
     fn document(&self) -> AcceptedDocument {
-        let Accepted { path, last_review, reviewed_commit } = self.0.clone();
-        AcceptedDocument { path, last_review, reviewed_commit }
+        let Accepted { path, last_review, reviewed_commit, dry_run } = self.0.clone();
+        AcceptedDocument { path, last_review, reviewed_commit, dry_run }
     }
 
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Accepted { path, last_review, reviewed_commit } = self.0;
+        let Accepted { path, last_review, reviewed_commit, dry_run } = self.0;
         let against = match reviewed_commit {
             Some(commit) => format!(", read against {}", short(commit)),
             None => String::new(),
         };
-        writeln!(out, "Reviewed: {} (last_review {last_review}{against})", untrusted(path))
+        writeln!(out, "Reviewed: {} (last_review {last_review}{against})", untrusted(path))?;
+        match dry_run {
+            true => writeln!(out, "Dry run: nothing was written."),
+            false => Ok(()),
+        }
     }
 }

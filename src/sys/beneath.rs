@@ -1,10 +1,11 @@
 //! Files below a folder that nobody trusts: no link is followed on the way to them, so whatever a
 //! repository ships, and whoever swaps a folder for a link meanwhile, nothing outside is read or written.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -102,6 +103,26 @@ impl Beneath {
         }
         use std::os::unix::fs::PermissionsExt;
         Ok(Some(Content { bytes, mode: found.permissions().mode() & 0o7777 }))
+    }
+
+    /// Returns the names of the regular files that are directly in a folder; none if there is no folder.
+    pub fn files_in(&self, folder: &Path) -> Result<Vec<OsString>, BeneathError> {
+        let whole = self.path.join(folder);
+        let Some((dir, _)) = self.parent(&folder.join("any"), false)? else { return Ok(Vec::new()) };
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&dir).map_err(|err| failed(&whole, err))? {
+            let entry = entry.map_err(|err| failed(&whole, err))?;
+            let is_file = match entry.file_type() {
+                // Not every file system says it along with the name.
+                FileType::Unknown => rustix::fs::statat(&dir, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
+                    .is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile),
+                kind => kind == FileType::RegularFile,
+            };
+            if is_file {
+                names.push(OsStr::from_bytes(entry.file_name().to_bytes()).to_owned());
+            }
+        }
+        Ok(names)
     }
 
     /// Replaces or creates files, all or none: each is written beside its place first, then they are
@@ -238,7 +259,7 @@ impl Beneath {
 struct Ready {
     dir: OwnedFd,
     temp: String,
-    name: std::ffi::OsString,
+    name: OsString,
     path: PathBuf,
 }
 
@@ -287,6 +308,8 @@ mod tests {
         symlink(&outside, root.join("folder")).unwrap();
         symlink(outside.join("file"), root.join("real/link")).unwrap();
         let beneath = Beneath::open(&root).unwrap();
+        assert!(matches!(beneath.files_in(Path::new("folder")), Err(BeneathError::Link(_))));
+        assert!(beneath.files_in(Path::new("real")).unwrap().is_empty(), "a link is no file");
         for path in ["folder/file", "real/link"] {
             assert!(matches!(beneath.read(Path::new(path), 10), Err(BeneathError::Link(_))), "{path}");
             let written = beneath.replace_all(&[(Path::new(path), b"mine", None)]);
@@ -329,6 +352,11 @@ mod tests {
         assert!(read("gone", 5).unwrap().is_none());
         assert!(read("file/below", 5).unwrap().is_none());
         assert!(matches!(read(".", 5), Err(BeneathError::NotA { .. })));
+        fs::create_dir(dir.path().join("folder")).unwrap();
+        assert_eq!(beneath.files_in(Path::new("")).unwrap(), ["file"]);
+        for folder in ["folder", "gone", "file"] {
+            assert!(beneath.files_in(Path::new(folder)).unwrap().is_empty(), "{folder}");
+        }
         rustix::fs::mknodat(
             rustix::fs::CWD,
             dir.path().join("pipe"),

@@ -120,6 +120,39 @@ fn accepting_a_spec_makes_it_fresh() {
 }
 
 #[test]
+fn a_dry_run_of_accept_writes_nothing() {
+    let repo = Fixture::new("passing");
+    repo.write("tasks/specs/s.md", "# A spec\n");
+    let seen = guard(&repo, "accept tasks/specs/s.md --dry-run");
+    assert_eq!((seen.code, repo.read("tasks/specs/s.md").as_str()), (0, "# A spec\n"), "{seen}");
+    assert!(seen.stdout.ends_with("Dry run: nothing was written.\n"), "{seen}");
+    let seen = guard(&repo, "accept tasks/specs/s.md --dry-run --format json");
+    assert_eq!(seen.json()["dry_run"], true);
+    assert_eq!(guard(&repo, "accept tasks/specs/s.md --base HEAD").code, 2, "it compares nothing");
+    assert_eq!(repo.read("tasks/specs/s.md"), "# A spec\n");
+}
+
+#[test]
+fn specs_behind_a_link_are_neither_read_nor_written() {
+    for (link, below) in [("tasks/specs", "s.md"), ("tasks", "specs/s.md")] {
+        let repo = Fixture::new("passing");
+        let outside = repo.beside("outside");
+        let spec = outside.join(below);
+        std::fs::create_dir_all(spec.parent().unwrap()).unwrap();
+        std::fs::write(&spec, "last_review: 2020-01-01\n").unwrap();
+        std::fs::create_dir_all(repo.path(link).parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(&outside, repo.path(link)).unwrap();
+        let seen = guard(&repo, "--format json");
+        assert_eq!((seen.code, rules(&seen)), (1, vec!["spec-unreadable".to_owned()]), "{link}: {seen}");
+        let said = seen.json()["guardrails"][0]["findings"][0]["message"].to_string();
+        assert!(said.contains("a symbolic link leads there, and none is followed"), "{said}");
+        let seen = guard(&repo, "accept tasks/specs/s.md");
+        assert_eq!((seen.code, seen.stderr.contains("is a symbolic link")), (3, true), "{link}: {seen}");
+        assert_eq!(std::fs::read_to_string(&spec).unwrap(), "last_review: 2020-01-01\n");
+    }
+}
+
+#[test]
 fn places_and_age_come_from_the_base() {
     let repo = Fixture::new("passing");
     let spec = json!({"code": ["lib/"], "specs": ["specs"], "maxAgeDays": 100_000});

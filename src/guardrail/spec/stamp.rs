@@ -10,14 +10,16 @@ pub fn stamped(text: &str, day: Date, commit: Option<&str>) -> String {
     let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
     let has_field = field(text, "last_review").is_some();
     // Something will follow it.
-    let is_field = |line: &str| trimmed(line).starts_with("last_review:");
-    if let Some(last) = lines.last_mut().filter(|last| is_field(last) && !last.ends_with('\n')) {
+    let is_of =
+        |name: &str, line: &str| trimmed(line).strip_prefix(name).is_some_and(|rest| rest.starts_with(':'));
+    if let Some(last) = lines.last_mut().filter(|last| is_of("last_review", last) && !last.ends_with('\n')) {
         last.push_str(end);
     }
+    let has_front = text.lines().next().map(trimmed) == Some("---")
+        && text.lines().skip(1).any(|line| trimmed(line) == "---");
+    let other_field = lines.iter().position(|line| is_of("reviewed_commit", line)).filter(|_| !has_front);
     let mut set = |name: &str, value: Option<String>, after: usize| -> usize {
-        let at = lines
-            .iter()
-            .position(|line| trimmed(line).strip_prefix(name).is_some_and(|rest| rest.starts_with(':')));
+        let at = lines.iter().position(|line| is_of(name, line));
         match (at, value) {
             (Some(at), Some(value)) => {
                 let line = &lines[at];
@@ -37,12 +39,11 @@ pub fn stamped(text: &str, day: Date, commit: Option<&str>) -> String {
             (None, None) => after,
         }
     };
-    let has_front = text.lines().next().map(trimmed) == Some("---")
-        && text.lines().skip(1).any(|line| trimmed(line) == "---");
-    let next = set("last_review", Some(day.to_string()), usize::from(has_front));
+    let place = other_field.unwrap_or(usize::from(has_front));
+    let next = set("last_review", Some(day.to_string()), place);
     set("reviewed_commit", commit.map(str::to_owned), next);
     let body = lines.concat();
-    if has_front || has_field {
+    if has_front || has_field || other_field.is_some() {
         return body;
     }
     // The fields stand at the top by now, and become front matter of their own.
@@ -75,10 +76,16 @@ mod tests {
                 "a\nlast_review: x\nb\nreviewed_commit: y\n",
                 "a\nlast_review: 2026-11-21\nb\nreviewed_commit: abc\n",
             ),
+            // One field is there: the other stands with it, and nothing else becomes front matter.
+            ("# T\nreviewed_commit: old\nbody", "# T\nlast_review: 2026-11-21\nreviewed_commit: abc\nbody"),
+            ("# T\r\nreviewed_commit: old", "# T\r\nlast_review: 2026-11-21\r\nreviewed_commit: abc"),
         ] {
             let new = stamped(text, day, Some("abc"));
             assert_eq!(new, expected, "{text:?}");
             assert_eq!(stamped(&new, day, Some("abc")), new, "twice is as once");
         }
+        // Before the first commit there is nothing to name.
+        let new = stamped("# T\nreviewed_commit: old\nbody", day, None);
+        assert_eq!(new, "# T\nlast_review: 2026-11-21\nbody");
     }
 }

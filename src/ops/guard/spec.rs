@@ -14,8 +14,7 @@ use crate::guardrail::spec::fallback::{self, Found, Rule, Scan, WORDS};
 use crate::guardrail::spec::{self, CODE, Case, MAX_AGE_DAYS, Places, SPECS, SpecFile};
 use crate::guardrail::{File, Judged, Limit, Origin, Verdict};
 use crate::pipeline::guardrails::{Guardrails, Spec, SpecFallback, SpecGroup};
-use crate::sys::beneath::Beneath;
-use crate::sys::fs::{self, Durability};
+use crate::sys::beneath::{Beneath, BeneathError};
 
 /// How the guardrail calls itself in errors.
 const NAME: &str = "Spec guard";
@@ -53,7 +52,7 @@ fn work_tree(ctx: &Context, options: &GuardOptions) -> Result<Vec<Verdict>> {
         base.judged("work-tree"),
         &Case {
             changed: &changed,
-            specs: &specs(ctx, &places),
+            specs: &specs(&root, &places),
             places: &places,
             max_age: &max_age(&configured, settings.origin),
             today: today(ctx)?,
@@ -196,32 +195,40 @@ fn places_where(is_file: &dyn Fn(&str) -> bool, configured: &Spec) -> Places {
     Places { code, specs }
 }
 
-/// Reads the specs that are directly in their folders.
-fn specs(ctx: &Context, places: &Places) -> Vec<SpecFile> {
+/// Reads the specs that are directly in their folders, which no link leads to.
+fn specs(root: &Beneath, places: &Places) -> Vec<SpecFile> {
     let mut specs = Vec::new();
     for folder in places.specs.iter().map(|folder| folder.trim_end_matches('/')) {
-        let entries = match std::fs::read_dir(ctx.repo.work_tree().join(folder)) {
-            Ok(entries) => entries,
-            Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                continue;
-            }
+        let names = match root.files_in(Path::new(folder)) {
+            Ok(names) => names,
             Err(err) => {
-                specs.push(SpecFile { path: format!("{folder}/"), text: Err(err.to_string()) });
+                specs.push(SpecFile { path: format!("{folder}/"), text: Err(why(err)) });
                 continue;
             }
         };
-        for entry in entries.filter_map(Result::ok) {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-            if is_file && is_spec(&name) {
-                let text = fs::read_regular(&entry.path(), MAX_BYTES)
-                    .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-                    .map_err(|err| err.source.to_string());
-                specs.push(SpecFile { path: format!("{folder}/{name}"), text });
+        for name in names {
+            let shown = name.to_string_lossy().into_owned();
+            if is_spec(&shown) {
+                let text = match root.read(&Path::new(folder).join(name), MAX_BYTES) {
+                    Ok(Some(content)) => Ok(String::from_utf8_lossy(&content.bytes).into_owned()),
+                    // It has just gone.
+                    Ok(None) => continue,
+                    Err(err) => Err(why(err)),
+                };
+                specs.push(SpecFile { path: format!("{folder}/{shown}"), text });
             }
         }
     }
     specs
+}
+
+fn why(err: BeneathError) -> String {
+    match err {
+        BeneathError::Path(err) => err.source.to_string(),
+        BeneathError::Link(_) => "a symbolic link leads there, and none is followed".to_owned(),
+        BeneathError::NotA { what, .. } => format!("it is no {what}"),
+        BeneathError::TooLarge { limit, .. } => format!("it is larger than {limit} bytes"),
+    }
 }
 
 fn today(ctx: &Context) -> Result<jiff::civil::Date> {
@@ -237,10 +244,12 @@ pub struct Accepted {
     pub last_review: String,
     /// The commit that it was read against, in hex; nothing on an unborn branch.
     pub reviewed_commit: Option<String>,
+    /// Whether nothing was written.
+    pub dry_run: bool,
 }
 
-/// Notes in a spec that it was read today, against the present commit.
-pub fn accept(ctx: &Context, path: &Path) -> Result<Accepted> {
+/// Notes in a spec that it was read today, against the present commit. A dry run writes nothing.
+pub fn accept(ctx: &Context, path: &Path, dry_run: bool) -> Result<Accepted> {
     let shown = path.display().to_string();
     let no_spec = |why: &str, hint: String| Refusal::usage(format!("`{shown}` {why}")).hint(hint);
     let asked = ctx.env.cwd().join(path);
@@ -249,25 +258,29 @@ pub fn accept(ctx: &Context, path: &Path) -> Result<Accepted> {
     let (true, Some(name), Some(folder)) = (is_file, asked.file_name(), folder) else {
         return Err(no_spec("is no regular file", "name the file of a spec".to_owned()).into());
     };
-    let disk = folder.join(name);
-    let name = name.to_string_lossy();
+    let shown_name = name.to_string_lossy();
     let configured = settings::read(ctx, None, ConfigFrom::WorkTree)?.guardrails.spec.unwrap_or_default();
     let places = places(ctx, &configured);
     let homes = || places.specs.iter().map(|home| home.trim_end_matches('/'));
     let is_home = |home: &&str| ctx.repo.work_tree().join(home).canonicalize().is_ok_and(|it| it == folder);
-    let Some(home) = homes().find(is_home).filter(|_| name.ends_with(".md")) else {
+    let Some(home) = homes().find(is_home).filter(|_| shown_name.ends_with(".md")) else {
         let homes: Vec<_> = homes().map(|home| format!("`{home}`")).collect();
         let hint = format!("specs are `*.md` files directly in {}", homes.join(" or "));
         return Err(no_spec("is no spec", hint).into());
     };
-    let text = String::from_utf8(fs::read_regular(&disk, MAX_BYTES)?)
+    let root = Beneath::open(ctx.repo.work_tree())?;
+    let file = Path::new(home).join(name);
+    let Some(content) = root.read(&file, MAX_BYTES)? else {
+        return Err(no_spec("is no regular file", "name the file of a spec".to_owned()).into());
+    };
+    let text = std::str::from_utf8(&content.bytes)
         .map_err(|_| no_spec("is no UTF-8 text", "save it as UTF-8, then accept it again".to_owned()))?;
     let day = today(ctx)?;
     let commit = ctx.repo.head()?.commit;
-    let new = spec::stamped(&text, day, commit.as_deref());
-    if new != text {
-        let mode = disk.metadata().ok().map(|found| found.permissions().mode() & 0o7777);
-        fs::replace(&disk, Durability::Power, mode, |file| file.write_all(new.as_bytes()))?;
+    let new = spec::stamped(text, day, commit.as_deref());
+    if new != text && !dry_run {
+        root.replace_all(&[(&file, new.as_bytes(), Some(&content))])?;
     }
-    Ok(Accepted { path: format!("{home}/{name}"), last_review: day.to_string(), reviewed_commit: commit })
+    let path = format!("{home}/{shown_name}");
+    Ok(Accepted { path, last_review: day.to_string(), reviewed_commit: commit, dry_run })
 }
