@@ -175,6 +175,11 @@ impl Repo {
             Target::Commit(_) => gix::index::State::new(repo.object_hash()),
             _ => self.index(repo)?,
         };
+        if let Target::Staged = target {
+            let conflicts = index.entries().iter().filter(|entry| entry.stage_raw() != 0);
+            let conflicts = GitError::of_conflicts(conflicts.map(|entry| entry.path(&index).as_ref()));
+            conflicts.map_or(Ok(()), |error| Err(Fail::Error(error)))?;
+        }
         let (mut pairs, attributes) = match target {
             Target::WorkTree => sides::work_tree(self, repo, old, &index)?,
             Target::Staged => (sides::staged(repo, old, &index)?, true),
@@ -219,8 +224,8 @@ pub(super) fn by_git_for_tests(
     base: Option<&str>,
     target: Target<'_>,
     rule: &DiffRule,
-) -> Vec<File> {
-    let mut files = by_git::diff(repo, base, target, rule).expect("git answers");
+) -> Result<Vec<File>, GitError> {
+    let mut files = by_git::diff(repo, base, target, rule)?;
     files.sort_by(|a, b| (&a.path, a.untracked).cmp(&(&b.path, b.untracked)));
-    files
+    Ok(files)
 }

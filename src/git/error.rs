@@ -55,6 +55,14 @@ pub enum GitError {
         /// The pattern as given.
         pattern: String,
     },
+    /// What the next commit would hold is not settled yet.
+    #[error("`{path}`{} in conflict, so there is no next commit yet", are(*more))]
+    Conflict {
+        /// The first path, as it is shown.
+        path: String,
+        /// How many more there are.
+        more: usize,
+    },
     /// Every side worktree is taken.
     #[error("all side worktrees in `{}` are in use", path.display())]
     NoSlot {
@@ -122,7 +130,23 @@ pub enum GitError {
     },
 }
 
+fn are(count: usize) -> String {
+    match count {
+        0 => " is".to_owned(),
+        count => format!(" and {count} more are"),
+    }
+}
+
 impl GitError {
+    /// Returns the error about paths in conflict; nothing if there is none.
+    pub(super) fn of_conflicts<'p>(paths: impl IntoIterator<Item = &'p [u8]>) -> Option<Self> {
+        let mut paths: Vec<_> = paths.into_iter().collect();
+        // Each has up to three entries, one after the other.
+        paths.dedup();
+        let (first, others) = paths.split_first()?;
+        Some(Self::Conflict { path: super::diff::shown(first), more: others.len() })
+    }
+
     /// Returns the error of the library under our own name.
     pub(super) fn unsupported(path: &Path, error: impl std::fmt::Display) -> Self {
         Self::Unsupported { path: path.to_owned(), message: error.to_string() }

@@ -57,9 +57,16 @@ fn or_no<T>(ctx: &Context, name: &str, judged: Result<T>) -> Result<T> {
         Ok(err @ GitError::NotOwned { .. }) => err.into(),
         Ok(err) => {
             let err = ctx.repo.explain(err);
-            let hint = matches!(err, GitError::MissingObjects { .. }).then(|| {
-                "`git fetch --refetch --no-filter` gets them; they are not downloaded silently".to_owned()
-            });
+            let hint = match err {
+                GitError::MissingObjects { .. } => {
+                    Some("`git fetch --refetch --no-filter` gets them; they are not downloaded silently")
+                }
+                GitError::Conflict { .. } => {
+                    Some("settle it and `git add` it; without `--staged` the files on disk are judged")
+                }
+                _ => None,
+            };
+            let hint = hint.map(str::to_owned);
             let message = format!("{name} failed: {:#}", anyhow::Error::from(err));
             Refusal { hint, ..base::rejected(message) }.into()
         }

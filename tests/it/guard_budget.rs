@@ -298,6 +298,30 @@ fn what_is_staged_is_judged_as_the_next_commit() {
 }
 
 #[test]
+fn there_is_no_next_commit_while_something_is_in_conflict() {
+    let repo = with_origin();
+    commit(&repo, "a", 11);
+    repo.git(&["checkout", "--quiet", "-b", "other"]);
+    repo.write("b", "theirs\n");
+    commit(&repo, "a", 12);
+    repo.git(&["checkout", "--quiet", "main"]);
+    repo.write("b", "ours\n");
+    commit(&repo, "a", 13);
+    assert!(!repo.command("git").args(["merge", "--quiet", "other"]).status().unwrap().success());
+    for words in ["--staged", "--staged --dry-run", "--staged --base HEAD~1"] {
+        let seen = budget(&repo, words);
+        assert_eq!((seen.code, seen.stdout.as_str()), (1, ""), "{words}: {seen}");
+        assert!(seen.stderr.contains("`a` and 1 more are in conflict"), "{words}: {seen}");
+        assert!(seen.stderr.contains("hint: settle it and `git add` it"), "{seen}");
+    }
+    // The files on disk can be judged all the same.
+    assert_eq!(budget(&repo, "--base HEAD").code, 0);
+    repo.write("a", "settled\n");
+    repo.git(&["add", "a", "b"]);
+    assert_eq!(budget(&repo, "--staged").code, 0);
+}
+
+#[test]
 fn from_a_subfolder_all_is_judged() {
     let repo = with_origin();
     repo.write("s/in", "1\n");

@@ -34,6 +34,11 @@ pub(super) fn diff(
     target: Target<'_>,
     rule: &DiffRule,
 ) -> Result<Vec<File>, GitError> {
+    if let Target::Staged = target {
+        let listed = ours.git().args(["ls-files", "--unmerged", "-z"]).run()?;
+        let lines = listed.split(|byte| *byte == 0).filter_map(|line| line.split_once_str("\t"));
+        GitError::of_conflicts(lines.map(|(_, path)| path)).map_or(Ok(()), Err)?;
+    }
     // The tree that no file is in: git knows it without having it.
     let empty = ours.git().args(["hash-object", "-t", "tree", "--stdin"]).line()?;
     let this = ByGit { ours, of_base: OfBase::new(ours, base)?, has_base: base.is_some(), empty };

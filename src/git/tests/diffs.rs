@@ -187,6 +187,13 @@ fn a_conflict_counts_by_what_is_on_disk() {
     let lines = fs::read_to_string(scene.path("a")).unwrap().lines().count() as u64;
     assert_eq!(tracked(&files), [("a".to_owned(), lines - 2, 0)]);
     assert_eq!(files[0].kind.as_deref(), Some("conflict"));
+    // There is no next commit that could be counted.
+    let (head, repo) = (scene.git("rev-parse HEAD"), scene.repo());
+    let staged = repo.diff(Some(&head), Target::Staged, &rule(true));
+    for refused in [staged, by_git(&repo, Some(&head), Target::Staged, &rule(true))] {
+        let said = refused.unwrap_err().to_string();
+        assert_eq!(said, "`a` is in conflict, so there is no next commit yet");
+    }
 }
 
 #[test]
@@ -361,7 +368,7 @@ fn an_attribute_that_says_no_or_false_is_no_attribute() {
     {
         let rule = DiffRule { ignore_attributes: vec![attribute.to_owned()], ..rule(true) };
         let ours = repo.diff(Some(&head), Target::WorkTree, &rule).unwrap();
-        for files in [ours, by_git(&repo, Some(&head), Target::WorkTree, &rule)] {
+        for files in [ours, by_git(&repo, Some(&head), Target::WorkTree, &rule).unwrap()] {
             let excluded: Vec<_> =
                 files.iter().filter(|file| file.excluded.is_some()).map(|file| &file.path).collect();
             assert_eq!(excluded, expected, "{attribute}");
@@ -588,7 +595,7 @@ proptest! {
         // The other way to the same answer.
         let head = scene.git("rev-parse HEAD");
         let repo = scene.repo();
-        let by_git = by_git(&repo, Some(&head), Target::WorkTree, &rule(true));
+        let by_git = by_git(&repo, Some(&head), Target::WorkTree, &rule(true)).unwrap();
         let lines = |files: &[File]| -> Vec<_> {
             files.iter().map(|it| (it.path.clone(), it.added, it.deleted, it.untracked)).collect()
         };
@@ -628,12 +635,12 @@ proptest! {
             };
             for target in [Target::WorkTree, Target::Staged] {
                 let ours = repo.diff(Some(&head), target, &rule).unwrap();
-                prop_assert_eq!(told(&ours), told(&by_git(&repo, Some(&head), target, &rule)), "{:?}", target);
+                prop_assert_eq!(told(&ours), told(&by_git(&repo, Some(&head), target, &rule).unwrap()), "{:?}", target);
             }
             let tree = scene.git("write-tree");
             let target = Target::Commit(&tree);
             let ours = repo.diff(Some(&head), target, &rule).unwrap();
-            prop_assert_eq!(told(&ours), told(&by_git(&repo, Some(&head), target, &rule)), "a commit");
+            prop_assert_eq!(told(&ours), told(&by_git(&repo, Some(&head), target, &rule).unwrap()), "a commit");
         }
     }
 
