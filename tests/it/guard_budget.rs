@@ -389,6 +389,19 @@ fn no_change_hides_its_lines_by_attributes_whoever_reads_the_work_tree() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_large_file_is_counted_in_less_memory_than_it_has_bytes() {
+    let repo = with_origin();
+    // Line ends that git would convert are the same lines afterwards.
+    repo.git(&["config", "core.autocrlf", "input"]);
+    repo.write("large", &"some text of a line\r\n".repeat(48 << 20 >> 4));
+    let program = env!("CARGO_BIN_EXE_git-orchestrate");
+    let script = "ulimit -d 24576 && exec \"$0\" guard diff-budget --format json";
+    let seen = repo.see(repo.command("sh").args(["-c", script, program]));
+    assert_eq!((seen.code, &verdict(&seen)["counts"]["lines"]), (1, &json!(48 << 20 >> 4)), "{seen}");
+}
+
 #[test]
 fn a_shallow_clone_says_what_it_cannot_know() {
     let origin = with_origin();

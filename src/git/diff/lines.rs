@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::thread;
 
+use gix::attrs::StateRef;
 use gix::bstr::{BStr, ByteSlice};
 use gix::diff::blob::sources::byte_lines;
 use gix::diff::blob::{Algorithm, Diff, InternedInput};
@@ -33,6 +34,8 @@ const MAX_IN_MEMORY: u64 = 1 << 20;
 const PIECE: usize = 64 << 10;
 /// git looks at so many bytes to tell text from binary.
 const FIRST_BYTES: usize = 8000;
+/// So much of a file that is converted from another encoding is held in memory.
+const MAX_RECODED: u64 = 64 << 20;
 /// What is said of a file that is none any more.
 const SWAPPED: &str = "it changed into something else while it was read";
 /// What git takes for binary without a look, unless it is configured otherwise.
@@ -70,6 +73,7 @@ pub(super) fn count(
             big,
             capabilities,
             pipeline: None,
+            attributes_of: None,
             top: None,
             buffer: Vec::new(),
         };
@@ -130,6 +134,8 @@ struct Reader<'a> {
     big: u64,
     capabilities: gix::fs::Capabilities,
     pipeline: Option<gix::filter::Pipeline<'a>>,
+    /// Tells how git would convert a file.
+    attributes_of: Option<gix::AttributeStack<'a>>,
     /// The top level of the work tree.
     top: Option<OwnedFd>,
     /// For files that are read piece by piece.
@@ -269,16 +275,46 @@ impl<'a> Reader<'a> {
             return Ok(Some((Content::TooLarge(size), kind)));
         }
         let (index, big) = (self.index, self.big);
+        let conversion = match alone && size > MAX_IN_MEMORY {
+            true => self.conversion(path)?,
+            false => Conversion::Unknown,
+        };
         let mut buffer = std::mem::take(&mut self.buffer);
+        match conversion {
+            Conversion::OfLineEnds { always } => {
+                let mut file = file;
+                let lines = lines_of(&mut file, size, as_text, always, &mut buffer);
+                self.buffer = buffer;
+                let lines = lines.map_err(|err| Trouble::Unmeasured(unreadable(&err)))?;
+                return Ok(Some((lines, kind)));
+            }
+            Conversion::OfEncoding if size > MAX_RECODED => {
+                let why = format!("{size} bytes in another encoding, too many to convert in memory");
+                return Err(Trouble::Unmeasured(why));
+            }
+            Conversion::OfEncoding | Conversion::Unknown => {}
+        }
         let converted = self.pipeline()?.convert_to_git(file, &path.to_path_lossy(), index);
         let content = match converted.map_err(|_| Fail::NeedsGit)? {
-            ToGitOutcome::Unchanged(mut file) if alone => lines_of(&mut file, size, as_text, &mut buffer),
+            ToGitOutcome::Unchanged(mut file) if alone => {
+                lines_of(&mut file, size, as_text, false, &mut buffer)
+            }
             ToGitOutcome::Unchanged(mut file) => {
                 let mut bytes = Vec::with_capacity(size.min(MAX_IN_MEMORY) as usize + 1);
                 let read = (&mut file).take(big + 1).read_to_end(&mut bytes);
                 read.map(|_| Content::Bytes(bytes))
             }
             ToGitOutcome::Buffer(bytes) => Ok(Content::Bytes(bytes.to_vec())),
+            ToGitOutcome::Process(read) if alone => {
+                let mut read = read.take(big + 1);
+                let lines = lines_of(&mut read, u64::MAX, as_text, false, &mut buffer);
+                // What a filter says has to be heard to its end.
+                io::copy(&mut read, &mut io::sink()).map_err(|_| Fail::NeedsGit)?;
+                match read.limit() {
+                    0 => Ok(Content::TooLarge(big + 1)),
+                    _ => Ok(lines.map_err(|_| Fail::NeedsGit)?),
+                }
+            }
             ToGitOutcome::Process(mut read) => {
                 let mut bytes = Vec::new();
                 (&mut read).take(big + 1).read_to_end(&mut bytes).map_err(|_| Fail::NeedsGit)?;
@@ -309,15 +345,47 @@ impl<'a> Reader<'a> {
 
     fn pipeline(&mut self) -> Result<&mut gix::filter::Pipeline<'a>, Fail> {
         if self.pipeline.is_none() {
-            let attributes = match self.attributes {
-                true => self.repo.attributes_only(self.index, Source::WorktreeThenIdMapping),
-                false => self.repo.attributes_only(&State::new(self.repo.object_hash()), Source::IdMapping),
-            };
-            let attributes = attributes.map_err(|_| Fail::NeedsGit)?.detach();
+            let attributes = self.stack()?.detach();
             let made = gix::filter::Pipeline::new(self.repo, attributes).map_err(|_| Fail::NeedsGit)?;
             self.pipeline = Some(made);
         }
         Ok(self.pipeline.as_mut().expect("it was just made"))
+    }
+
+    fn stack(&self) -> Result<gix::AttributeStack<'a>, Fail> {
+        let stack = match self.attributes {
+            true => self.repo.attributes_only(self.index, Source::WorktreeThenIdMapping),
+            false => self.repo.attributes_only(&State::new(self.repo.object_hash()), Source::IdMapping),
+        };
+        stack.map_err(|_| Fail::NeedsGit)
+    }
+
+    /// Returns how git would convert a file, as far as its lines are concerned.
+    fn conversion(&mut self, path: &BStr) -> Result<Conversion, Fail> {
+        let stack = match self.attributes_of.take() {
+            Some(stack) => stack,
+            None => self.stack()?,
+        };
+        let stack = self.attributes_of.insert(stack);
+        let mut outcome =
+            stack.selected_attribute_matches(["filter", "working-tree-encoding", "crlf", "text", "eol"]);
+        stack.at_entry(path, None).map_err(|_| Fail::NeedsGit)?.matching_attributes(&mut outcome);
+        let mut conversion = Conversion::OfLineEnds { always: false };
+        for found in outcome.iter_selected() {
+            let name = found.assignment.name.as_str();
+            match (name, found.assignment.state) {
+                ("filter", StateRef::Value(_)) => return Ok(Conversion::Unknown),
+                ("working-tree-encoding", StateRef::Unspecified) => {}
+                ("working-tree-encoding", _) => return Ok(Conversion::OfEncoding),
+                // `text=auto` leaves a file as it is that has a zero byte.
+                ("crlf" | "text", StateRef::Value(value)) if value.as_bstr() != "input" => {}
+                ("crlf" | "text", StateRef::Set | StateRef::Value(_)) | ("eol", StateRef::Value(_)) => {
+                    conversion = Conversion::OfLineEnds { always: true };
+                }
+                _ => {}
+            }
+        }
+        Ok(conversion)
     }
 
     /// What kind of file git would store, where the file system may not be able to say.
@@ -337,10 +405,66 @@ fn unreadable(err: &io::Error) -> String {
     format!("unreadable: {err}")
 }
 
+/// What becomes of a file on its way to git.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Conversion {
+    /// Where lines end, which does not change how many there are; `always` is whether also where the file
+    /// has a zero byte.
+    OfLineEnds {
+        always: bool,
+    },
+    OfEncoding,
+    /// It has to be converted to know.
+    Unknown,
+}
+
+/// Looks for a zero byte among the first bytes, as git has them.
+struct First {
+    left: usize,
+    /// Whether of CR LF only LF is stored.
+    folds: bool,
+    /// Whether the last byte was a CR that may not be stored.
+    cr: bool,
+}
+
+impl First {
+    fn zero_in(&mut self, bytes: &[u8]) -> bool {
+        if !self.folds {
+            let first = &bytes[..bytes.len().min(self.left)];
+            self.left -= first.len();
+            return memchr::memchr(0, first).is_some();
+        }
+        for byte in bytes {
+            if self.cr && *byte != b'\n' {
+                self.left = self.left.saturating_sub(1);
+            }
+            if self.left == 0 {
+                break;
+            }
+            self.cr = *byte == b'\r';
+            if !self.cr {
+                self.left -= 1;
+            }
+            if *byte == 0 {
+                return true;
+            }
+        }
+        false
+    }
+}
+
 /// Counts the lines of a file of `size` bytes piece by piece. What is added meanwhile does not count, as with git.
-fn lines_of(file: &mut impl Read, size: u64, as_text: AsText, buffer: &mut Vec<u8>) -> io::Result<Content> {
+/// `folds` is whether git stores LF for CR LF.
+fn lines_of(
+    file: &mut impl Read,
+    size: u64,
+    as_text: AsText,
+    folds: bool,
+    buffer: &mut Vec<u8>,
+) -> io::Result<Content> {
     buffer.resize(PIECE, 0);
-    let (mut lines, mut seen, mut last) = (0, 0, b'\n');
+    let (mut lines, mut last) = (0, b'\n');
+    let mut first = First { left: FIRST_BYTES, folds, cr: false };
     let mut file = file.take(size);
     if as_text == AsText::Never {
         return Ok(Content::Binary);
@@ -354,13 +478,9 @@ fn lines_of(file: &mut impl Read, size: u64, as_text: AsText, buffer: &mut Vec<u
             Err(err) => return Err(err),
         };
         let bytes = &buffer[..count];
-        if seen < FIRST_BYTES && as_text == AsText::ByContent {
-            let first = &bytes[..count.min(FIRST_BYTES - seen)];
-            if memchr::memchr(0, first).is_some() {
-                return Ok(Content::Binary);
-            }
+        if first.left > 0 && as_text == AsText::ByContent && first.zero_in(bytes) {
+            return Ok(Content::Binary);
         }
-        seen = seen.saturating_add(count);
         lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
         last = bytes[count - 1];
     }
@@ -439,7 +559,7 @@ mod tests {
         for (text, lines) in [("", 0), ("a", 1), ("a\n", 1), ("a\nb", 2), ("\n\n", 2), ("a\r\nb\r\n", 2)] {
             assert_eq!(byte_lines_count(text.as_bytes()), lines, "{text:?}");
             let counted =
-                lines_of(&mut text.as_bytes(), text.len() as u64, AsText::ByContent, &mut Vec::new())
+                lines_of(&mut text.as_bytes(), text.len() as u64, AsText::ByContent, false, &mut Vec::new())
                     .unwrap();
             assert_eq!(length(&counted), lines, "{text:?}");
         }
@@ -455,11 +575,25 @@ mod tests {
         for (at, lines) in [(0, None), (7999, None), (8000, Some(8999 + 1))] {
             let bytes = with_zero_at(at);
             let piecewise =
-                lines_of(&mut bytes.as_slice(), 9000, AsText::ByContent, &mut Vec::new()).unwrap();
+                lines_of(&mut bytes.as_slice(), 9000, AsText::ByContent, false, &mut Vec::new()).unwrap();
             assert_eq!(matches!(piecewise, Content::Binary), lines.is_none());
             let counted = counts(&Content::Nothing, &Content::Bytes(bytes), AsText::ByContent);
             assert_eq!(counted.added, lines.map_or(0, |_| 8999));
             assert_eq!(counted.kind.is_some(), lines.is_none());
+        }
+    }
+
+    #[test]
+    fn a_zero_byte_is_where_git_stores_it() {
+        for (lines, lone, at) in [(3990, 0, 9), (3990, 0, 10), (3990, 9, 0), (3990, 10, 0), (3999, 2, 0)] {
+            let raw = "a\r\n".repeat(lines) + &"\r".repeat(lone) + &"b".repeat(at) + "\0 and so on\n";
+            let stored = raw.replace("\r\n", "\n");
+            let is_binary = stored.bytes().take(FIRST_BYTES).any(|byte| byte == 0);
+            for piece in [1, 2, 7, 8000, 20_000] {
+                let mut first = First { left: FIRST_BYTES, folds: true, cr: false };
+                let found = raw.as_bytes().chunks(piece).any(|bytes| first.zero_in(bytes));
+                assert_eq!(found, is_binary, "{lines} {lone} {at} {piece}");
+            }
         }
     }
 

@@ -305,6 +305,37 @@ fn a_large_file_is_not_read() {
 }
 
 #[test]
+fn a_file_too_large_to_convert_in_memory_counts_as_git_counts_it() {
+    let scene = Scene::new();
+    let text = "some text\r\n".repeat(120_000);
+    let zero = format!("{}\0{text}", "a\r\n".repeat(3999));
+    for (name, content) in [
+        ("auto", text.as_str()),
+        ("auto-zero", &zero),
+        ("text", &text),
+        ("text-zero", &zero),
+        ("crlf", &text),
+        ("id", &text),
+        ("none-zero", &zero),
+        ("cat", &text),
+    ] {
+        scene.write(name, content);
+    }
+    scene.write(
+        ".gitattributes",
+        "auto* text=auto\ntext* text\ncrlf eol=crlf\nid ident\nnone* -text\ncat filter=cat\n",
+    );
+    scene.git("config core.autocrlf input");
+    scene.git("config filter.cat.clean cat");
+    let found = untracked(&ours(&scene, Target::WorkTree, true));
+    scene.git("add --intent-to-add .");
+    let told = numstat(&scene, "HEAD").into_iter().map(|(path, added, _)| (path, added));
+    assert_eq!(found, told.collect::<Vec<_>>());
+    let binary: Vec<_> = found.iter().filter(|(_, lines)| *lines == 0).map(|(path, _)| path).collect();
+    assert_eq!(binary, ["text-zero"], "the one that git has a zero byte of where it looks");
+}
+
+#[test]
 fn attributes_of_the_change_itself_hide_nothing() {
     let scene = Scene::new();
     scene.write("generated", "1\n");
