@@ -63,8 +63,9 @@ const ELSEWHERE: [&str; 12] = [
     "-r",
 ];
 
-/// So many words behind a name may be options of its command.
+/// So many words behind a name may be options of its command, and so many bytes.
 const OPTIONS: usize = 32;
+const OPTIONS_BYTES: usize = 1024;
 
 /// Returns every mention in a document, and the byte where it begins.
 pub fn mentions(document: &Document<'_>) -> Vec<(usize, Mention)> {
@@ -175,13 +176,19 @@ fn script_name(mut rest: &str) -> Option<(String, String)> {
             return None;
         }
         let name = name_of(next, after)?;
-        let mut options = after.split(['`', '&', '|', ';', '\n']).next().unwrap_or("").split_whitespace();
-        let elsewhere = options
-            .by_ref()
-            .take(OPTIONS)
-            .take_while(|option| *option != "--")
-            .any(|option| ELSEWHERE.iter().any(|it| is_option(option, it)));
-        return (!elsewhere).then_some(name);
+        // No name of a long line reads all of its rest.
+        let near = &after[..after.floor_char_boundary(OPTIONS_BYTES)];
+        for option in near.split('\n').next().unwrap_or(near).split_whitespace().take(OPTIONS) {
+            let end = option.find(['`', '&', '|', ';']);
+            let option = &option[..end.unwrap_or(option.len())];
+            if ELSEWHERE.iter().any(|it| is_option(option, it)) {
+                return None;
+            }
+            if option == "--" || end.is_some() {
+                break;
+            }
+        }
+        return Some(name);
     }
 }
 
@@ -360,6 +367,21 @@ mod tests {
     fn seen(text: &str) -> Vec<String> {
         let document = Document::parse(text);
         mentions(&document).into_iter().map(|(_, it)| format!("{} {}", it.words, it.name)).collect()
+    }
+
+    #[test]
+    fn a_line_of_nothing_but_names_is_read_once() {
+        // If each name read the rest of the line, this would take many minutes.
+        let text = "npm run ".repeat(60_000);
+        let document = Document::parse(&text);
+        assert_eq!(mentions(&document).len(), 59_999);
+        let options = format!("npm run a {}--prefix x", "-x ".repeat(OPTIONS - 1));
+        assert_eq!(seen(&options), [""; 0]);
+        assert_eq!(seen(&options.replace("a ", "a b ")), ["npm run a"], "that is too far away");
+        assert_eq!(
+            seen("npm run a; npm run b -- --prefix; npm run c --prefix=x"),
+            ["npm run a", "npm run b"]
+        );
     }
 
     #[test]
