@@ -412,15 +412,38 @@ fn a_shallow_clone_says_what_it_cannot_know() {
     origin.git(&["clone", "--quiet", "--depth", "1", &url, shallow.to_str().unwrap()]);
     let judge = |words: &str| origin.orchestrate_in(&shallow, &format!("guard diff-budget {words}"));
     // The upstream is there, and nothing has changed since.
-    assert_eq!(judge("").code, 0);
-    for words in ["--commit HEAD", "--range HEAD..HEAD --commit HEAD"] {
-        assert_ne!(judge(words).code, 0, "{words}");
+    for words in ["", "--range HEAD..HEAD"] {
+        assert_eq!(judge(words).code, 0, "{words}");
     }
-    assert!(judge("--commit HEAD").stderr.contains("history is cut off"), "{}", judge("--commit HEAD"));
+    for (words, said) in [
+        ("--commit HEAD", "history is cut off"),
+        ("--range HEAD~1..HEAD", "`HEAD~1`"),
+        ("--range HEAD~1..", "`HEAD~1`"),
+    ] {
+        let seen = judge(words);
+        assert_eq!((seen.code, seen.stdout.as_str()), (1, ""), "{words}: {seen}");
+        assert!(seen.stderr.contains(said) && seen.stderr.contains("hint: "), "{words}: {seen}");
+    }
     let git = |args: &[&str]| {
         let done = origin.command("git").current_dir(&shallow).args(args).output().unwrap();
         assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
     };
+    // Two branches, of which neither has where they meet.
+    origin.git(&["checkout", "--quiet", "-b", "other", "HEAD~1"]);
+    commit(&origin, "four", 4);
+    git(&["fetch", "--quiet", "--depth", "1", "origin", "other:refs/remotes/origin/other"]);
+    for (range, ends) in
+        [("HEAD..origin/other", "`HEAD` and `origin/other`"), ("origin/other..", "`origin/other` and `HEAD`")]
+    {
+        let seen = judge(&format!("--range {range}"));
+        assert_eq!((seen.code, seen.stdout.as_str()), (1, ""), "{range}: {seen}");
+        let said = format!("Diff budget failed: history is cut off (a shallow clone) before {ends} meet");
+        assert!(seen.stderr.contains(&said) && seen.stderr.contains("--unshallow"), "{range}: {seen}");
+    }
+    // What is here of a range is enough for it.
+    git(&["fetch", "--quiet", "--depth", "2", "origin", "other:refs/remotes/origin/other"]);
+    let seen = judge("--range origin/other~1..origin/other --format json");
+    assert_eq!((seen.code, &verdict(&seen)["counts"]["lines"]), (0, &json!(4)), "{seen}");
     git(&["checkout", "--quiet", "--detach"]);
     git(&["remote", "remove", "origin"]);
     let seen = judge("");

@@ -54,7 +54,7 @@ pub fn find(ctx: &Context, guard: &str, flag: Option<&str>, variables: &[&str]) 
     };
     let Some(head) = head else { return Ok(Base { label, from, start: Some(tip) }) };
     let start = ctx.repo.merge_base(&tip, &head)?;
-    let start = start.ok_or_else(|| nothing_in_common(ctx, guard, &label))?;
+    let start = start.ok_or_else(|| nothing_in_common(ctx, guard, &label, "HEAD"))?;
     Ok(Base { label, from, start: Some(start) })
 }
 
@@ -82,14 +82,14 @@ fn unknown(guard: &str, name: &str, from: &str) -> Refusal {
 }
 
 /// Returns the error about two commits without a common one.
-pub fn nothing_in_common(ctx: &Context, guard: &str, label: &str) -> Refusal {
-    let label = label.escape_debug();
+pub fn nothing_in_common(ctx: &Context, guard: &str, one: &str, other: &str) -> Refusal {
+    let (one, other) = (one.escape_debug(), other.escape_debug());
     match ctx.repo.is_shallow() {
         true => rejected(format!(
-            "{guard} failed: history is cut off (a shallow clone) before `{label}` and HEAD meet"
+            "{guard} failed: history is cut off (a shallow clone) before `{one}` and `{other}` meet"
         ))
         .hint("`git fetch --deepen=100`, or `git fetch --unshallow`; in CI fetch the whole history"),
-        false => rejected(format!("{guard} failed: `{label}` and HEAD have no commit in common"))
+        false => rejected(format!("{guard} failed: `{one}` and `{other}` have no commit in common"))
             .hint("name a base of the same history with `--base REV`"),
     }
 }

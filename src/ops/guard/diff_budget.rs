@@ -157,7 +157,7 @@ fn range(ctx: &Context, options: &BudgetOptions, range: &str) -> Result<Vec<Verd
     let to = if to.is_empty() { "HEAD" } else { to };
     let (from_id, to_id) = (named(ctx, from)?, named(ctx, to)?);
     let start = ctx.repo.merge_base(&from_id, &to_id)?;
-    let start = start.ok_or_else(|| base::nothing_in_common(ctx, NAME, from))?;
+    let start = start.ok_or_else(|| base::nothing_in_common(ctx, NAME, from, to))?;
     let judge = Judge::new(ctx, options, Some(&start))?;
     let commits = ctx.repo.commits_between(&from_id, &to_id)?;
     let mut verdicts = Vec::new();
