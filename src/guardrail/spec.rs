@@ -86,6 +86,9 @@ pub struct SpecFile {
     pub text: Result<String, String>,
 }
 
+/// Returns the bytes of a file; nothing if there is none that can be read.
+pub type Bytes<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
+
 /// Reads a file of what is judged: nothing if there is none, or why it cannot be read.
 pub type Read<'a> = &'a dyn Fn(&str) -> Result<Option<String>, String>;
 
@@ -103,6 +106,9 @@ pub struct Case<'a> {
     /// The groups that the change leads to.
     pub proposed: &'a [SpecGroup],
     pub read: Read<'a>,
+    /// The files of what is judged, and those of the base.
+    pub now: Bytes<'a>,
+    pub was: Bytes<'a>,
     /// The fallbacks that the change adds, or why nobody knows; nothing if nobody asks.
     pub fallback: Option<(&'a fallback::Rule, &'a Result<fallback::Found, String>)>,
 }
@@ -133,21 +139,24 @@ fn coupling(case: &Case<'_>, stubs: &[&SpecFile], verdict: &mut Verdict) {
     code.sort_by(|a, b| (&a.path, a.untracked).cmp(&(&b.path, b.untracked)));
     code.dedup_by(|later, first| later.path == first.path);
     // A spec that was taken away says nothing about the code.
-    let updated = |file: &File| {
-        file.status != Status::Deleted
-            && places.is_spec(&file.path)
-            && !stubs.iter().any(|stub| stub.path == file.path)
-    };
-    if !code.is_empty() && !changed.iter().any(updated) {
+    let touched: Vec<_> = changed
+        .iter()
+        .filter(|file| file.status != Status::Deleted && places.is_spec(&file.path))
+        .filter(|file| !stubs.iter().any(|stub| stub.path == file.path))
+        .collect();
+    if !code.is_empty() && !touched.iter().any(|file| says_something_new(file, case)) {
         let mut names: Vec<_> = code.iter().take(5).map(|file| format!("`{}`", file.path)).collect();
         if code.len() > names.len() {
             names.push(format!("{} more", code.len() - names.len()));
         }
         let specs: Vec<_> = places.specs.iter().map(|folder| format!("`{folder}`")).collect();
+        let touched = touched
+            .first()
+            .map_or(String::new(), |file| format!("; what changed in `{}` says nothing new", file.path));
         verdict.findings.push(Finding {
             rule: "spec-not-updated".to_owned(),
             message: format!(
-                "code or migrations changed ({}) and no spec updated: none in {} and not `{INDEX}`",
+                "code or migrations changed ({}) and no spec updated: none in {} and not `{INDEX}`{touched}",
                 names.join(", "),
                 specs.join(", ")
             ),
@@ -156,6 +165,37 @@ fn coupling(case: &Case<'_>, stubs: &[&SpecFile], verdict: &mut Verdict) {
         });
     }
     verdict.files = code.into_iter().cloned().collect();
+}
+
+/// Whether a spec, or the list of tasks, says what it did not say at the base: neither its mode nor white
+/// space says anything, nor does a file that only moved, and what stands in a README is no spec.
+fn says_something_new(file: &File, case: &Case<'_>) -> bool {
+    let path = file.path.as_str();
+    if path.rsplit('/').next().is_some_and(|name| name.eq_ignore_ascii_case("readme.md")) {
+        return false;
+    }
+    // What is staged counts although the disk has something else, and it is not looked into.
+    if file.kind.as_deref() == Some("staged") {
+        return true;
+    }
+    let Some(now) = (case.now)(path) else { return false };
+    let gone = case.changed.iter().filter(|file| file.status == Status::Deleted);
+    let gone = gone.map(|file| file.path.as_str()).filter(|path| case.places.is_spec(path));
+    let known = [file.from.as_deref().unwrap_or(path)].into_iter().chain(gone);
+    !says(&now, b"") && !known.filter_map(case.was).any(|was| says(&now, &was))
+}
+
+/// Whether two texts say the same. Of two JSON documents that is what they hold.
+fn says(one: &[u8], other: &[u8]) -> bool {
+    let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).ok();
+    let words = |bytes: &[u8]| -> Vec<Vec<u8>> {
+        let words = bytes.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        words.map(<[u8]>::to_vec).collect()
+    };
+    match (json(one), json(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => words(one) == words(other),
+    }
 }
 
 fn is_code(file: &File, places: &Places) -> bool {
@@ -249,6 +289,8 @@ mod tests {
                 let index = r#"{"items": [{"id": "0101", "status": "done"}]}"#;
                 Ok((path == INDEX).then(|| index.to_owned()))
             },
+            now: &|_| Some(b"new".to_vec()),
+            was: &|_| None,
             fallback: None,
         };
         judge(Judged::default(), &case)
@@ -273,6 +315,54 @@ mod tests {
             for other in ["tasks/specs", "tasks/specsx/s.md", "x/tasks/specs/s.md", "tasks/index.json.bak"] {
                 assert_eq!(said(&[(code, Modified), (other, Added)], &[]), ["spec-not-updated"], "{other}");
             }
+        }
+    }
+
+    #[test]
+    fn a_spec_has_to_say_something_new() {
+        let spec = "tasks/specs/s.md";
+        let new = |path: &str, was: Option<&str>, now: Option<&str>| {
+            let changed =
+                [File::new(path, Status::Modified), File::new("docs/design/specs/x.md", Status::Deleted)];
+            let limit = Limit { name: "days".into(), value: 30, origin: Origin::Default };
+            let case = Case {
+                changed: &changed,
+                specs: &[],
+                places: &places(),
+                max_age: &limit,
+                today: "2026-11-21".parse().unwrap(),
+                groups: &[],
+                proposed: &[],
+                read: &|_| Ok(None),
+                now: &|asked| now.filter(|_| asked == path).map(|text| text.as_bytes().to_vec()),
+                was: &|asked| {
+                    let was = if asked == path { was } else { Some("# Moved here\n") };
+                    was.map(|text| text.as_bytes().to_vec())
+                },
+                fallback: None,
+            };
+            says_something_new(&changed[0], &case)
+        };
+        for (path, was, now, expected) in [
+            (spec, Some("a b\n"), Some("a c\n"), true),
+            (spec, Some("a b\n"), Some("a b\n"), false),
+            (spec, Some("a b\n"), Some(" a\r\n\nb"), false),
+            (spec, Some("a b\n"), Some("ab\n"), true),
+            (spec, Some("a\n"), Some(" \n"), false),
+            (spec, None, Some("# S\n"), true),
+            (spec, None, Some(""), false),
+            (spec, None, Some("\n"), false),
+            (spec, None, Some("# Moved here"), false),
+            (spec, Some("a"), None, false),
+            ("tasks/specs/x.txt", None, Some(""), false),
+            ("tasks/specs/README.md", Some("a"), Some("b"), false),
+            ("tasks/specs/deep/Readme.MD", None, Some("b"), false),
+            (INDEX, Some("{\"items\":[]}"), Some("{ \"items\": [ ] }\n"), false),
+            (INDEX, Some("{\"items\":[1]}"), Some("{\"items\":[2]}"), true),
+            (INDEX, Some("{\"a\":\"b c\"}"), Some("{\"a\":\"b  c\"}"), true),
+            (INDEX, None, Some("{}"), true),
+        ] {
+            assert_eq!(new(path, was, now), expected, "{path}: {was:?} -> {now:?}");
         }
     }
 

@@ -153,6 +153,60 @@ fn specs_behind_a_link_are_neither_read_nor_written() {
 }
 
 #[test]
+fn what_says_nothing_new_is_no_update_of_a_spec() {
+    let repo = Fixture::new("passing");
+    let today = "last_review: 2020-01-01\nstatus: done\n";
+    configure(&repo, json!({"maxAgeDays": 100_000}));
+    repo.write("tasks/specs/s.md", today);
+    repo.write("tasks/specs/README.md", "Specs.\n");
+    repo.write("tasks/index.json", "{\"items\": []}\n");
+    repo.write("src/a", "1\n");
+    commit(&repo);
+    repo.write("src/a", "2\n");
+    let judge = |base: &str| rules(&guard(&repo, &format!("--base {base} --format json")));
+    let clean = || {
+        repo.git(&["reset", "--quiet", "--hard"]);
+        repo.git(&["clean", "--quiet", "--force", "-d"]);
+        repo.write("src/a", "2\n");
+    };
+    let changes: [(&str, &dyn Fn()); 6] = [
+        ("its mode", &|| {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(repo.path("tasks/specs/s.md"), mode).unwrap();
+        }),
+        ("an empty file", &|| repo.write("tasks/specs/x.txt", "")),
+        ("a README", &|| repo.write("tasks/specs/README.md", "Specs, and how to write them.\n")),
+        ("white space", &|| repo.write("tasks/specs/s.md", &today.replace('\n', "\n\n"))),
+        ("white space in JSON", &|| repo.write("tasks/index.json", "{ \"items\": [\n] }\n")),
+        ("another name", &|| drop(repo.git(&["mv", "tasks/specs/s.md", "tasks/specs/t.md"]))),
+    ];
+    for (what, change) in changes {
+        clean();
+        change();
+        assert_eq!(judge("HEAD"), ["spec-not-updated"], "{what}");
+        repo.git(&["add", "--all"]);
+        assert_eq!(judge("HEAD"), ["spec-not-updated"], "{what}, staged");
+        commit(&repo);
+        assert_eq!(judge("HEAD~1"), ["spec-not-updated"], "{what}, committed");
+        repo.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    }
+    clean();
+    repo.write("tasks/specs/s.md", &today.replace('\n', "\n\n"));
+    let said = guard(&repo, "--base HEAD").stdout;
+    assert!(said.contains("what changed in `tasks/specs/s.md` says nothing new"), "{said}");
+    for (path, text) in [
+        ("tasks/specs/s.md", "last_review: 2020-01-01\nstatus: active\n"),
+        ("tasks/specs/new.md", "last_review: 2020-01-01\n"),
+        ("tasks/index.json", "{\"items\": [{\"id\": \"0101\"}]}\n"),
+    ] {
+        clean();
+        repo.write(path, text);
+        assert_eq!(judge("HEAD"), [""; 0], "{path}");
+    }
+}
+
+#[test]
 fn places_and_age_come_from_the_base() {
     let repo = Fixture::new("passing");
     let spec = json!({"code": ["lib/"], "specs": ["specs"], "maxAgeDays": 100_000});

@@ -245,6 +245,8 @@ mod tests {
             groups: &[],
             proposed: &[],
             read,
+            now: &|_| None,
+            was: &|_| None,
             fallback: None,
         };
         super::judge(&rule(), found, &case, &mut verdict);

@@ -1,7 +1,6 @@
 //! `guard spec`: whether specs keep up with the code; and the stamp of somebody who has read one.
 
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::cell::RefCell;
 use std::path::Path;
 
 use anyhow::Result;
@@ -48,6 +47,9 @@ fn work_tree(ctx: &Context, options: &GuardOptions) -> Result<Vec<Verdict>> {
         Ok(content) => content.map(|content| as_text(content.bytes)).transpose(),
         Err(err) => Err(err.to_string()),
     };
+    let now = |path: &str| root.read(Path::new(path), MAX_BYTES).ok().flatten().map(|content| content.bytes);
+    let trouble = RefCell::default();
+    let was = |path: &str| base.start.as_deref().and_then(|start| file_at(ctx, start, path, &trouble));
     let mut verdict = spec::judge(
         base.judged("work-tree"),
         &Case {
@@ -59,9 +61,12 @@ fn work_tree(ctx: &Context, options: &GuardOptions) -> Result<Vec<Verdict>> {
             groups: &configured.groups,
             proposed: &groups(proposed, &configured),
             read: &read,
+            now: &now,
+            was: &was,
             fallback: rule.as_ref().zip(found.as_ref()),
         },
     );
+    trouble.into_inner().map_or(Ok(()), Err)?;
     verdict.notes.extend(settings.note);
     verdict.decide(None, options.dry_run);
     Ok(vec![verdict])
@@ -90,6 +95,9 @@ pub fn judge_commit(
             Ok(bytes) => bytes.map(as_text).transpose(),
             Err(err) => Err(err.to_string()),
         };
+        let trouble = RefCell::default();
+        let now = |path: &str| file_at(ctx, commit, path, &trouble);
+        let was = |path: &str| file_at(ctx, start, path, &trouble);
         let mut verdict = spec::judge(
             judged,
             &Case {
@@ -101,13 +109,24 @@ pub fn judge_commit(
                 groups: &configured.groups,
                 proposed: &groups(proposed.map(|proposed| proposed.guardrails), &configured),
                 read: &read,
+                now: &now,
+                was: &was,
                 fallback: rule.as_ref().zip(found.as_ref()),
             },
         );
+        trouble.into_inner().map_or(Ok(()), Err)?;
         verdict.decide(None, false);
         Ok(verdict)
     };
     or_no(ctx, NAME, judge())
+}
+
+/// Returns a file of a commit, or notes why nobody can tell.
+fn file_at(ctx: &Context, commit: &str, path: &str, trouble: &RefCell<Option<GitError>>) -> Option<Vec<u8>> {
+    ctx.repo.file_at(commit, path).unwrap_or_else(|err| {
+        trouble.borrow_mut().get_or_insert(err);
+        None
+    })
 }
 
 fn max_age(configured: &Spec, origin: Origin) -> Limit {
