@@ -113,6 +113,11 @@ pub struct Case<'a> {
     pub fallback: Option<(&'a fallback::Rule, &'a Result<fallback::Found, String>)>,
 }
 
+/// Returns why nobody can tell the tasks from [`INDEX`]; nothing if they can, or if there is none.
+pub fn bad_index(read: Read<'_>) -> Option<String> {
+    Rows::read(read).err()
+}
+
 /// Judges the files that changed, and every spec there is.
 pub fn judge(judged: Judged, case: &Case<'_>) -> Verdict {
     let mut verdict = Verdict::new(RULE, judged);

@@ -243,6 +243,24 @@ fn what_the_project_says_about_itself_must_be_readable() {
 }
 
 #[test]
+fn the_list_of_tasks_has_to_be_one() {
+    let repo = project(&[("tasks/index.json", r#"{"items": [{"id": "0101", "slug": "search"}]}"#)]);
+    assert_eq!(guard(&repo).code, 0);
+    for (index, said) in [
+        (r#"{"items": [3], "zzz": 1}"#, "item 1: it is no object"),
+        (r#"{"items": [{"slug": "search"}]}"#, "item 1: it has no `id` that can be a file name"),
+        (r#"{"tasks": []}"#, "it has no list `items`"),
+        ("[", "EOF while parsing a list"),
+    ] {
+        repo.write("tasks/index.json", index);
+        let seen = guard(&repo);
+        assert_eq!(seen.code, 1, "{index}: {seen}");
+        let told = format!("tasks/index.json: tasks-index-invalid: {said}");
+        assert!(seen.stdout.contains(&told) && seen.stdout.contains("it looks like"), "{index}: {seen}");
+    }
+}
+
+#[test]
 fn a_subfolder_a_linked_worktree_and_a_hook_see_the_same() {
     let repo = project(&[("README.md", "npm run gone\n"), ("docs/a.md", "npm run gone\n")]);
     repo.git(&["add", "--all"]);

@@ -23,6 +23,7 @@ pub enum Rule {
     Package,
     TasksFile,
     TasksPolicy,
+    TasksIndex,
 }
 
 impl Rule {
@@ -41,6 +42,7 @@ impl Rule {
             Self::Package => "package-json-invalid",
             Self::TasksFile => "tasks-file-too-large",
             Self::TasksPolicy => "tasks-policy-invalid",
+            Self::TasksIndex => "tasks-index-invalid",
         }
     }
 
@@ -59,6 +61,7 @@ impl Rule {
             Self::Package => format!("package.json is no JSON: {text}"),
             Self::TasksFile => format!("docs/TASKS.md is too long: {text}"),
             Self::TasksPolicy => format!("the archive policy is not valid: {text}"),
+            Self::TasksIndex => format!("tasks/index.json is no list of tasks: {text}"),
         }
     }
 }

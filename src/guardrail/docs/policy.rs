@@ -24,12 +24,25 @@ pub fn judge(read: &dyn Fn(&str) -> Option<String>) -> Option<Finding> {
     let Some(limit) = policy["max_lines"].as_u64().filter(|limit| *limit > 0) else {
         return Some(invalid("`max_lines` is no positive whole number".to_owned()));
     };
+    let reserve = match &policy["reserve_lines"] {
+        serde_json::Value::Null => 0,
+        reserve => match reserve.as_u64().filter(|reserve| *reserve < limit) {
+            Some(reserve) => reserve,
+            None => {
+                return Some(invalid("`reserve_lines` is no whole number below `max_lines`".to_owned()));
+            }
+        },
+    };
     // The final line break ends a line and begins none.
     let lines = read(DOCS)?.lines().count() as u64;
-    (lines > limit).then(|| Finding {
+    let less = match reserve {
+        0 => String::new(),
+        reserve => format!(", of which `reserve_lines` keeps {reserve} free"),
+    };
+    (lines > limit - reserve).then(|| Finding {
         at: 0,
         rule: Rule::TasksFile,
-        text: format!("{lines} lines, and `max_lines` is {limit}"),
+        text: format!("{lines} lines, and `max_lines` is {limit}{less}"),
         suggestion: Some("move the sections of finished tasks to the archive".to_owned()),
         path: Some(DOCS.to_owned()),
     })
@@ -52,6 +65,14 @@ mod tests {
         assert_eq!(judged(Some(r#"{"max_lines": 2}"#), "a\nb\n"), None);
         let (rule, text) = judged(Some(r#"{"max_lines": 2}"#), "a\nb\nc").unwrap();
         assert_eq!((rule, text.as_str()), (Rule::TasksFile, "3 lines, and `max_lines` is 2"));
+        let reserve = |lines: &str| format!(r#"{{"max_lines": 3, "reserve_lines": {lines}}}"#);
+        assert_eq!(judged(Some(&reserve("1")), "a\nb\n"), None);
+        let (rule, text) = judged(Some(&reserve("1")), "a\nb\nc\n").unwrap();
+        assert_eq!(rule, Rule::TasksFile);
+        assert_eq!(text, "3 lines, and `max_lines` is 3, of which `reserve_lines` keeps 1 free");
+        for bad in ["3", "-1", "1.5", "\"1\""] {
+            assert_eq!(judged(Some(&reserve(bad)), "").unwrap().0, Rule::TasksPolicy, "{bad}");
+        }
         for bad in ["", "[]", r#"{"max_lines": 0}"#, r#"{"max_lines": "2"}"#, r#"{"max_lines": 1.5}"#] {
             assert_eq!(judged(Some(bad), "").unwrap().0, Rule::TasksPolicy, "{bad}");
         }

@@ -11,6 +11,7 @@ use anyhow::Result;
 use super::super::{Context, plan};
 use crate::guardrail::docs::known::PACKAGE;
 use crate::guardrail::docs::{self, Document, Finding, Known, Places, Rule, There, paths, policy};
+use crate::guardrail::spec;
 use crate::pipeline::builtin;
 use crate::sys::beneath::{Beneath, BeneathError};
 
@@ -68,6 +69,12 @@ pub fn check(ctx: &Context, more: &[String]) -> Result<Checked> {
             column: 1,
             finding,
         });
+    }
+    if let Some(text) = spec::bad_index(&|path| Ok(read(path))) {
+        let like = r#"it looks like `{ "items": [{ "id": "0101", "slug": "search", "title": "Search" }] }`"#;
+        let suggestion = Some(like.to_owned());
+        let finding = Finding { at: 0, rule: Rule::TasksIndex, text, suggestion, path: None };
+        checked.findings.push(Located { file: spec::INDEX.to_owned(), line: 1, column: 1, finding });
     }
     for path in documents(ctx, more)? {
         // What names cannot show is shown as a replacement character.
