@@ -124,7 +124,8 @@ enum SpecAct {
 pub fn run(ctx: &Context, args: GuardArgs) -> Result<ExitCode, Failure> {
     let GuardArgs { which, common } = args;
     let options = GuardOptions {
-        base: common.base,
+        // Blank is as if it were not there, as with the variables.
+        base: common.base.filter(|base| !base.trim().is_empty()),
         dry_run: common.dry_run,
         config: match common.config {
             Config::Base => ConfigFrom::Base,

@@ -137,6 +137,9 @@ fn a_base_that_was_named_is_the_base_or_an_error() {
         (vec![("BASE_SHA", "HEAD"), ("DIFF_BUDGET_BASE", "HEAD~1")], "", "base=HEAD"),
         (vec![("BASE_SHA", ""), ("DIFF_BUDGET_BASE", "HEAD~1")], "", "base=HEAD~1"),
         (vec![("BASE_SHA", "typo")], "--base HEAD", "base=HEAD"),
+        (vec![("BASE_SHA", "HEAD~1")], "--base=", "base=HEAD~1"),
+        (vec![], "--base=", "base=origin/main"),
+        (vec![], "--staged --base=", "base=HEAD"),
         (vec![], "", "base=origin/main"),
         (vec![], &format!("--base {first}"), &format!("base={first}")),
     ] {
@@ -658,7 +661,9 @@ fn the_workflow_wants_a_reason_with_its_label() {
         ("Diff budget override: one\nDiff budget override: two", Some("one")),
         ("Diff budget override: $(touch x) `y` \"z\"", Some("$(touch x) `y` \"z\"")),
         ("Diff budget override:   \nDiff budget override: late", None),
-        ("diff budget override: small letters", None),
+        ("diff budget override: small letters", Some("small letters")),
+        ("a\n> DIFF Budget Override:Quoted", Some("Quoted")),
+        ("> > Diff budget override: twice quoted", Some("twice quoted")),
         ("see Diff budget override: not at the beginning", None),
         ("", None),
     ] {
