@@ -96,7 +96,8 @@ impl Line {
     }
 }
 
-/// Files that are ours, with their names.
+/// Files that are ours, with their names. Before we are written down there, each names whoever had it last, so that
+/// ours would look like those of somebody else.
 pub(super) type Locked = Vec<(String, File)>;
 
 impl<'b> Asking<'b> {
@@ -133,7 +134,7 @@ impl<'b> Asking<'b> {
                 }
                 Some(format!("{name} is in use"))
             }
-            Ok(resources) => match self.tokens(above, &left, &line)? {
+            Ok(resources) => match self.tokens(above, &left, &line, &resources)? {
                 Err(reason) => reason,
                 Ok(tokens) => {
                     let files = tokens.into_iter().chain(resources);
@@ -225,12 +226,13 @@ impl<'b> Asking<'b> {
     }
 
     /// Takes all tokens: those of the stage in which the run was started if they are free, else others. Says why not,
-    /// if there is more to say than that they are in use.
+    /// if there is more to say than that they are in use. The resources are ours already.
     fn tokens(
         &self,
         above: Option<&Held>,
         left: &turn::Left,
         line: &Line,
+        resources: &Locked,
     ) -> Result<Result<Locked, Option<String>>, PathError> {
         let Budget { folder, sees, alone, .. } = self.budget;
         let wanted = usize::from(self.record.tokens);
@@ -243,20 +245,19 @@ impl<'b> Asking<'b> {
                 return Ok(Ok(taken));
             }
         }
-        // Before we hold something ourselves, which would be in our own way.
-        if let Some(reason) = self.budget.brake(&self.record)? {
+        if let Some(reason) = self.budget.brake(&self.record, resources)? {
             return Ok(Err(Some(reason)));
         }
         // From the end: those who see fewer tokens see the first ones.
         let shared = (left.kept.saturating_add(1)..=*sees).rev().map(hold::token);
         let mut taken = take(folder, shared, wanted)?;
         let is_kin = |other: Option<&Record>| other.is_some_and(|other| other.is_kin(&self.record));
-        if taken.len() < wanted && alone > sees && line.all().all(is_kin) {
-            // Ours would look like those of somebody else: they say nothing yet.
-            let names: Vec<_> = taken.iter().map(|(name, _)| &**name).collect();
-            if look::is_alone(folder, &self.record, &names)? {
-                taken.extend(take(folder, (sees + 1..=*alone).map(hold::token), wanted - taken.len())?);
-            }
+        if taken.len() < wanted
+            && alone > sees
+            && line.all().all(is_kin)
+            && look::is_alone(folder, &self.record, &taken)?
+        {
+            taken.extend(take(folder, (sees + 1..=*alone).map(hold::token), wanted - taken.len())?);
         }
         Ok(if taken.len() < wanted { Err(None) } else { Ok(taken) })
     }

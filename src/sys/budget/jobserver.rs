@@ -257,7 +257,7 @@ impl Budget {
         let changes = self.changes()?;
         let Some(still) = changes.take(Duration::ZERO)? else { return Ok(Vec::new()) };
         let is_wanted = changes.somebody_may_wait()? && self.somebody_wants(&still)?;
-        if is_wanted || self.brake(hold.record())?.is_some() {
+        if is_wanted || self.brake(hold.record(), &Locked::new())?.is_some() {
             return Ok(Vec::new());
         }
         let taken = take(&self.folder, (1..=self.sees).rev().map(hold::token), most)?;

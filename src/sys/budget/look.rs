@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::asking::TICKET;
+use super::asking::{Locked, TICKET};
 use super::check;
 use super::folder;
 use super::hold::{TOKEN, parts};
@@ -53,9 +53,9 @@ pub fn look(folder: &Path) -> Result<View, PathError> {
 }
 
 /// Whether all tokens but `own` that are held are held by kin. The caller has seen to it that nothing changes hands.
-pub(super) fn is_alone(folder: &Path, record: &Record, own: &[&str]) -> Result<bool, PathError> {
+pub(super) fn is_alone(folder: &Path, record: &Record, own: &Locked) -> Result<bool, PathError> {
     for name in folder::names(folder, TOKEN)? {
-        if !own.contains(&&*name)
+        if !is_among(own, &name)
             && let Some(holder) = held(folder, &name)?
             && !holder.is_some_and(|holder| holder.is_kin(record))
         {
@@ -67,9 +67,17 @@ pub(super) fn is_alone(folder: &Path, record: &Record, own: &[&str]) -> Result<b
 
 /// Returns those who hold something. The caller has seen to it that nothing changes hands.
 pub(super) fn holders(folder: &Path) -> Result<Vec<Holder>, PathError> {
+    holders_beside(folder, &Locked::new())
+}
+
+/// Returns those who hold something but what the caller has just locked: that still says who held it last.
+pub(super) fn holders_beside(folder: &Path, own: &Locked) -> Result<Vec<Holder>, PathError> {
     let mut found: Vec<Holder> = Vec::new();
     for name in folder::names(folder, "")? {
         let Some((depth, what)) = parts(&name) else { continue };
+        if is_among(own, &name) {
+            continue;
+        }
         let Some(record) = held(folder, &name)?.flatten() else { continue };
         let at = found.iter().position(|holder| holder.record.id == record.id && holder.depth == depth);
         let at = at.unwrap_or_else(|| {
@@ -88,6 +96,10 @@ pub(super) fn holders(folder: &Path) -> Result<Vec<Holder>, PathError> {
     }
     found.sort_by(|a, b| (a.depth, &a.tokens).cmp(&(b.depth, &b.tokens)));
     Ok(found)
+}
+
+fn is_among(own: &Locked, name: &str) -> bool {
+    own.iter().any(|(it, _)| it == name)
 }
 
 /// Returns what a file says of whoever holds it, if that makes sense; nothing if nobody holds it.

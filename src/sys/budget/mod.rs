@@ -34,6 +34,7 @@ use crate::sys::digest::random_hex;
 use crate::sys::env::Env;
 use crate::sys::fs::PathError;
 
+use asking::Locked;
 pub use asking::{Asking, Turn, Why};
 pub use circle::Circle;
 use folder::Changes;
@@ -176,14 +177,15 @@ impl Budget {
         self.above.is_some()
     }
 
-    /// Why a stage waits although there are tokens: only while others run, so that somebody always does.
-    fn brake(&self, record: &Record) -> Result<Option<String>, PathError> {
+    /// Why a stage waits although there are tokens: only while others run, so that somebody always does. `own` is what
+    /// was just locked for it.
+    fn brake(&self, record: &Record, own: &Locked) -> Result<Option<String>, PathError> {
         let limits = [self.settings.pressure.cpu, self.settings.pressure.io, self.settings.pressure.memory];
         let needs_memory = record.memory.is_some() || self.settings.memory_floor.is_some();
         if !needs_memory && limits == [None; 3] {
             return Ok(None);
         }
-        let mut others = look::holders(&self.folder)?;
+        let mut others = look::holders_beside(&self.folder, own)?;
         let is_own = |id: &String| *id == record.id || record.within.contains(id);
         others.retain(|holder| holder.depth == 0 && !is_own(&holder.record.id));
         if others.is_empty() {

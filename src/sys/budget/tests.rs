@@ -262,6 +262,24 @@ fn memory_that_others_may_need_is_theirs() {
 }
 
 #[test]
+fn a_resource_that_is_taken_again_stands_in_nobody_s_way_by_what_its_last_holder_left() {
+    let (dir, proc) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let text = format!("MemTotal: {} kB\nMemAvailable: {} kB\n", 1000 << 10, 1 << 10);
+    std::fs::write(proc.path().join("meminfo"), text).unwrap();
+    let mib = |count: u64| Some(count << 20);
+    let settings = Settings { memory_floor: mib(10), ..Settings::default() };
+    let budget = Budget { settings, machine: Machine::told_by(proc.path()), ..budget(dir.path(), 2) };
+    let needs = |stage: &str| Wish { memory: mib(600), ..wish(stage, 1, &["db", "gpu"]) };
+    // Nobody else runs, so that nothing may keep them from it.
+    drop(granted(&mut budget.ask(needs("a"))));
+    let second = granted(&mut budget.ask(needs("b")));
+    waits_because(&mut budget.ask(wish("c", 1, &["net"])), "memory: 0B free");
+    drop(second);
+    drop(granted(&mut budget.ask(wish("d", 1, &["net"]))));
+    granted(&mut budget.ask(wish("e", 1, &["net"])));
+}
+
+#[test]
 fn a_user_says_how_many_tokens_there_are_before_a_project_does() {
     let n = |number: u16| NonZeroU16::new(number).unwrap();
     let source = Source { place: "/not/there".into(), jobs: Some(n(3)), held: None };
