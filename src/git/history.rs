@@ -1,5 +1,7 @@
 //! Commits: those of a range, and those between a good one and a bad one.
 
+use std::path::Path;
+
 use super::{GitError, Repo};
 
 /// A commit, as far as a run is concerned.
@@ -39,6 +41,12 @@ impl Repo {
         let words: Vec<_> = [tip.to_owned(), "--not".to_owned()].into_iter().chain(globs).collect();
         let words: Vec<_> = words.into_iter().chain(["--not".to_owned()]).chain(known).collect();
         self.list(&["--reverse"], &words)
+    }
+
+    /// Whether a file was ever there at a commit or before it.
+    pub fn ever_had(&self, commit: &str, path: impl AsRef<Path>) -> Result<bool, GitError> {
+        let words = ["rev-list", "--max-count=1", "--full-history", commit, "--"];
+        Ok(!self.git().args(words).args([path.as_ref()]).line()?.is_empty())
     }
 
     /// Returns the commits of a branch, which names `tip`, since a moment (in seconds since 1970), oldest first, and

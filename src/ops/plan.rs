@@ -54,9 +54,13 @@ impl<'a> Project<'a> {
         Ok(project)
     }
 
+    /// Whether there was ever a configuration at a commit or before it.
+    pub fn was_ever_at(ctx: &Context, commit: &str) -> Result<bool> {
+        Ok(ctx.repo.ever_had(commit, inside(ctx).join(FILE_NAME))?)
+    }
+
     fn file(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let inside = self.ctx.layout.root.strip_prefix(self.ctx.repo.work_tree()).unwrap_or(Path::new(""));
-        Ok(self.ctx.repo.file_at(&self.of, inside.join(name))?)
+        Ok(self.ctx.repo.file_at(&self.of, inside(self.ctx).join(name))?)
     }
 
     /// Returns the plan that it declares.
@@ -64,6 +68,11 @@ impl<'a> Project<'a> {
         let read = |name: &str| Some(String::from_utf8_lossy(&self.file(name).ok().flatten()?).into_owned());
         choose(&self.config, &read, options, None)
     }
+}
+
+/// Returns where the project lies in its repository.
+fn inside(ctx: &Context) -> &Path {
+    ctx.layout.root.strip_prefix(ctx.repo.work_tree()).unwrap_or(Path::new(""))
 }
 
 /// Returns the plan of the project as a tree has it, without checking it out.

@@ -382,6 +382,100 @@ fn a_change_cannot_weaken_its_own_gate() {
 }
 
 #[test]
+fn what_the_remote_has_and_nobody_fetched_is_no_first_push() {
+    let project = Project::new(json!({"require": ["test"], "inlineSeconds": 0, "refs": ["refs/heads/main"]}));
+    let repo = &project.repo;
+    let first = repo.git(&["rev-parse", "HEAD"]);
+    let theirs = repo.beside("theirs");
+    repo.git(&["clone", "--quiet", project.remote.to_str().unwrap(), theirs.to_str().unwrap()]);
+    repo.git(&["-C", theirs.to_str().unwrap(), "commit", "--quiet", "--allow-empty", "--message", "theirs"]);
+    repo.git(&["-C", theirs.to_str().unwrap(), "push", "--quiet", "origin", "main", "main:refs/heads/wip"]);
+    let there = project.there("refs/heads/main");
+    let mut weaker = config(json!({"require": ["test"], "inlineSeconds": 0}));
+    weaker["pipelines"][0]["stages"][1]["command"] = json!("true");
+    repo.write("codex.orchestrator.json", &weaker.to_string());
+    repo.git(&["commit", "--quiet", "--all", "--message", "an easier gate"]);
+    project.run("HEAD");
+    repo.git(&["config", "remote.origin.fetch", ""]);
+    repo.git(&["update-ref", "-d", "refs/remotes/origin/main"]);
+    for words in ["push --force origin main", "push --force origin HEAD:refs/heads/wip"] {
+        let seen = project.git(words);
+        assert_eq!(seen.code, 1, "{seen}");
+        let name = words.rsplit(['/', ' ']).next().unwrap();
+        let mend = format!("→ git fetch origin {name}\n");
+        assert!(seen.stderr.contains("was never fetched") && seen.stderr.contains(&mend), "{seen}");
+    }
+    // A gate that is known by another branch, and is not about this one.
+    repo.git(&["update-ref", "refs/remotes/origin/main", &first]);
+    let seen = project.git("push --dry-run --force origin HEAD:refs/heads/wip");
+    assert_eq!(seen.code, 0, "{seen}");
+    // What is said to be typed helps.
+    repo.git(&["update-ref", "-d", "refs/remotes/origin/main"]);
+    repo.git(&["fetch", "--quiet", "origin", "main"]);
+    let seen = project.git("push --force origin main");
+    assert_eq!(seen.code, 1, "{seen}");
+    assert!(seen.stderr.contains("changes the gate of origin/main: stage `test` of `gate`"), "{seen}");
+    assert_eq!(project.there("refs/heads/main"), there);
+}
+
+#[test]
+fn a_hook_for_all_repositories_asks_nothing_of_one_that_never_had_a_configuration() {
+    let project = Project::new(json!({"require": ["test"]}));
+    let repo = &project.repo;
+    let unknown = "1111111111111111111111111111111111111111";
+    repo.git(&["update-ref", "-d", "refs/remotes/origin/main"]);
+    repo.git(&["rm", "--quiet", "codex.orchestrator.json"]);
+    repo.git(&["commit", "--quiet", "--message", "without"]);
+    let asked = |commit: &str| {
+        let line = format!("refs/heads/main {commit} refs/heads/main {unknown}");
+        project.asked(&line, "--if-configured")
+    };
+    let seen = asked(&repo.git(&["rev-parse", "HEAD"]));
+    assert!(seen.code == 2 && seen.stderr.contains("was never fetched"), "{seen}");
+    let tree = repo.git(&["rev-parse", "HEAD^{tree}"]);
+    let seen = asked(&repo.git(&["commit-tree", "-m", "never", &tree]));
+    assert_eq!(seen.code, 0, "{seen}");
+}
+
+#[test]
+fn what_takes_the_place_of_a_branch_is_judged_by_that_branch() {
+    let project = Project::with(&json!({"pipelines": []}));
+    let repo = &project.repo;
+    let before = repo.git(&["rev-parse", "HEAD"]);
+    let gate = |command: &str| {
+        let mut gate = config(json!({"require": ["test"], "inlineSeconds": 0}));
+        gate["pipelines"][0]["stages"][1]["command"] = json!(command);
+        repo.write("codex.orchestrator.json", &gate.to_string());
+        project.commit(command);
+        repo.git(&["rev-parse", "HEAD"])
+    };
+    let weak = gate("true");
+    let strong = gate("test ! -e fails");
+    repo.git(&["push", "--quiet", "--no-verify", "origin", "main"]);
+    repo.git(&["checkout", "--quiet", "-b", "old", &before]);
+    let unheard = gate("true # there was no gate here");
+    let sly = {
+        repo.git(&["checkout", "--quiet", "-B", "old", &weak]);
+        project.commit("on the weak one")
+    };
+    for (commit, what) in [(&unheard, "no gate"), (&sly, "a weak gate"), (&weak, "the way back")] {
+        project.run(commit);
+        let seen = project.git(&format!("push --force origin {commit}:main"));
+        assert_eq!(seen.code, 1, "{what}: {seen}");
+        assert!(seen.stderr.contains("changes the gate of origin/main: stage `test`"), "{what}: {seen}");
+        let mut push = repo.command("git");
+        push.args(["push", "--dry-run", "--force", "origin", &format!("{commit}:main")]);
+        let seen = repo.see(push.env("GIT_ORCHESTRATE_ALLOW_GATE_CHANGE", "1"));
+        assert_eq!(seen.code, 0, "{what}: {seen}");
+    }
+    // A branch of its own takes nobody's place. It began where there was no gate, and not because `main` has none.
+    let seen = project.git(&format!("push origin {unheard}:refs/heads/old"));
+    let said = "`origin/main` had no gate yet where this change began, so that of this push counts";
+    assert!(seen.code == 0 && seen.stderr.contains(said), "{seen}");
+    assert_eq!(project.there("refs/heads/main"), Some(strong));
+}
+
+#[test]
 fn a_first_push_is_judged_by_the_working_copy_and_says_so() {
     let project = Project::new(json!({"require": ["test"], "inlineSeconds": 0}));
     let other = project.repo.beside("other.git");

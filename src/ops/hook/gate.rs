@@ -3,8 +3,8 @@
 
 use anyhow::Result;
 
-use super::super::Context;
 use super::super::plan::{self, Project};
+use super::super::{Context, Refusal};
 use super::required::{Wanted, required};
 use super::update::Update;
 use crate::git::{Commit, Named, Pushed};
@@ -13,6 +13,7 @@ use crate::pipeline::evidence::Evidence;
 use crate::pipeline::hooks::{Event, Gate, OnMissing};
 use crate::pipeline::{Action, Config, Source};
 use crate::run::key::Definition;
+use crate::run::shell;
 
 /// Where a push goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Base {
     pub start: String,
     /// Whether the remote's branch is a part of what is pushed.
     pub follows: bool,
+    /// Whether what is pushed takes the place of the target, which is lost there.
+    pub replaces: bool,
 }
 
 /// A gate, and whose it is.
@@ -57,29 +60,49 @@ pub fn is_not_about(ctx: &Context, base: Option<&Base>, name: &str) -> bool {
 }
 
 /// Finds what a commit is compared with: what the remote has, or else the branch that its `HEAD` names.
+///
+/// # Errors
+/// Also if the remote has something of which nothing was ever fetched: nobody knows what it asks for.
 pub fn base(ctx: &Context, remote: &Remote, update: &Update, commit: &Commit) -> Result<Option<Base>> {
-    let Some(target) = target(ctx, remote, update)? else { return Ok(None) };
+    let unseen = || {
+        let to = update.remote.strip_prefix("refs/heads/").unwrap_or(&update.remote);
+        let message =
+            format!("what `{}` has at `{to}` was never fetched, and its gate is to judge", remote.name);
+        Refusal::usage(message).hint(format!("git fetch {} {}", shell::word(&remote.name), shell::word(to)))
+    };
+    let (target, is_there) = match seen(ctx, remote, update)? {
+        Some(seen) => (seen, true),
+        None => match default_branch(ctx, remote)? {
+            Some(branch) => (branch, false),
+            None if update.remote_id.is_some() => return Err(unseen().into()),
+            None => return Ok(None),
+        },
+    };
     let start = ctx.repo.merge_base(&target.commit, &commit.id)?;
     let follows = start.as_ref() == Some(&target.commit);
     // Histories with nothing in common are judged by what the remote has.
-    Ok(Some(Base { start: start.unwrap_or_else(|| target.commit.clone()), target, follows }))
+    let start = start.unwrap_or_else(|| target.commit.clone());
+    let base = Base { start, target, follows, replaces: is_there && !follows };
+    let is_unseen = !is_there && update.remote_id.is_some() && update.remote.starts_with("refs/heads/");
+    match is_unseen && !is_not_about(ctx, Some(&base), &update.remote) {
+        true => Err(unseen().into()),
+        false => Ok(Some(base)),
+    }
 }
 
-fn target(ctx: &Context, remote: &Remote, update: &Update) -> Result<Option<Named>> {
+/// Returns what the remote has where something is to go, as far as it was ever seen.
+fn seen(ctx: &Context, remote: &Remote, update: &Update) -> Result<Option<Named>> {
+    let Some(id) = &update.remote_id else { return Ok(None) };
     let branch = update.remote.strip_prefix("refs/heads/");
-    if let Some(id) = &update.remote_id {
-        if let Pushed::Commit(there) = ctx.repo.pushed(id)? {
-            let label = format!("{}/{}", remote.name, branch.unwrap_or(&update.remote));
-            return Ok(Some(Named { label, commit: there.id }));
-        }
-        // It has something that was never fetched.
-        if let Some(seen) =
-            branch.map(|branch| ctx.repo.branch_of_remote(&remote.name, branch)).transpose()?
-            && seen.is_some()
-        {
-            return Ok(seen);
-        }
+    if let Pushed::Commit(there) = ctx.repo.pushed(id)? {
+        let label = format!("{}/{}", remote.name, branch.unwrap_or(&update.remote));
+        return Ok(Some(Named { label, commit: there.id }));
     }
+    let before = branch.map(|branch| ctx.repo.branch_of_remote(&remote.name, branch));
+    Ok(before.transpose()?.flatten())
+}
+
+fn default_branch(ctx: &Context, remote: &Remote) -> Result<Option<Named>> {
     match ctx.repo.default_branch_of(&remote.name)? {
         Some(branch) => Ok(Some(branch)),
         None => Ok(ctx.repo.default_branch_of("origin")?),
@@ -97,31 +120,43 @@ pub fn rule(
 ) -> Result<Ruling> {
     let Some(base) = base else { return first(ctx, project) };
     let label = &base.target.label;
-    // Where nothing is new, no change can have weakened anything: what the remote has by now decides.
-    let is_new = base.start != commit.id;
-    let there = match Project::at(ctx, if is_new { &base.start } else { &base.target.commit }) {
-        Ok(there) => there,
-        // What is broken there can only be mended by a change of it.
-        Err(err) if allow => {
-            let note = format!("the configuration of `{label}` is broken, and counts no more: {err:#}");
-            return Ok(Ruling { note: Some(note), ..of(&project.config, "this push") });
+    let judges = judges(base, commit);
+    let mut gates = Vec::new();
+    for at in &judges {
+        match Project::at(ctx, at) {
+            Ok(there) if there.config.hooks.contains_key(&Event::PrePush) => gates.push(there),
+            Ok(_) => {}
+            // What is broken there can only be mended by a change of it.
+            Err(err) if allow => {
+                let note = format!("the configuration of `{label}` is broken, and counts no more: {err:#}");
+                return Ok(Ruling { note: Some(note), ..of(&project.config, "this push") });
+            }
+            Err(err) => return Err(err.context(format!("the gate of `{label}` cannot be read"))),
         }
-        Err(err) => return Err(err.context(format!("the gate of `{label}` cannot be read"))),
-    };
-    if !there.config.hooks.contains_key(&Event::PrePush) {
-        let note = project
-            .config
-            .hooks
-            .contains_key(&Event::PrePush)
-            .then(|| format!("`{label}` has no gate yet, so that of this push counts"));
-        return Ok(Ruling { note, ..of(&project.config, "this push") });
     }
+    let Some(there) = gates.first() else {
+        let since = match judges.contains(&&base.target.commit) {
+            true => "has no gate yet",
+            false => "had no gate yet where this change began",
+        };
+        let has_own = project.config.hooks.contains_key(&Event::PrePush);
+        let note = has_own.then(|| format!("`{label}` {since}, so that of this push counts"));
+        return Ok(Ruling { note, ..of(&project.config, "this push") });
+    };
     let mut ruling = of(&there.config, label);
-    let changes = if is_new { changes(&there, project) } else { Vec::new() };
+    let mut changes = Vec::new();
+    // Where nothing is new and nothing is lost, no change can have weakened anything.
+    if base.start != commit.id || base.replaces {
+        for change in gates.iter().flat_map(|there| self::changes(there, project)) {
+            if !changes.contains(&change) {
+                changes.push(change);
+            }
+        }
+    }
     if changes.is_empty() {
         return Ok(ruling);
     }
-    let owner = ctx.repo.default_branch_of(&remote.name)?.filter(|owner| owner.commit != base.start);
+    let owner = ctx.repo.default_branch_of(&remote.name)?.filter(|owner| !judges.contains(&&owner.commit));
     let merged = match &owner {
         Some(owner) => {
             let theirs = Project::at(ctx, &owner.commit);
@@ -140,6 +175,15 @@ pub fn rule(
     }
     ruling.changes = changes;
     Ok(ruling)
+}
+
+/// Returns the commits whose gates judge, the first one first: that at which the change began. Before it what is lost by
+/// the push, else a change would weaken its gate by beginning before there was one. Where nothing is new, what the remote
+/// has by now.
+fn judges<'b>(base: &'b Base, commit: &Commit) -> Vec<&'b String> {
+    let is_new = base.start != commit.id;
+    let lost = (base.replaces || !is_new).then_some(&base.target.commit);
+    lost.into_iter().chain(is_new.then_some(&base.start)).collect()
 }
 
 /// Returns the gate of a push to a place of which nothing is known yet.

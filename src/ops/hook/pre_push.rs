@@ -243,7 +243,12 @@ fn of_ref(ctx: &Context, asked: &PrePush, update: &Update) -> Result<RefStanding
             return Err(Refusal::usage(format!("`{id}` is not in this repository")).into());
         }
     };
-    let base = gate::base(ctx, &asked.remote, update, &commit)?;
+    let base = match gate::base(ctx, &asked.remote, update, &commit) {
+        Err(_) if asked.if_configured && !Project::was_ever_at(ctx, &commit.id)? => {
+            return exempt(Exempt::NoGate);
+        }
+        base => base?,
+    };
     let project = match Project::at(ctx, &commit.id) {
         Err(_) if gate::is_not_about(ctx, base.as_ref(), &update.remote) => return exempt(Exempt::NotGated),
         project => project?,

@@ -61,7 +61,7 @@ fn standing(ctx: &Context, to: &Target<'_>, commit: &Commit, options: &LandOptio
         stages.extend(states(ctx, wanted, commit, &ruling.evidence)?);
     }
     let target = Named { label: to.name.to_owned(), commit: to.commit.to_owned() };
-    let base = Base { target, start: to.commit.to_owned(), follows: true };
+    let base = Base { target, start: to.commit.to_owned(), follows: true, replaces: false };
     let verdicts = guards::judge(ctx, &gate.guardrails, Some(&base), commit, options.reason.as_ref())?;
     drop(project);
     let mut judged = Judged {
