@@ -5,7 +5,7 @@
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
@@ -26,6 +26,13 @@ pub struct Way<'a> {
     pub aside: &'a Path,
     /// Absolute links below any of these folders are refused.
     pub foreign: &'a [PathBuf],
+}
+
+impl Way<'_> {
+    /// Returns where a link of the work tree leads, if there is one at a path below its top.
+    fn link(&self, path: &Path) -> Option<PathBuf> {
+        fs::read_link(self.from.join(path)).ok()
+    }
 }
 
 /// What was carried.
@@ -190,16 +197,50 @@ impl Found {
 /// files of the caller are; one to a program of the machine, as every Python environment has it, is as good elsewhere.
 fn leads_outside(way: &Way<'_>, path: &Path, target: &Path) -> bool {
     if target.is_absolute() {
-        let real = target.canonicalize().unwrap_or_else(|_| target.to_owned());
-        return way.foreign.iter().any(|foreign| real.starts_with(foreign) || target.starts_with(foreign));
+        return is_foreign(way, target);
     }
-    let mut depth = path.components().count().saturating_sub(1);
-    for part in target.components() {
-        match part {
-            Component::Normal(_) => depth += 1,
-            Component::ParentDir if depth == 0 => return true,
-            Component::ParentDir => depth -= 1,
-            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+    let folder = path.parent().unwrap_or(Path::new(""));
+    // As the names say it, too: where a link on the way is missing, they are all that counts.
+    goes_outside(folder, target, |_| None, way) || goes_outside(folder, target, |at| way.link(at), way)
+}
+
+fn is_foreign(way: &Way<'_>, target: &Path) -> bool {
+    let real = target.canonicalize().unwrap_or_else(|_| target.to_owned());
+    way.foreign.iter().any(|foreign| real.starts_with(foreign) || target.starts_with(foreign))
+}
+
+/// Goes a way from a folder of the work tree, over the links that `link` tells of.
+fn goes_outside(
+    folder: &Path,
+    target: &Path,
+    link: impl Fn(&Path) -> Option<PathBuf>,
+    way: &Way<'_>,
+) -> bool {
+    /// A way over more links than this leads nowhere; the kernel gives up as well.
+    const LINKS: usize = 40;
+    let parts = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect();
+    let mut at = folder.to_owned();
+    let mut rest: Vec<_> = parts(target);
+    let mut links = 0;
+    while let Some(part) = rest.pop() {
+        if part == ".." {
+            if !at.pop() {
+                return true;
+            }
+        } else if part != "." {
+            at.push(part);
+            let Some(next) = link(&at) else { continue };
+            links += 1;
+            if links > LINKS {
+                return false;
+            }
+            if next.is_absolute() {
+                let whole = rest.iter().rev().fold(next, |whole, part| whole.join(part));
+                return is_foreign(way, &whole);
+            }
+            at.pop();
+            let more: Vec<_> = parts(&next);
+            rest.extend(more);
         }
     }
     false
@@ -348,6 +389,37 @@ mod tests {
 
             let is_refused = matches!(&done, Err(CarryError::LeadsOutside { .. }));
             assert_eq!(is_refused, refused, "{link} {}: {done:?}", target.display());
+        }
+    }
+
+    #[test]
+    fn links_that_lead_outside_over_other_links_are_refused() {
+        let top = |scene: &Scene| scene.foreign[0].parent().expect("a folder").to_owned();
+        for (links, refused) in [
+            (&[("deps/a/b/up", "../../.."), ("deps/a/b/x", "up/../../outside")][..], true),
+            (&[("deps/a/b/up", "../../.."), ("deps/a/b/x", "up/src")], false),
+            // Also over one that is not carried itself.
+            (&[("vendor", "../other"), ("deps/x", "../vendor/y")], true),
+            (&[("vendor", "a/b/c"), ("deps/x", "../vendor/../src")], false),
+            // Where `vendor` is missing, this one leads elsewhere.
+            (&[("vendor", "a/b/c"), ("deps/x", "../vendor/../../../src")], true),
+            (&[("vendor", "a/b/c"), ("deps/x", "../vendor/../../../../src")], true),
+            (&[("deps/root", "/"), ("deps/x", "root/usr/bin/env")], false),
+            (&[("deps/root", "/"), ("deps/x", "rootTOP/from/src")], true),
+            (&[("deps/x", "y"), ("deps/y", "x")], false),
+        ] {
+            let scene = Scene::new();
+            for (link, target) in links {
+                let path = scene.path("from").join(link);
+                fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+                let top = top(&scene);
+                symlink(target.replace("TOP", top.to_str().expect("a text")), path).expect("a link");
+            }
+
+            let done = scene.carry(None);
+
+            let is_refused = matches!(&done, Err(CarryError::LeadsOutside { .. }));
+            assert_eq!(is_refused, refused, "{links:?}: {done:?}");
         }
     }
 
