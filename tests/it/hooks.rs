@@ -361,6 +361,22 @@ fn nothing_is_overwritten_by_a_second_install() {
 }
 
 #[test]
+fn a_file_where_the_folder_of_hooks_belongs_is_called_by_its_name() {
+    let project = project();
+    let repo = &project.repo;
+    assert!(!repo.path(".git/hooks").exists());
+    repo.write(".git/hooks", "");
+    let seen = install(&project, "");
+    assert!(seen.code == 3 && seen.stderr.contains("/.git/hooks` is no folder"), "{seen}");
+    assert!(seen.stderr.contains("move it out of the way") && !seen.stderr.contains("hooksPath"), "{seen}");
+    let seen = repo.orchestrate("hooks status");
+    assert!(seen.code == 1 && seen.stdout.contains("/.git/hooks` is no folder"), "{seen}");
+    repo.git(&["config", "core.hooksPath", "/dev/null"]);
+    let seen = install(&project, "");
+    assert!(seen.code == 3 && seen.stderr.contains("`core.hooksPath` is `/dev/null`"), "{seen}");
+}
+
+#[test]
 fn a_hook_that_cannot_be_run_or_lost_its_program_is_told() {
     let project = project();
     let repo = &project.repo;
@@ -497,6 +513,8 @@ fn a_folder_of_ours_stands_in_for_those_of_all_repositories_and_calls_them() {
         // One of the repository itself answers alone.
         let seen = run("hooks install");
         assert!(seen.code == 0 && seen.stdout.contains("for all repositories too"), "{seen}");
+        // It names nothing to type that was typed just now.
+        assert!(!seen.stdout.contains("orchestrate hooks install"), "{seen}");
         let seen = git(&["push", "--dry-run", "origin", "HEAD:refs/heads/x"]);
         assert_eq!(seen.stderr.matches("REFUSED").count(), 1, "{seen}");
         assert_eq!(run("hooks uninstall").code, 0);

@@ -137,18 +137,24 @@ fn configure(ctx: &Context, options: &HooksOptions, event: Event, program: &Path
 
 /// Finds the folder of hooks that is meant.
 fn folder(ctx: &Context, global: bool) -> Result<HooksFolder> {
-    let folder = ctx.repo.hooks_folder(ctx.repo.work_tree())?;
-    let is_for_all = folder.named.as_ref().is_some_and(|(_, scope)| scope == "global" || scope == "system");
-    if is_for_all && !global && global::is_ours(ctx, &folder.path) {
-        // Ours calls those of the repository.
-        let path = ctx.repo.common_dir().join("hooks");
-        return Ok(HooksFolder { path, named: None, tracked: false });
+    let mut folder = ctx.repo.hooks_folder(ctx.repo.work_tree())?;
+    if !global {
+        folder = of_repository(ctx, folder);
     }
+    let is_for_all = folder.named.as_ref().is_some_and(|(_, scope)| scope == "global" || scope == "system");
     if folder.path.exists() && !folder.path.is_dir() {
-        let message = format!("hooks are turned off: `core.hooksPath` is `{}`", folder.path.display());
-        return Err(Refusal::new(Kind::Unsafe, message)
-            .hint("git config --show-origin --get core.hooksPath  shows who says that")
-            .into());
+        let path = folder.path.display();
+        let (message, hint) = match folder.named {
+            Some(_) => (
+                format!("hooks are turned off: `core.hooksPath` is `{path}`"),
+                "git config --show-origin --get core.hooksPath  shows who says that",
+            ),
+            None => (
+                format!("hooks are turned off: `{path}` is no folder"),
+                "move it out of the way, then run this again",
+            ),
+        };
+        return Err(Refusal::new(Kind::Unsafe, message).hint(hint).into());
     }
     match (global, is_for_all) {
         (true, true) | (false, false) => Ok(folder),
@@ -174,6 +180,15 @@ fn folder(ctx: &Context, global: bool) -> Result<HooksFolder> {
                 )
                 .into())
         }
+    }
+}
+
+/// Returns where a repository has hooks of its own: behind a folder of ours for all repositories, which calls them.
+fn of_repository(ctx: &Context, folder: HooksFolder) -> HooksFolder {
+    let is_for_all = folder.named.as_ref().is_some_and(|(_, scope)| scope == "global" || scope == "system");
+    match is_for_all && global::is_ours(ctx, &folder.path) {
+        true => HooksFolder { path: ctx.repo.common_dir().join("hooks"), named: None, tracked: false },
+        false => folder,
     }
 }
 
@@ -298,7 +313,7 @@ fn warn_of_both(
 /// Says which worktrees look for their hooks elsewhere.
 fn warn_of_other_folders(ctx: &Context, folder: &HooksFolder, warnings: &mut Vec<String>) {
     for worktree in ctx.repo.worktrees().unwrap_or_default().into_iter().filter(|it| it.present) {
-        if let Ok(other) = ctx.repo.hooks_folder(&worktree.path)
+        if let Ok(other) = ctx.repo.hooks_folder(&worktree.path).map(|other| of_repository(ctx, other))
             && other.path != folder.path
         {
             let (here, there) = (worktree.path.display().to_string(), other.path.display());

@@ -124,7 +124,9 @@ fn hook(ctx: &Context, around: &Around<'_>, event: Event) -> Result<OfHook> {
             let named = named.display().to_string();
             return of(Fires::Through(named.clone()), Some(named));
         }
+        let is_no_folder = folder.path.exists() && !folder.path.is_dir();
         let why = match (&text, &owner) {
+            _ if is_no_folder => format!("`{}` is no folder", folder.path.display()),
             (_, Some(owner)) => format!("`{}` belongs to {}", folder.path.display(), owner.name),
             (Some(_), None) => format!("`{}` is another hook", path.display()),
             (None, None) => format!("there is no `{}`", path.display()),
