@@ -526,6 +526,23 @@ fn a_gate_that_is_missing_or_broken_refuses_and_names_a_way_out() {
     {
         assert!(seen.stderr.contains(line), "{line}: {seen}");
     }
+    // A stage that the change takes away.
+    let project = Project::new(json!({"require": ["test"]}));
+    project.repo.write("codex.orchestrator.json", &json!({"hooks": {"pre-push": {}}}).to_string());
+    project.commit("no stages");
+    let seen = project.git("push origin main");
+    assert_eq!(seen.code, 1, "{seen}");
+    for line in [
+        "the gate of `origin/main`: `require` names `test`, which is no stage and no pipeline",
+        "→ `codex.orchestrator.json` declares no stage there",
+        "→ put it back, and commit that",
+        "→ or, if that is meant: git orchestrate push --allow-gate-change …",
+        "→ or, this once: GIT_ORCHESTRATE_OVERRIDE='why' git push …",
+    ] {
+        assert!(seen.stderr.contains(line), "{line}: {seen}");
+    }
+    let seen = project.repo.orchestrate("push --allow-gate-change origin main");
+    assert_eq!(seen.code, 0, "{seen}");
     let seen = Project::new(json!({"require": ["tset"]}));
     seen.commit("second");
     let seen = seen.git("push origin main");

@@ -15,6 +15,9 @@ use crate::pipeline::{Action, Config, Source};
 use crate::run::key::Definition;
 use crate::run::shell;
 
+/// How a push's own gate is called.
+pub const OWN: &str = "this push";
+
 /// Where a push goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
@@ -129,7 +132,7 @@ pub fn rule(
             // What is broken there can only be mended by a change of it.
             Err(err) if allow => {
                 let note = format!("the configuration of `{label}` is broken, and counts no more: {err:#}");
-                return Ok(Ruling { note: Some(note), ..of(&project.config, "this push") });
+                return Ok(Ruling { note: Some(note), ..of(&project.config, OWN) });
             }
             Err(err) => return Err(err.context(format!("the gate of `{label}` cannot be read"))),
         }
@@ -141,7 +144,7 @@ pub fn rule(
         };
         let has_own = project.config.hooks.contains_key(&Event::PrePush);
         let note = has_own.then(|| format!("`{label}` {since}, so that of this push counts"));
-        return Ok(Ruling { note, ..of(&project.config, "this push") });
+        return Ok(Ruling { note, ..of(&project.config, OWN) });
     };
     let mut ruling = of(&there.config, label);
     let mut changes = Vec::new();
@@ -165,7 +168,7 @@ pub fn rule(
         None => false,
     };
     if merged || allow {
-        ruling = of(&project.config, "this push");
+        ruling = of(&project.config, OWN);
         ruling.allowed = true;
         let owner = owner.filter(|_| merged).map(|owner| format!("`{}` has it already", owner.label));
         ruling.note = Some(match owner {
@@ -189,14 +192,14 @@ fn judges<'b>(base: &'b Base, commit: &Commit) -> Vec<&'b String> {
 /// Returns the gate of a push to a place of which nothing is known yet.
 fn first(ctx: &Context, project: &Project<'_>) -> Result<Ruling> {
     if ctx.repo.is_bare() {
-        return Ok(of(&project.config, "this push"));
+        return Ok(of(&project.config, OWN));
     }
     let here = plan::load(ctx)?;
     let from = "the working copy";
     let note = "nothing was pushed there yet, so the gate is that of the working copy";
     Ok(match here.hooks.contains_key(&Event::PrePush) {
         true => Ruling { note: Some(note.to_owned()), ..of(&here, from) },
-        false => of(&project.config, "this push"),
+        false => of(&project.config, OWN),
     })
 }
 

@@ -262,7 +262,7 @@ fn of_ref(ctx: &Context, asked: &PrePush, update: &Update) -> Result<RefStanding
     if !gate.is_about(&update.remote) {
         return exempt(Exempt::NotGated);
     }
-    let wanted = required(&project, &gate.require)?;
+    let wanted = required(&project, &gate.require).map_err(|err| cannot_ask(err, &ruling))?;
     let mut stages = Vec::new();
     for wanted in &wanted {
         stages.extend(states(ctx, wanted, &commit, &ruling.evidence)?);
@@ -272,6 +272,23 @@ fn of_ref(ctx: &Context, asked: &PrePush, update: &Update) -> Result<RefStanding
         Judged { commit, base, gate, ruling, verdicts, stages, wanted, reason: None, usual_seconds: None };
     judged.hear(asked.reason.as_ref());
     Ok(RefStanding::Judged(Box::new(judged)))
+}
+
+/// Says whose gate it is that asks for what is not there, and what to do about it.
+fn cannot_ask(err: anyhow::Error, ruling: &Ruling) -> anyhow::Error {
+    let refusal = match err.downcast::<Refusal>() {
+        Ok(refusal) => refusal,
+        Err(err) => return err,
+    };
+    let is_own = ruling.from == gate::OWN;
+    let mut hint = refusal.hint.unwrap_or_default();
+    hint += if is_own { "\nmend `require`, and commit that" } else { "\nput it back, and commit that" };
+    if !ruling.changes.is_empty() && !ruling.allowed {
+        hint += "\nor, if that is meant: git orchestrate push --allow-gate-change …";
+    }
+    hint += &format!("\nor, this once: {}='why' git push …", reason::VARIABLE);
+    let whose = if is_own { "the gate".to_owned() } else { format!("the gate of `{}`", ruling.from) };
+    Refusal { message: format!("{whose}: {}", refusal.message), hint: Some(hint), ..refusal }.into()
 }
 
 /// Says that nobody asks for anything, which is most likely not what was meant where a hook is.

@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::super::Refusal;
 use super::super::plan::{PlanOptions, Project};
 use crate::id::PipelineId;
+use crate::pipeline::config::FILE_NAME;
 use crate::pipeline::plan::{Plan, PlanError, PlannedStage};
 use crate::pipeline::{Action, listing, nearest};
 
@@ -107,6 +108,7 @@ impl Found<'_, '_> {
         let names: Vec<_> = stages.chain(pipelines).collect();
         match nearest(name, names.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
+            None if names.is_empty() => format!("`{FILE_NAME}` declares no stage there"),
             None => format!("there are: {}", listing(names)),
         }
     }
