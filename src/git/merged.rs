@@ -52,7 +52,7 @@ impl Repo {
         let tree = parts.next().unwrap_or_default();
         Ok(match code {
             0 => MergeTree::Clean(tree),
-            _ => MergeTree::Conflicts(parts.filter(|part| !part.is_empty()).collect()),
+            _ => MergeTree::Conflicts(own_names(parts.filter(|part| !part.is_empty()), [ours, theirs])),
         })
     }
 
@@ -108,5 +108,37 @@ impl Repo {
             .args(["config", "--local", "--remove-section", &section])
             .run_expecting(&[0, 1, 128])
             .map(drop)
+    }
+}
+
+/// Returns the names of files that are in conflict. Where a folder has the name of a file by now, git gives that file another
+/// one, with the commit that it comes from; people know it by its own.
+pub(super) fn own_names(paths: impl Iterator<Item = String>, sides: [&str; 2]) -> Vec<String> {
+    let own_name = |path: String| {
+        let mut own = sides.iter().filter_map(|side| {
+            let (own, end) = path.rsplit_once(&format!("~{side}"))?;
+            let counted = |end: &str| end.strip_prefix('_').is_some_and(|it| it.parse::<u32>().is_ok());
+            (end.is_empty() || counted(end)).then(|| own.to_owned())
+        });
+        own.next().unwrap_or(path)
+    };
+    let mut names: Vec<String> = Vec::new();
+    for name in paths.map(own_name) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_had_to_make_room_for_a_folder_keeps_its_name() {
+        let paths = ["a", "d~11", "d~22", "d~11_0", "e~11x", "f~11_x", "g~33", "d"].map(str::to_owned);
+        let names = own_names(paths.into_iter(), ["11", "22"]);
+        assert_eq!(names, ["a", "d", "e~11x", "f~11_x", "g~33"]);
     }
 }

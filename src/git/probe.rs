@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::error::At;
+use super::merged::own_names;
 use super::{GitError, Repo};
 
 /// The files in which two commits cannot be merged; why nobody can tell, if git would not try.
@@ -37,7 +38,11 @@ impl Repo {
         let mut tried = Vec::new();
         while let Some(status) = parts.next().filter(|status| !status.is_empty()) {
             let _tree = parts.next();
-            let paths: Vec<_> = parts.by_ref().take_while(|path| !path.is_empty()).collect();
+            let paths = parts.by_ref().take_while(|path| !path.is_empty());
+            let paths = match pairs.get(tried.len()) {
+                Some((one, other)) => own_names(paths, [one, other]),
+                None => paths.collect(),
+            };
             tried.push(match status.as_str() {
                 "0" | "1" => Ok(paths),
                 _ => Err("git could not merge them".to_owned()),

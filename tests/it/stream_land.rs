@@ -510,6 +510,19 @@ fn how_side_worktrees_are_made_ready_is_the_branch_s_to_say_without_a_gate_too()
 }
 
 #[test]
+fn a_file_in_the_place_of_a_folder_is_called_by_its_own_name() {
+    let repo = project();
+    stream(&repo, "auth");
+    commit(&repo, &folder(&repo, "auth"), "d", "a file\n");
+    fs::create_dir(repo.path("d")).expect("a folder");
+    commit(&repo, repo.root(), "d/e", "in a folder\n");
+    let answer = repo.orchestrate("stream list --probe --format json").json();
+    assert_eq!(answer["probe"]["conflicts"][0]["paths"], json!(["d"]), "{answer}");
+    let answer = repo.orchestrate("stream land auth --format json");
+    assert_eq!((answer.code, &answer.json()["conflicts"]), (1, &json!(["d"])), "{answer}");
+}
+
+#[test]
 fn streams_that_conflict_are_named_before_anybody_lands() {
     let repo = project();
     for name in ["a", "b", "c"] {
