@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use gix::ObjectId;
+use gix::bstr::ByteSlice;
 
 use super::tree::{self, by_git};
 use super::{GitError, Repo};
@@ -65,6 +66,15 @@ impl Repo {
         *self.staged.lock().unwrap_or_else(PoisonError::into_inner) =
             checksum.map(|checksum| Staged { index: index.to_owned(), checksum, tree: tree.clone() });
         Some(tree)
+    }
+
+    /// Returns the files of this work tree that are in conflict, and of which nobody has said yet what they are to be.
+    pub fn unmerged(&self) -> Result<Vec<String>, GitError> {
+        let listed = self.git().args(["ls-files", "--unmerged", "-z"]).run()?;
+        let path = |entry: &[u8]| Some(String::from_utf8_lossy(entry.split_once_str("\t")?.1).into_owned());
+        let mut paths: Vec<_> = listed.split(|byte| *byte == 0).filter_map(path).collect();
+        paths.dedup();
+        Ok(paths)
     }
 
     /// Returns the commits that a merge under way merges besides `HEAD`, in hex.

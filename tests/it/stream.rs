@@ -147,6 +147,32 @@ fn changes_are_carried_through_a_tree_and_stay_where_they_are() {
 }
 
 #[test]
+fn files_in_conflict_are_not_carried_with_their_markers() {
+    let repo = Fixture::new("passing");
+    let commit = |text: &str| {
+        repo.write("a note", text);
+        repo.git(&["add", "--all"]);
+        repo.git(&["commit", "--quiet", "--message", "note"]);
+    };
+    repo.git(&["checkout", "--quiet", "-b", "other"]);
+    commit("other\n");
+    repo.git(&["checkout", "--quiet", "main"]);
+    commit("main\n");
+    assert_eq!(repo.see(repo.command("git").args(["merge", "other"])).code, 1);
+    let seen = repo.orchestrate("stream new a --carry-changes");
+    assert_seen!(seen, @"
+    error: files are in conflict here, and cannot be carried along: a note
+    hint: merge them and `git add` them; or leave `--carry-changes` out
+    [exit: 3]
+    ");
+    assert!(!folder(&repo, "a").exists());
+    repo.write("a note", "both\n");
+    repo.git(&["add", "a note"]);
+    assert_eq!(repo.orchestrate("stream new a --carry-changes").code, 0);
+    assert_eq!(fs::read_to_string(folder(&repo, "a").join("a note")).expect("a file"), "both\n");
+}
+
+#[test]
 fn thirty_two_streams_from_eight_processes_at_once_are_all_made() {
     let repo = Fixture::new("passing");
     let children: Vec<_> = (0..8)

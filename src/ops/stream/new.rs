@@ -11,7 +11,7 @@ use super::rm::{self, OfBranch};
 use super::{Context, Kind, Refusal, carry, is_there, lease, setup, streams, task_of, there, variables};
 use crate::git::{GitError, Lack, Objects, Repo};
 use crate::id::{RunId, StreamName, TaskId};
-use crate::pipeline::streams as section;
+use crate::pipeline::{listing, streams as section};
 use crate::run::status::RunStatus;
 use crate::store::streams::{Phase, Stream, Streams};
 use crate::sys::fs;
@@ -134,6 +134,14 @@ fn source(ctx: &Context, options: &NewOptions, warnings: &mut Vec<String>) -> Re
     let mut carried = None;
     if !now.state.dirty {
     } else if options.carry_changes {
+        let unmerged = ctx.repo.unmerged()?;
+        if !unmerged.is_empty() {
+            let names = listing(unmerged.iter().map(String::as_str));
+            let message = format!("files are in conflict here, and cannot be carried along: {names}");
+            return Err(Refusal::new(Kind::Unsafe, message)
+                .hint("merge them and `git add` them; or leave `--carry-changes` out")
+                .into());
+        }
         let (tree, nested) = ctx.repo.carried_tree().context("cannot take along what is not committed")?;
         warnings.extend(
             nested.iter().map(|path| format!("`{path}` is a repository of its own and is not carried along")),
