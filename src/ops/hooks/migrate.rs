@@ -88,6 +88,7 @@ pub fn migrate(ctx: &Context, write: bool) -> Result<Migration> {
         None => None,
     };
     let known = there.as_ref().map(|text| config::parse(FILE_NAME, text)).transpose()?.unwrap_or_default();
+    found.note_the_branch();
     keep_what_is_there(&mut found, &|event| known.hooks.contains_key(&event));
     found.name_apart();
     let taken = |id: &PipelineId| known.pipeline(id).is_some();
@@ -369,9 +370,39 @@ repos:
         let message = of("commit-msg", "npx --no -- commitlint --edit \"$1\"\n");
         assert_eq!(commands(&message), ["npx --no -- commitlint --edit \"$GIT_ORCHESTRATE_MESSAGE_FILE\""]);
         assert_eq!(left_out(&of("pre-commit", "npx lint-staged\n")), ["pre-commit"]);
+        // What stands beside it is not lost.
+        let beside = of("pre-commit", "npx lint-staged || exit 1\nnpm test --if-present\n");
+        assert_eq!(
+            (commands(&beside), left_out(&beside)),
+            (vec!["npm test --if-present"], vec!["pre-commit"])
+        );
+        for script in ["if x; then\n  npx lint-staged\nfi\nnpm test\n", "npx lint-staged && npm test\n"] {
+            let around = of("pre-commit", script);
+            assert_eq!((commands(&around), around.left_out.len()), (Vec::new(), 1), "{script}");
+            assert!(around.left_out[0].why.ends_with("and the rest of the script as others"), "{script}");
+        }
+        // Since version 9 it finds the programs of the project, and before it did not.
+        let found_there = "PATH=\"node_modules/.bin:$PATH\"\nvitest run";
+        assert_eq!(commands(&of("pre-push", "vitest run\n")), [found_there]);
+        assert_eq!(
+            commands(&of("pre-push", ". \"$(dirname \"$0\")/_/husky.sh\"\nvitest run\n")),
+            ["vitest run"]
+        );
         assert_eq!(left_out(&of("pre-push", "check $1\n")), ["pre-push"]);
         assert_eq!(left_out(&of("prepare-commit-msg", "x\n")), ["prepare-commit-msg"]);
         assert!(of("pre-push", "git orchestrate hook pre-push \"$@\"\n").stages.is_empty());
+    }
+
+    #[test]
+    fn what_asks_for_the_branch_is_told_that_there_is_none() {
+        let mut found = of_lefthook(
+            "pre-push: {commands: {a: {run: test \"$(git branch --show-current)\" != main}, b: {run: make}}}",
+        );
+        found.note_the_branch();
+        assert_eq!(found.stages.iter().map(|it| it.notes.len()).collect::<Vec<_>>(), [1, 0]);
+        let hooks = "{id: no-commit-to-branch}, {id: check-yaml}";
+        let found = of_pre_commit(&format!("repos: [{{repo: https://x, hooks: [{hooks}]}}]"));
+        assert_eq!((commands(&found).len(), left_out(&found)), (1, vec!["no-commit-to-branch"]));
     }
 
     #[test]

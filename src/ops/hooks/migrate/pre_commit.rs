@@ -61,6 +61,10 @@ pub(super) fn read(source: &str, document: &Value) -> Found {
                 found.leave(source, id, "it is about the configuration of pre-commit itself");
                 continue;
             }
+            if id == "no-commit-to-branch" {
+                found.leave(source, id, "it asks which branch is checked out, and where stages run none is");
+                continue;
+            }
             let asked = texts(hook.get("stages"));
             let asked = match (asked.is_empty(), usual.is_empty()) {
                 (false, _) => asked,

@@ -53,6 +53,16 @@ impl Found {
         self.left_out.extend(other.left_out);
     }
 
+    /// Notes at each stage that asks for the branch that it will be told of none.
+    pub(super) fn note_the_branch(&mut self) {
+        const WORDS: &[&str] = &["--abbrev-ref", "symbolic-ref", "--show-current", "name-rev"];
+        for stage in &mut self.stages {
+            if WORDS.iter().any(|words| stage.command.contains(words)) {
+                stage.notes.push("asks which branch is checked out, and where it runs none is".to_owned());
+            }
+        }
+    }
+
     /// Gives every stage an id of its own.
     pub(super) fn name_apart(&mut self) {
         let mut known: Vec<String> = Vec::new();
