@@ -1,5 +1,7 @@
 //! Whether what a branch brings is somewhere else already, also after a squash or a rebase.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{GitError, Repo};
 
 /// How a commit got into another one.
@@ -7,9 +9,9 @@ use super::{GitError, Repo};
 pub enum Merged {
     /// It is one of its ancestors.
     Ancestor,
-    /// To merge it would change nothing.
+    /// It changes something, and to merge it would change nothing.
     Tree,
-    /// Each of its changes is there as another commit.
+    /// Each of its changes is there as another commit, to the byte.
     Patch,
 }
 
@@ -32,14 +34,58 @@ impl Repo {
         }
         let Some(there) = self.commit(into)? else { return Ok(None) };
         match self.merge_tree(into, commit) {
-            Ok(MergeTree::Clean(tree)) if tree == there.tree => return Ok(Some(Merged::Tree)),
+            Ok(MergeTree::Clean(tree)) if tree == there.tree && self.changes_something(commit, into)? => {
+                return Ok(Some(Merged::Tree));
+            }
             // Histories that have nothing in common, or a git before 2.38.
             Ok(_) | Err(GitError::Program { .. }) => {}
             Err(err) => return Err(err),
         }
-        let listed = self.git().args(["cherry", into, commit]).line()?;
-        let all_there = !listed.is_empty() && listed.lines().all(|line| line.starts_with('-'));
-        Ok(all_there.then_some(Merged::Patch))
+        Ok(self.is_picked(commit, into)?.then_some(Merged::Patch))
+    }
+
+    /// Whether a commit differs from what it has in common with another one. Where one of its commits took back what
+    /// another had brought, to merge it changes nothing, and neither of them is anywhere else.
+    fn changes_something(&self, commit: &str, other: &str) -> Result<bool, GitError> {
+        let Some(base) = self.merge_base(commit, other)? else { return Ok(true) };
+        let tree = |commit: &str| Ok::<_, GitError>(self.commit(commit)?.map(|it| it.tree));
+        Ok(tree(commit)? != tree(&base)?)
+    }
+
+    /// Whether each commit that another one has not is there as one that changes the same bytes.
+    fn is_picked(&self, commit: &str, into: &str) -> Result<bool, GitError> {
+        let brought = self.git().args(["rev-list", "--parents", commit, "--not", into]).line()?;
+        let brought: Vec<Vec<&str>> = brought.lines().map(|line| line.split(' ').collect()).collect();
+        // What a merge itself changed is in no patch.
+        if brought.iter().any(|words| words.len() > 2) {
+            return Ok(false);
+        }
+        let alike = ["rev-list", "--no-merges", "--left-only", "--cherry-mark"];
+        let alike = self.git().args(alike).args([format!("{into}...{commit}")]).line()?;
+        let alike: Vec<_> = alike.lines().filter_map(|line| line.strip_prefix('=')).collect();
+        if brought.is_empty() || alike.is_empty() {
+            return Ok(false);
+        }
+        // To git they are alike also if white space is not, which is what some languages are made of.
+        let ours: Vec<_> = brought.iter().filter_map(|words| words.first().copied()).collect();
+        let (ours, theirs) = (self.patches(&ours)?, self.patches(&alike)?);
+        let theirs: BTreeSet<_> = theirs.into_values().collect();
+        // One that changes nothing has no patch, and its message is nowhere else.
+        Ok(ours.len() == brought.len() && ours.values().all(|patch| theirs.contains(patch)))
+    }
+
+    /// Returns by commits what tells their patches from others, to the byte. A git before 2.39 cannot tell.
+    fn patches(&self, commits: &[&str]) -> Result<BTreeMap<String, String>, GitError> {
+        let words = ["diff-tree", "--stdin", "--root", "-r", "-p", "--full-index", "--no-renames"];
+        let plain = ["--no-ext-diff", "--no-textconv", "--ignore-submodules=none"];
+        let listed = commits.iter().flat_map(|commit| [commit, "\n"]).collect::<String>();
+        let text = self.git().args(words).args(plain).given(listed.as_bytes())?.run()?;
+        let said = match self.git().args(["patch-id", "--verbatim"]).given(&text)?.line() {
+            Err(GitError::Program { .. }) => return Ok(BTreeMap::new()),
+            said => said?,
+        };
+        let pairs = said.lines().filter_map(|line| line.split_once(' '));
+        Ok(pairs.map(|(patch, commit)| (commit.to_owned(), patch.to_owned())).collect())
     }
 
     /// Merges two commits without a work tree.

@@ -2,6 +2,7 @@
 
 mod diffs;
 mod layouts;
+mod merged;
 mod rest;
 mod scene;
 mod slots;
