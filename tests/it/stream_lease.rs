@@ -89,6 +89,20 @@ fn what_worktreeinclude_names_and_git_ignores_is_carried() {
 }
 
 #[test]
+fn a_stream_is_not_carried_into_itself() {
+    let repo = Fixture::with_config(&json!({"streams": {"path": ".trees/{name}"}, "pipelines": []}));
+    repo.write(".git/info/exclude", "cache\n");
+    repo.write(".worktreeinclude", "*\n");
+    repo.write("cache", "c\n");
+    assert_eq!(repo.orchestrate("stream new a b").code, 0);
+    for name in ["a", "b"] {
+        let there = repo.path(&format!(".trees/{name}"));
+        assert_eq!(fs::read_to_string(there.join("cache")).expect("it was carried"), "c\n");
+        assert!(!there.join(".trees").exists(), "{name}");
+    }
+}
+
+#[test]
 fn what_ends_a_stream_runs_before_it_goes_and_a_failure_keeps_it() {
     let config = json!({"streams": {"teardown": ["echo $CODEX_ORCHESTRATOR_STREAM >> \"$HOME/ended\"; test ! -e keep"]}, "pipelines": []});
     let repo = Fixture::with_config(&config);

@@ -39,7 +39,9 @@ pub(super) fn carry(ctx: &Context, there: &Repo) -> Result<usize> {
         let (full, target) = (from.join(&path), to.join(&path));
         // Evidence belongs to the worktree whose it is, and other worktrees are nobody's files.
         let is_ours = full.starts_with(&ctx.layout.runs) || ctx.layout.runs.starts_with(&full);
-        let holds_others = foreign.iter().any(|other| other != from && other.starts_with(&full));
+        // The stream may be made below what is selected.
+        let others = foreign.iter().map(PathBuf::as_path).filter(|other| *other != from).chain([to]);
+        let holds_others = { others }.any(|other| other.starts_with(&full));
         if is_ours || holds_others || target.symlink_metadata().is_ok() {
             continue;
         }
