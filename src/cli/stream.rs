@@ -395,7 +395,8 @@ fn show_all(
 
 fn make(ctx: &Context, args: NewArgs) -> Result<ExitCode, Failure> {
     let NewArgs { names, from, carry_changes, exec, run, jobs, task, format } = args;
-    let mut outcome = new(ctx, &NewOptions { names, from, task: task.clone(), carry_changes })?;
+    let mut outcome =
+        new(ctx, &NewOptions { names, from, task: task.clone(), carry_changes, run: run.clone() })?;
     let mut code = None;
     if exec.is_some() || run.is_some() {
         let ready = outcome.ready();

@@ -94,6 +94,23 @@ impl Repo {
     }
 }
 
+/// Returns the top level of the worktree that git keeps in one of its folders; nothing if it does not say where that is.
+pub fn top_of_entry(entry: &Path) -> Option<PathBuf> {
+    top_of(entry, &fs::read(entry.join("gitdir")).ok()?)
+}
+
+/// Whether a folder says of itself that it is the worktree which git keeps in one of its folders.
+pub fn is_top_of(folder: &Path, entry: &Path) -> bool {
+    let dot_git = folder.join(".git");
+    if !dot_git.symlink_metadata().is_ok_and(|it| it.is_file()) {
+        return false;
+    }
+    let text = fs::read(&dot_git).unwrap_or_default();
+    let said = text.strip_prefix(b"gitdir: ").map(|said| folder.join(said.trim_ascii_end().to_path_lossy()));
+    let Some(Ok(said)) = said.map(|said| said.canonicalize()) else { return false };
+    entry.canonicalize().is_ok_and(|entry| entry == said)
+}
+
 /// Returns the top level that a `gitdir` file points to; it may be relative to its own folder.
 fn top_of(private: &Path, text: &[u8]) -> Option<PathBuf> {
     let text = text.strip_suffix(b"\n").unwrap_or(text);

@@ -279,21 +279,26 @@ fn warn_of_modules(ctx: &Context, slot: &Slot, watch: &SharedWatch) {
     }
 }
 
-/// Ends processes that a dead run left behind: first they are asked, after 2 seconds they are killed.
+/// Ends processes that a dead run left behind.
 pub(super) fn end(run: &str, left: impl Fn() -> Vec<u32>, watch: &SharedWatch) -> Result<()> {
+    end_all(&format!("processes that run `{run}` left"), left, watch)
+}
+
+/// Ends processes: first they are asked, after 2 seconds they are killed.
+pub(super) fn end_all(what: &str, left: impl Fn() -> Vec<u32>, watch: &SharedWatch) -> Result<()> {
     let mut pids = left();
     if pids.is_empty() {
         return Ok(());
     }
     pids.sort_unstable();
     pids.dedup();
-    let text = format!("ending {} processes that run `{run}` left", pids.len());
+    let text = format!("ending {} {what}", pids.len());
     watch.borrow_mut().warn(&text);
     pids.iter().for_each(|pid| process::signal(*pid, Signal::TERM));
     let begin = Instant::now();
     while !pids.is_empty() {
         if begin.elapsed() > Duration::from_secs(10) {
-            return Err(Refusal::new(Kind::Busy, format!("processes of run `{run}` do not end")).into());
+            return Err(Refusal::new(Kind::Busy, format!("{what} do not end")).into());
         }
         std::thread::sleep(Duration::from_millis(20));
         pids = left();

@@ -140,6 +140,16 @@ impl Bin {
         entry.map_or(Ok(()), |entry| fs::rename_new(entry, &self.entry()))
     }
 
+    /// Returns the name of this place.
+    pub fn place(&self) -> String {
+        self.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// Whether there is a place of a name.
+    pub fn is_there(common_dir: &Path, place: &str) -> bool {
+        trash(common_dir).join(place).is_dir()
+    }
+
     /// Where git's entry is kept.
     pub fn entry(&self) -> PathBuf {
         self.folder.join("git")

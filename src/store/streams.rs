@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::git::{is_top_of, top_of_entry};
 use crate::id::{RunId, StageId, StreamName, TaskId};
 use crate::run::stamp::Stamp;
 use crate::run::status::RunStatus;
@@ -19,6 +20,9 @@ use crate::sys::fs::{self, Durability, Lock, PathError};
 
 /// The version of the files that we write; we read none that is newer.
 const VERSION: u32 = 1;
+
+/// The file in git's part of a worktree that names its stream.
+const NOTE: &str = "orchestrate-stream";
 
 /// How long to wait for somebody who changes git's list of worktrees, which takes a moment only.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -87,6 +91,14 @@ pub struct Ports {
     pub count: u16,
 }
 
+/// What a stream has for itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Leases {
+    pub name: Option<StreamName>,
+    pub ports: Option<Ports>,
+    pub database: Option<String>,
+}
+
 /// The run that set a stream up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetUp {
@@ -119,6 +131,15 @@ pub enum StreamError {
     Newer(PathBuf),
     #[error("somebody has held the lock `{}` for too long", .0.display())]
     Busy(PathBuf),
+}
+
+impl StreamError {
+    /// Returns what to type next.
+    pub fn hint(&self) -> Option<String> {
+        let Self::Corrupt { path, .. } = self else { return None };
+        let name = path.file_stem()?.to_str()?;
+        Some(format!("git orchestrate stream rm --force {name}; its folder can be had back for a day"))
+    }
 }
 
 impl Stream {
@@ -166,24 +187,71 @@ impl Streams {
         Self { folder: common_dir.join("orchestrate/streams") }
     }
 
+    /// Returns git's part of a stream's worktree, if git still has it and has it for that stream.
+    pub fn entry_of(&self, stream: &Stream) -> Option<PathBuf> {
+        let entry = self.worktrees().join(stream.worktree.as_ref()?);
+        (noted(&entry).as_ref() == Some(&stream.name)).then_some(entry)
+    }
+
+    /// Returns a stream with the path at which its folder is now: somebody may have moved it. git knows where it moved
+    /// it itself. By hand most are only renamed, so it is looked for beside where it was.
+    fn found(&self, mut stream: Stream) -> Stream {
+        let Some(worktree) = stream.worktree.as_ref().filter(|_| stream.phase != Phase::Creating) else {
+            return stream;
+        };
+        let entry = self.worktrees().join(worktree);
+        if is_top_of(&stream.path, &entry) || self.entry_of(&stream).is_none() {
+            return stream;
+        }
+        let told = top_of_entry(&entry);
+        let folders: Vec<_> = [told.as_deref(), Some(&stream.path)].into_iter().flatten().collect();
+        let beside = folders.iter().filter_map(|folder| std::fs::read_dir(folder.parent()?).ok());
+        let beside = beside.flatten().flatten().map(|entry| entry.path());
+        let there = told.iter().cloned().chain(beside).find(|folder| is_top_of(folder, &entry));
+        stream.path = there.unwrap_or(stream.path);
+        stream
+    }
+
+    /// Where git keeps its parts of worktrees.
+    fn worktrees(&self) -> PathBuf {
+        let mut folder = self.folder.clone();
+        // `orchestrate/streams`
+        folder.pop();
+        folder.pop();
+        folder.join("worktrees")
+    }
+
     fn file(&self, folder: &str) -> PathBuf {
         self.folder.join(format!("{folder}.json"))
     }
 
     /// Returns what is known about a stream; nothing if there is none that has a folder of that name.
     pub fn find(&self, name: &StreamName) -> Result<Option<Stream>, StreamError> {
-        read(&self.file(&name.as_folder()))
+        Ok(read(&self.file(&name.as_folder()))?.map(|stream| self.found(stream)))
     }
 
     /// Returns every stream, by name; one whose file is of no use is an error of its own.
     pub fn all(&self) -> Vec<Result<Stream, StreamError>> {
+        let read = |file| read(file).map(|stream| stream.map(|stream| self.found(stream)));
+        self.files().iter().filter_map(|file| read(file).transpose()).collect()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let mut files: Vec<_> = entries
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|it| it == "json"))
-            .collect();
+        let is_file = |path: &PathBuf| path.extension().is_some_and(|it| it == "json");
+        let mut files: Vec<_> = entries.map(|entry| entry.path()).filter(is_file).collect();
         files.sort();
-        files.iter().filter_map(|file| read(file).transpose()).collect()
+        files
+    }
+
+    /// Returns what each stream has for itself, also one that a newer version wrote.
+    pub fn leases(&self) -> Vec<Result<Leases, StreamError>> {
+        let leases = |file: &PathBuf| {
+            let bytes = fs::read_if_there(file).map_err(StreamError::from).transpose()?;
+            let read = |bytes: Vec<u8>| serde_json::from_slice(&bytes).map_err(|err| corrupt(file, &err));
+            Some(bytes.and_then(read))
+        };
+        self.files().iter().filter_map(leases).collect()
     }
 
     /// Keeps what is known about a stream.
@@ -237,19 +305,33 @@ impl Streams {
     }
 }
 
+/// Notes in git's part of a worktree which stream it is.
+pub fn note(entry: &Path, name: &StreamName) -> Result<(), PathError> {
+    fs::write_atomically(&entry.join(NOTE), format!("{name}\n").as_bytes(), Durability::Process)
+}
+
+/// Returns the stream that is noted in git's part of a worktree.
+pub fn noted(entry: &Path) -> Option<StreamName> {
+    let text = fs::read_if_there(&entry.join(NOTE)).ok().flatten()?;
+    String::from_utf8(text).ok()?.trim_end().parse().ok()
+}
+
 fn read(path: &Path) -> Result<Option<Stream>, StreamError> {
     #[derive(Deserialize)]
     struct Version {
         version: u32,
     }
     let Some(bytes) = fs::read_if_there(path)? else { return Ok(None) };
-    let corrupt =
-        |err: serde_json::Error| StreamError::Corrupt { path: path.to_owned(), reason: err.to_string() };
+    let corrupt = |err: serde_json::Error| corrupt(path, &err);
     let Version { version } = serde_json::from_slice(&bytes).map_err(corrupt)?;
     if version > VERSION {
         return Err(StreamError::Newer(path.to_owned()));
     }
     serde_json::from_slice(&bytes).map(Some).map_err(corrupt)
+}
+
+fn corrupt(path: &Path, err: &serde_json::Error) -> StreamError {
+    StreamError::Corrupt { path: path.to_owned(), reason: err.to_string() }
 }
 
 #[cfg(test)]

@@ -255,7 +255,14 @@ pub fn inside(folder: &Path) -> Vec<u32> {
     let me = std::process::id();
     let there =
         |pid: &u32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(folder));
-    pids().filter(|pid| *pid != me && there(pid)).collect()
+    pids().filter(|pid| *pid != me && there(pid) && !has_ended(*pid)).collect()
+}
+
+/// Returns the name of a process, as the kernel knows it.
+pub fn name(pid: u32) -> String {
+    fs::read(format!("/proc/{pid}/comm"))
+        .map(|name| String::from_utf8_lossy(name.trim_ascii_end()).into_owned())
+        .unwrap_or_default()
 }
 
 /// Returns the processes of a group, without those that have ended.

@@ -269,6 +269,37 @@ fn a_worktree_that_somebody_made_where_a_stream_was_to_be_is_left_alone() {
 }
 
 #[test]
+fn a_worktree_that_git_was_killed_at_goes_with_its_stream() {
+    let repo = Fixture::new("passing");
+    for (name, words, has_folder) in
+        [("a", "stream prune --yes", true), ("b", "stream new b", true), ("c", "stream prune --yes", false)]
+    {
+        begin_and_crash(&repo, name);
+        // What `git worktree add` has made until it writes which branch is checked out.
+        let (there, entry) = (folder(&repo, name), repo.path(&format!(".git/worktrees/half-{name}")));
+        fs::create_dir_all(entry.join("refs")).expect("folders");
+        for (file, text) in [
+            ("gitdir", format!("{}\n", there.join(".git").display())),
+            ("commondir", "../..\n".to_owned()),
+            ("locked", "initializing".to_owned()),
+            ("HEAD.lock", String::new()),
+        ] {
+            fs::write(entry.join(file), text).expect("a file");
+        }
+        if has_folder {
+            fs::create_dir(&there).expect("a folder");
+            fs::write(there.join(".git"), format!("gitdir: {}\n", entry.display())).expect("a file");
+        }
+        let seen = repo.orchestrate(words);
+        assert_eq!(seen.code, 0, "{name}: {seen}");
+        assert!(!entry.exists(), "{name}: git's part is gone");
+        assert_eq!(there.exists(), name == "b");
+        assert_eq!(repo.orchestrate(&format!("stream rm {name}")).code, if name == "b" { 0 } else { 2 });
+        assert_eq!(repo.orchestrate(&format!("stream new {name}")).code, 0);
+    }
+}
+
+#[test]
 fn a_worktree_that_may_be_ours_goes_to_the_trash_and_a_branch_in_use_stays() {
     let repo = Fixture::new("passing");
     repo.write(".git/info/exclude", "kept.log\n");

@@ -56,6 +56,13 @@ fn what_cannot_run_is_refused_before_anything_does() {
     assert!(seen.code == 2 && seen.stderr.contains("there is no stream `b`"), "{seen}");
     let seen = repo.orchestrate("stream run diagnostics");
     assert_eq!(seen.code, 2, "{seen}");
+    for words in
+        ["stream run diagnostic a", "stream exec true a --run diagnostic", "stream new b --run diagnostic"]
+    {
+        let seen = repo.orchestrate(words);
+        assert!(seen.code == 2 && seen.stderr.contains("did you mean `diagnostics`"), "{words}: {seen}");
+    }
+    assert!(!folder(&repo, "b").exists());
     assert_eq!(repo.runs("0101").len(), 0);
 }
 

@@ -3,13 +3,14 @@
 use std::num::NonZeroU16;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::look::{self, State};
 use super::{Context, Refusal, cd, folder_of, streams, there};
 use crate::id::{PipelineId, StageId, StreamName, TaskId};
 use crate::ops::fleet::{Fleet, Member, STREAMS, Work};
 use crate::ops::host::SharedWatch;
+use crate::ops::plan::{PlanOptions, plan};
 use crate::ops::start::RunOutcome;
 use crate::store::streams::Stream;
 
@@ -42,6 +43,12 @@ pub fn run(ctx: &Context, options: &FleetOptions, program: &Path, watch: SharedW
             };
             let title = format!("{} in {}", work.title(), stream.name);
             let member = member(ctx, stream, work.clone())?;
+            if let Work::Pipeline(pipeline) = work {
+                // Before anything is recorded: it may be a slip of the pen.
+                let wanted = PlanOptions { pipeline: Some(pipeline.clone()), ..PlanOptions::default() };
+                let refusal = || format!("`{pipeline}` cannot run in stream `{}`", stream.name);
+                plan(&member.there, &wanted).with_context(refusal)?;
+            }
             let before = std::mem::replace(&mut needs, vec![id]);
             members.push(Member { id: needs[0].clone(), title, needs: before, ..member });
         }

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use super::Context;
 use super::rm::{self, OfBranch};
-use super::{Context, variables};
 use crate::git::Repo;
-use crate::store::streams::{Phase, Stream, Streams};
+use crate::store::streams::{Phase, Stream, Streams, noted};
 use crate::sys::fs;
 
 /// What became of a stream that was never finished.
@@ -32,7 +32,7 @@ enum Maker {
 /// Returns who made a worktree, by git's part of it. Ours is noted there right after git made it, so without the note
 /// it has no file yet.
 fn maker(git_dir: &Path, stream: &Stream) -> Maker {
-    match variables::noted(git_dir) {
+    match noted(git_dir) {
         Some(name) if name == stream.name => return Maker::Us,
         Some(_) => return Maker::Other,
         None => {}
@@ -66,13 +66,14 @@ pub fn take_back(ctx: &Context, streams: &Streams, stream: &Stream) -> Result<()
     {
         let _list = streams.lock_list()?;
         let entry = ctx.repo.entry_of(&stream.path)?;
-        let is_ours = matches!(found(ctx, stream), Some((_, Maker::Us)));
+        let is_half_made = entry.as_ref().is_some_and(|entry| is_half_made(entry, stream));
+        let is_ours = is_half_made || matches!(found(ctx, stream), Some((_, Maker::Us)));
         if is_ours || is_empty(stream) {
             fs::remove_tree(&stream.path)?;
         }
         // Whatever is at the path now is somebody else's.
         if let Some(entry) = entry.filter(|_| !stream.path.join(".git").exists())
-            && maker(&entry, stream) == Maker::Us
+            && (is_half_made || maker(&entry, stream) == Maker::Us)
         {
             fs::remove_tree(&entry)?;
         }
@@ -84,6 +85,18 @@ pub fn take_back(ctx: &Context, streams: &Streams, stream: &Stream) -> Result<()
         ctx.repo.remove_branch(&stream.branch, commit)?;
     }
     Ok(streams.forget(&stream.name)?)
+}
+
+/// Whether git was killed while it made a stream's worktree. Then its part has no `HEAD` yet, is locked for ever, and
+/// counts as no worktree; and all that is in the folder is the file that names that part.
+fn is_half_made(entry: &Path, stream: &Stream) -> bool {
+    let has = |name: &str| entry.join(name).exists();
+    let held = match std::fs::read_dir(&stream.path) {
+        Ok(mut entries) => entries.any(|it| it.map_or(true, |it| it.file_name() != ".git")),
+        Err(err) => err.kind() != std::io::ErrorKind::NotFound,
+    };
+    let is_git_at_it = has("HEAD") || has("index") || noted(entry).is_some();
+    !is_git_at_it && !held && !stream.path.is_symlink() && !stream.path.join(".git").is_dir()
 }
 
 fn is_empty(stream: &Stream) -> bool {

@@ -38,24 +38,33 @@ enum Known {
 /// Returns how all streams stand.
 pub fn list(ctx: &Context) -> Result<List> {
     let mut warnings = Vec::new();
+    let worktrees = ctx.repo.worktrees()?;
     let mut known = Vec::new();
-    let mut paths = Vec::new();
+    let mut names = Vec::new();
     for stream in streams(ctx).all() {
         match stream {
             Ok(stream) => {
-                paths.push(stream.path.clone());
+                // By git's name: where git looks for one that was moved by hand, nothing is.
+                names.extend(stream.worktree.clone().or_else(|| worktree_at(&worktrees, &stream)));
                 known.push(Known::Stream(Box::new(stream)));
             }
             Err(err) => warnings.push(err.to_string()),
         }
     }
-    let others = ctx.repo.worktrees()?.into_iter().filter(|it| it.linked && !paths.contains(&it.path));
+    let is_other =
+        |it: &WorktreeInfo| it.linked && it.name.as_ref().is_some_and(|name| !names.contains(name));
+    let others = worktrees.into_iter().filter(is_other);
     known.extend(others.map(Known::Worktree));
     let rows = in_parallel(&known, |known| match known {
         Known::Stream(stream) => look::of_stream(ctx, Stream::clone(stream)),
         Known::Worktree(worktree) => look::of_worktree(ctx, worktree.clone()),
     });
     Ok(List { rows, warnings, probe: None })
+}
+
+/// Returns git's name of the worktree at the path of a stream that was not noted yet.
+fn worktree_at(worktrees: &[WorktreeInfo], stream: &Stream) -> Option<String> {
+    worktrees.iter().find(|it| it.path == stream.path)?.name.clone()
 }
 
 /// Returns how one stream stands.

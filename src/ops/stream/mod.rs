@@ -14,6 +14,7 @@ pub mod undo;
 
 pub(in crate::ops) mod above;
 mod carry;
+mod gone;
 mod lease;
 mod leftover;
 pub(in crate::ops) mod variables;
@@ -72,5 +73,9 @@ fn folder_of(stream: &Stream) -> Result<PathBuf> {
         return Ok(stream.path.clone());
     }
     let message = format!("the folder `{}` of stream `{}` is gone", stream.path.display(), stream.name);
-    Err(Refusal::usage(message).hint(format!("git orchestrate stream new {}", stream.name)).into())
+    let name = &stream.name;
+    let hint = format!(
+        "if it was moved, git finds it again: git worktree repair FOLDER; if not, git orchestrate stream new {name}"
+    );
+    Err(Refusal::usage(message).hint(hint).into())
 }

@@ -8,12 +8,13 @@ use anyhow::{Context as _, Result};
 
 use super::leftover::{self, Leftover};
 use super::rm::{self, OfBranch};
-use super::{Context, Kind, Refusal, carry, is_there, lease, setup, streams, task_of, there, variables};
+use super::{Context, Kind, Refusal, carry, is_there, lease, setup, streams, task_of, there};
 use crate::git::{GitError, Lack, Objects, Repo};
-use crate::id::{RunId, StreamName, TaskId};
+use crate::id::{PipelineId, RunId, StreamName, TaskId};
+use crate::ops::plan::{PlanOptions, Project};
 use crate::pipeline::{listing, streams as section};
 use crate::run::status::RunStatus;
-use crate::store::streams::{Phase, Stream, Streams};
+use crate::store::streams::{Phase, Stream, Streams, note};
 use crate::sys::fs;
 
 /// What to make.
@@ -26,6 +27,8 @@ pub struct NewOptions {
     pub task: TaskId,
     /// Whether what is not committed here goes along.
     pub carry_changes: bool,
+    /// The pipeline that is to run in them.
+    pub run: Option<PipelineId>,
 }
 
 /// What became of the names, in their order.
@@ -88,7 +91,8 @@ pub fn new(ctx: &Context, options: &NewOptions) -> Result<NewOutcome> {
     }
     let source = source(ctx, options, &mut warnings)?;
     let config = super::super::plan::load(ctx)?.streams;
-    let maker = Maker { ctx, config, source, task: &options.task, room: Room::new() };
+    let maker =
+        Maker { ctx, config, source, task: &options.task, run: options.run.as_ref(), room: Room::new() };
     let next = AtomicUsize::new(0);
     let made: Vec<_> = options.names.iter().map(|_| Mutex::new(None)).collect();
     let workers = options.names.len().min(MOST_AT_ONCE);
@@ -187,6 +191,7 @@ struct Maker<'a> {
     config: section::Streams,
     source: Source,
     task: &'a TaskId,
+    run: Option<&'a PipelineId>,
     room: Room,
 }
 
@@ -194,8 +199,13 @@ impl Maker<'_> {
     fn make(&self, name: &StreamName) -> Result<Made> {
         let streams = streams(self.ctx);
         let _lock = super::lock(&streams, name)?;
-        self.look_at_known(&streams, name)?;
+        let known = self.look_at_known(&streams, name)?;
         let (path, commit, is_made) = self.place(name)?;
+        if let Some(pipeline) = self.run {
+            let tree = self.source.carried.as_ref().filter(|_| !is_made).unwrap_or(&commit);
+            refuse_unknown(self.ctx, tree, pipeline)
+                .with_context(|| format!("`{pipeline}` could not run in stream `{name}`"))?;
+        }
         let task = task_of(self.task, name)?;
         let mut stream = Stream::begun(name.clone(), path, commit.clone(), task, self.ctx.clock.now());
         stream.base.clone_from(&self.source.base);
@@ -205,6 +215,12 @@ impl Maker<'_> {
             stream.base_commit.clone_from(&self.source.commit);
         }
         let mut warnings = Vec::new();
+        if let Some(known) = known {
+            // git's entry of it is in the way, and it is ours. Until here somebody may have been refused.
+            let was = known.path.display().to_string();
+            rm::put_away(self.ctx, &streams, known, None, OfBranch::Keep)?;
+            warnings.push(format!("what git knew of its old folder `{was}`, which is gone, is in the trash"));
+        }
         let there = match self.begin(&streams, &mut stream, &mut warnings) {
             Ok(there) => there,
             Err(err) => {
@@ -222,16 +238,17 @@ impl Maker<'_> {
         Ok(Made { stream, commit, carried, warnings })
     }
 
-    /// Looks at what is known of a stream of that name; only what nobody uses may go.
-    fn look_at_known(&self, streams: &Streams, name: &StreamName) -> Result<()> {
-        let Some(known) = streams.find(name)? else { return Ok(()) };
+    /// Looks at what is known of a stream of that name; only what nobody uses may go. Returns one whose folder is gone,
+    /// which is in the way of another one.
+    fn look_at_known(&self, streams: &Streams, name: &StreamName) -> Result<Option<Stream>> {
+        let Some(known) = streams.find(name)? else { return Ok(None) };
         if known.name != *name {
             let message = format!("stream `{}` has the folder that `{name}` would have", known.name);
             return Err(Refusal::usage(message).hint("choose another name").into());
         }
         match known.phase {
             Phase::Creating if leftover::mend(self.ctx, streams, &known)? == Leftover::Removed => {
-                return Ok(());
+                return Ok(None);
             }
             _ => {}
         }
@@ -240,8 +257,7 @@ impl Maker<'_> {
             let hint = format!("cd \"$(git orchestrate stream cd {name})\"");
             return Err(Refusal::usage(message).hint(hint).into());
         }
-        // Somebody deleted its folder. git's entry of it is in the way, and it is ours.
-        rm::put_away(self.ctx, streams, known, None, OfBranch::Keep).map(drop)
+        Ok(Some(known))
     }
 
     /// Returns where a stream will be, the commit that its branch names or will name, and whether there is such a branch.
@@ -307,7 +323,7 @@ impl Maker<'_> {
         }
         let repo = self.ctx.repo.link_worktree(&stream.path, &stream.branch)?;
         stream.worktree = repo.git_dir().file_name().map(|name| name.to_string_lossy().into_owned());
-        variables::note(&repo, stream)?;
+        note(repo.git_dir(), &stream.name)?;
         lease::lease(self.ctx, streams, &self.config, stream)?;
         // While nobody else can lease the same.
         streams.save(stream)?;
@@ -342,6 +358,16 @@ impl Maker<'_> {
             }
         };
     }
+}
+
+/// Refuses a pipeline that the project as a tree has it does not declare. Where it has no configuration, that comes from
+/// elsewhere, and whoever starts the pipeline will see.
+fn refuse_unknown(ctx: &Context, tree: &str, pipeline: &PipelineId) -> Result<()> {
+    let project = Project::at(ctx, tree)?;
+    if project.text.is_some() {
+        project.plan(&PlanOptions { pipeline: Some(pipeline.clone()), ..PlanOptions::default() })?;
+    }
+    Ok(())
 }
 
 /// Returns where the folder of a stream is.

@@ -92,7 +92,8 @@ fn why(ctx: &Context, stream: &Stream) -> Result<Option<Why>> {
     let how = rm::merged(&repo, stream, &commit)?;
     let is_idle = how.is_some()
         && rm::work(&repo, stream)?.is_empty()
-        && rm::running(ctx, &there(ctx, repo)).is_empty();
+        && rm::running(ctx, &there(ctx, repo)).is_empty()
+        && rm::strangers(stream, &[]).is_empty();
     Ok(how.filter(|_| is_idle).map(Why::Merged))
 }
 
@@ -110,7 +111,13 @@ fn go(ctx: &Context, stream: &Stream, why: Why, watch: &SharedWatch) -> Result<(
         return Ok(());
     }
     let options = RmOptions { names: vec![stream.name.clone()], force: false, branch: OfBranch::IfMerged };
-    rm::rm(ctx, &options, watch).into_iter().try_for_each(|(_, gone)| gone.map(drop))
+    rm::rm(ctx, &options, watch).into_iter().try_for_each(|(_, gone)| {
+        let gone = gone?;
+        gone.warnings
+            .iter()
+            .for_each(|warning| watch.borrow_mut().warn(&format!("`{}`: {warning}", stream.name)));
+        Ok(())
+    })
 }
 
 /// Removes from the disk what was in the trash for a day.
@@ -120,5 +127,9 @@ pub(super) fn empty_trash(ctx: &Context, watch: &SharedWatch) {
         if let Err(err) = bin.empty() {
             watch.borrow_mut().warn(&format!("`{}` stays in the trash: {err}", bin.removed.stream.name));
         }
+    }
+    let common_dir = ctx.repo.common_dir();
+    if let Err(err) = ctx.repo.keep_no_longer(|place| !Bin::is_there(common_dir, place)) {
+        watch.borrow_mut().warn(&format!("git keeps what was in the trash: {err}"));
     }
 }

@@ -1,21 +1,21 @@
 //! `stream rm`: streams go into the trash, and nothing goes that is nowhere else.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
 use super::look::{self, Newest};
-use super::{Context, Kind, Refusal, above, cd, setup, streams, there};
+use super::{Context, Kind, Refusal, above, cd, gone, setup, streams, there};
 use crate::git::{GitError, Merged, Repo};
 use crate::id::StreamName;
 use crate::ops::cancel::{CancelOptions, cancel};
 use crate::ops::host::SharedWatch;
-use crate::ops::side::end;
+use crate::ops::side::{end, end_all};
 use crate::run::status::RunStatus;
 use crate::store::catalog::Wanted;
 use crate::store::stream_trash::Bin;
 use crate::store::streams::{Stream, Streams};
-use crate::sys::{process, room};
+use crate::sys::{ancestors, process, room};
 
 /// What to remove.
 #[derive(Clone, Debug)]
@@ -70,18 +70,37 @@ fn remove(ctx: &Context, name: &StreamName, options: &RmOptions, watch: &SharedW
         }
         return Err(cd::unknown(ctx, name).into());
     };
-    refuse_odd_place(ctx, &stream)?;
+    refuse_odd_place(ctx, &streams, &stream)?;
     let Ok(repo) = ctx.repo.worktree_at(&stream.path) else {
         // Its folder is gone, or is somebody else's by now: then it is not touched.
-        return put_away(ctx, &streams, stream, None, options.branch);
+        if !options.force {
+            refuse(&stream, gone::work(ctx, &streams, &stream, options.branch)?)?;
+        }
+        let was = stream.path.display().to_string();
+        let mut gone = put_away(ctx, &streams, stream, None, options.branch)?;
+        gone.warnings.push(format!(
+            "its folder `{was}` was gone; if it was moved, bring the stream back, and then: git worktree repair FOLDER"
+        ));
+        return Ok(gone);
     };
     let there = there(ctx, repo);
     let busy = running(ctx, &there);
     if !options.force {
-        refuse_work(ctx, &there.repo, &stream, &busy)?;
+        let mut reasons = work(&there.repo, &stream)?;
+        reasons.extend(work_on_branch(ctx, &stream, options.branch)?.filter(|it| !reasons.contains(it)));
+        reasons.extend(busy.iter().map(|run| {
+            format!("run `{}` of pipeline `{}` is not over", run.manifest.run_id, run.manifest.pipeline_id)
+        }));
+        reasons.extend(strangers(&stream, &busy).into_iter().map(said));
+        reasons.extend(above::yet_to_come(ctx, &stream));
+        refuse(&stream, reasons)?;
     }
     for run in busy {
         end_run(&there, &run, watch)?;
+    }
+    if options.force {
+        let what = format!("processes that have their folder in stream `{name}`");
+        end_all(&what, || process::inside(&stream.path), watch)?;
     }
     let unfinished = tear_down(&there, &stream)?;
     if let Some(said) = unfinished.as_ref().filter(|_| !options.force) {
@@ -89,18 +108,34 @@ fn remove(ctx: &Context, name: &StreamName, options: &RmOptions, watch: &SharedW
         let hint = format!("git orchestrate stream logs {name}; with `--force` it goes all the same");
         return Err(Refusal::new(Kind::Rejected, message).hint(hint).into());
     }
-    let mut strangers = strangers(&stream.path);
-    strangers.extend(unfinished);
+    // Those that its set-up had left, and what ends it did not.
+    match options.force {
+        true => end_all("processes that what ends the stream left", || process::inside(&stream.path), watch)?,
+        false => refuse(&stream, process::inside(&stream.path).into_iter().map(said).collect())?,
+    }
     let mut gone = put_away(ctx, &streams, stream, Some(&there.repo), options.branch)?;
-    gone.warnings.extend(strangers);
+    gone.warnings.extend(unfinished);
     Ok(gone)
 }
 
+/// Returns git's part of a stream. Where git looks for one that was moved by hand, nothing is.
+pub(super) fn entry_of(ctx: &Context, streams: &Streams, stream: &Stream) -> Result<Option<PathBuf>> {
+    match streams.entry_of(stream) {
+        Some(entry) => Ok(Some(entry)),
+        None => Ok(ctx.repo.entry_of(&stream.path)?),
+    }
+}
+
+/// So many of those who called us are looked at.
+const CALLERS: usize = 64;
+
 /// Refuses what nobody should rename.
-fn refuse_odd_place(ctx: &Context, stream: &Stream) -> Result<()> {
+fn refuse_odd_place(ctx: &Context, streams: &Streams, stream: &Stream) -> Result<()> {
     let unsafe_ = |message: String, hint: String| Err(Refusal::new(Kind::Unsafe, message).hint(hint).into());
     let (name, path) = (&stream.name, &stream.path);
-    if ctx.env.cwd().starts_with(path) {
+    // Whoever called us from there, also for another folder, would be ended or left without one.
+    let callers = ancestors::pids(CALLERS);
+    if ctx.env.cwd().starts_with(path) || process::inside(path).iter().any(|pid| callers.contains(pid)) {
         let home = crate::run::shell::word(&ctx.repo.home().display().to_string());
         let hint = format!("cd {home} && git orchestrate stream rm {name}");
         return unsafe_(format!("you are in stream `{name}`"), hint);
@@ -117,7 +152,7 @@ fn refuse_odd_place(ctx: &Context, stream: &Stream) -> Result<()> {
             "unmount it first".to_owned(),
         );
     }
-    if let Some(entry) = ctx.repo.entry_of(path)?
+    if let Some(entry) = entry_of(ctx, streams, stream)?
         && entry.join("locked").exists()
     {
         return unsafe_(
@@ -128,13 +163,8 @@ fn refuse_odd_place(ctx: &Context, stream: &Stream) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to remove work that is nowhere else, and says which.
-fn refuse_work(ctx: &Context, repo: &Repo, stream: &Stream, busy: &[Newest]) -> Result<()> {
-    let mut reasons = work(repo, stream)?;
-    reasons.extend(busy.iter().map(|run| {
-        format!("run `{}` of pipeline `{}` is not over", run.manifest.run_id, run.manifest.pipeline_id)
-    }));
-    reasons.extend(above::yet_to_come(ctx, stream));
+/// Refuses to remove a stream if there are reasons, and says which.
+fn refuse(stream: &Stream, reasons: Vec<String>) -> Result<()> {
     if reasons.is_empty() {
         return Ok(());
     }
@@ -159,14 +189,28 @@ pub(super) fn work(repo: &Repo, stream: &Stream) -> Result<Vec<String>> {
     reasons.extend(repo.submodule_work()?);
     reasons.extend(repo.under_way().map(|what| format!("{what} is under way in it")));
     if let Some(commit) = &now.commit {
-        let only_here = repo.commits_only_here(commit, &stream.branch)?;
-        if only_here > 0 && merged(repo, stream, commit)?.is_none() {
-            let commits =
-                if only_here == 1 { "1 commit is".to_owned() } else { format!("{only_here} commits are") };
-            reasons.push(format!("{commits} on no other branch and at no remote"));
-        }
+        reasons.extend(only_here(repo, stream, commit)?);
     }
     Ok(reasons)
+}
+
+/// Returns what is said of commits that are in a stream and nowhere else.
+pub(super) fn only_here(repo: &Repo, stream: &Stream, commit: &str) -> Result<Option<String>> {
+    let only_here = repo.commits_only_here(commit, &stream.branch)?;
+    if only_here == 0 || merged(repo, stream, commit)?.is_some() {
+        return Ok(None);
+    }
+    let commits = if only_here == 1 { "1 commit is".to_owned() } else { format!("{only_here} commits are") };
+    Ok(Some(format!("{commits} on no other branch and at no remote")))
+}
+
+/// Returns what is on a stream's branch and nowhere else, if the branch goes whatever is on it. Something else may be
+/// checked out in the stream.
+pub(super) fn work_on_branch(ctx: &Context, stream: &Stream, branch: OfBranch) -> Result<Option<String>> {
+    match ctx.repo.branch(&stream.branch)? {
+        Some(tip) if branch == OfBranch::Remove => only_here(&ctx.repo, stream, &tip),
+        _ => Ok(None),
+    }
 }
 
 /// Returns how what a stream brings got to where it goes, if it did. The branch to which everything goes in the end goes
@@ -234,10 +278,22 @@ fn end_run(there: &Context, run: &Newest, watch: &SharedWatch) -> Result<()> {
     end(id.as_str(), || process::members(id.as_str()), watch)
 }
 
-/// Returns a word about each process that nobody knows and that has its folder in a stream.
-fn strangers(folder: &Path) -> Vec<String> {
-    let inside = process::inside(folder);
-    inside.into_iter().map(|pid| format!("process {pid} still has its folder there")).collect()
+/// Returns the processes that have their folder in a stream, but for those of runs that are told of anyway, and for what
+/// its set-up left running: what ends the stream may end that.
+pub(super) fn strangers(stream: &Stream, busy: &[Newest]) -> Vec<u32> {
+    let mut inside = process::inside(&stream.path);
+    if !inside.is_empty() {
+        let runs = busy.iter().map(|run| &run.manifest.run_id).chain(stream.setup.iter().map(|it| &it.run));
+        let mut known: Vec<_> = runs.flat_map(|run| process::members(run.as_str())).collect();
+        known.extend(busy.iter().filter_map(|run| run.manifest.owner()).map(|owner| owner.pid));
+        inside.retain(|pid| !known.contains(pid));
+    }
+    inside
+}
+
+/// Returns a word about a process that has its folder in a stream.
+fn said(pid: u32) -> String {
+    format!("process {pid} (`{}`) has its folder there", process::name(pid))
 }
 
 /// Moves a stream into the trash, as far as it is there. The caller holds its lock.
@@ -262,7 +318,7 @@ pub(super) fn put_away(
     let goes = tip.filter(|_| holder.is_none() && (how.is_some() || branch == OfBranch::Remove));
     let entry = match repo {
         Some(repo) => Some(repo.git_dir().to_owned()),
-        None => ctx.repo.entry_of(&stream.path)?.filter(|_| !stream.path.join(".git").exists()),
+        None => entry_of(ctx, streams, &stream)?.filter(|_| !stream.path.join(".git").exists()),
     };
     let common_dir = ctx.repo.common_dir();
     let settings = match &goes {
@@ -270,6 +326,12 @@ pub(super) fn put_away(
         None => Vec::new(),
     };
     let mut bin = Bin::new(common_dir, &stream, entry.as_deref(), (goes.clone(), settings), ctx.clock.now())?;
+    let mut kept: Vec<_> = goes.iter().cloned().collect();
+    match entry.as_deref().map(|entry| ctx.repo.kept_in(entry)).transpose() {
+        Ok(known) => kept.extend(known.map(|known| known.objects).unwrap_or_default()),
+        Err(err) => warnings.push(format!("git may collect what was staged in it: {err}")),
+    }
+    ctx.repo.keep_for(&bin.place(), &kept)?;
     {
         let _list = streams.lock_list()?;
         match repo {

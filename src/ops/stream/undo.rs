@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 use super::{Context, Refusal, lease, streams};
+use crate::git::branch_in;
 use crate::id::StreamName;
 use crate::store::stream_trash::Bin;
 use crate::store::streams::Stream;
@@ -52,6 +53,17 @@ fn restore(ctx: &Context, bin: &Bin) -> Result<Back> {
     let mut warnings = Vec::new();
     {
         let _list = streams.lock_list()?;
+        if bin.holds_entry()
+            && let Some(branch) = branch_in(&bin.entry())
+            && let Some(holder) = ctx.repo.holder_of(&branch)?
+        {
+            let (holder, shown) = (crate::run::shell::word(&holder.display().to_string()), holder.display());
+            let message = format!(
+                "stream `{}` cannot come back: its branch `{branch}` is checked out in `{shown}` by now",
+                stream.name
+            );
+            return Err(Refusal::usage(message).hint(format!("git -C {holder} switch --detach")).into());
+        }
         if let Some(commit) = &bin.removed.branch_at {
             let now = ctx.repo.branch(&stream.branch)?;
             if now.is_none() {
@@ -85,7 +97,16 @@ fn restore(ctx: &Context, bin: &Bin) -> Result<Back> {
         warnings.extend(lease::renew(ctx, &streams, &mut stream));
         streams.save(&stream)?;
     }
+    if !stream.path.join(".git").exists() {
+        let was = stream.path.display();
+        warnings.push(format!(
+            "its folder `{was}` was gone before it was removed; if it was moved, git finds it again: git worktree repair FOLDER"
+        ));
+    }
     bin.forget()?;
+    let place = bin.place();
+    // What stays is let go of with the next removal.
+    let _ = ctx.repo.keep_no_longer(|over| over == place);
     Ok(Back { stream, warnings })
 }
 

@@ -1,30 +1,9 @@
 //! What stages are told about the stream that they run in.
 
 use std::ffi::OsString;
-use std::path::Path;
-
-use anyhow::Result;
 
 use super::{Context, streams};
-use crate::git::Repo;
-use crate::id::StreamName;
-use crate::store::streams::Stream;
-use crate::sys::fs::{self, Durability};
-
-/// The file in git's part of a worktree that names its stream.
-const FILE: &str = "orchestrate-stream";
-
-/// Notes in a worktree which stream it is.
-pub(super) fn note(there: &Repo, stream: &Stream) -> Result<()> {
-    let text = format!("{}\n", stream.name);
-    Ok(fs::write_atomically(&there.git_dir().join(FILE), text.as_bytes(), Durability::Process)?)
-}
-
-/// Returns the stream that is noted in git's part of a worktree.
-pub(super) fn noted(git_dir: &Path) -> Option<StreamName> {
-    let text = fs::read_if_there(&git_dir.join(FILE)).ok().flatten()?;
-    String::from_utf8(text).ok()?.trim_end().parse().ok()
-}
+use crate::store::streams::{Stream, noted};
 
 /// Returns the variables of the stream that we are in; none elsewhere.
 pub(in crate::ops) fn variables(ctx: &Context) -> Vec<(OsString, OsString)> {
