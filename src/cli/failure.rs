@@ -15,6 +15,7 @@ use crate::store::catalog::{NotFound, ReadError};
 use crate::store::journal::JournalError;
 use crate::store::layout::UnsafePath;
 use crate::store::recorder::RecordError;
+use crate::store::streams::StreamError;
 use crate::sys::beneath::BeneathError;
 use crate::sys::fs::PathError;
 
@@ -120,6 +121,11 @@ impl Failure {
         }
         if let Some(err) = self.find::<PlanError>() {
             return err.hint();
+        }
+        if let Some(err) = self.find::<StreamError>()
+            && let Some(hint) = err.hint()
+        {
+            return Some(hint);
         }
         if let Some(err) = self.find::<MirrorError>() {
             return Some(err.hint());

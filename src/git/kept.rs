@@ -15,7 +15,9 @@ const TRASH: &str = "refs/orchestrate/trash/";
 /// What git has in its part of a worktree.
 #[derive(Clone, Debug, Default)]
 pub struct KeptIn {
-    /// The commit that is checked out, if it is at no branch.
+    /// The commit that is checked out.
+    pub head: Option<String>,
+    /// The same, if it is at no branch.
     pub detached: Option<String>,
     /// Whether something is staged that the commit has not.
     pub is_staged: bool,
@@ -51,8 +53,8 @@ impl Repo {
             is_staged = named("HEAD^{tree}")?.as_ref() != Some(&tree);
             objects.push(tree);
         }
-        let detached = head.filter(|_| branch_in(entry).is_none());
-        Ok(KeptIn { detached, is_staged, objects })
+        let detached = head.clone().filter(|_| branch_in(entry).is_none());
+        Ok(KeptIn { head, detached, is_staged, objects })
     }
 
     /// Sees that git keeps objects for a place in the trash.

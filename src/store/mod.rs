@@ -18,4 +18,5 @@ pub mod drift;
 pub mod catalog;
 pub mod stream_trash;
 pub mod streams;
+pub mod neighbours;
 pub mod approvals;

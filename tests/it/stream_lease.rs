@@ -172,3 +172,64 @@ fn a_file_that_says_odd_things_of_ports_ends_nobody() {
         assert_eq!(repo.orchestrate("stream rm b").code, 0);
     }
 }
+
+#[test]
+fn what_a_stream_has_no_stream_of_another_repository_gets() {
+    let begin = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let begin = begin.min(60_000);
+    let config = json!({
+        "streams": {"ports": {"from": begin, "to": begin + 400}, "database": "db_{name}"},
+        "pipelines": [],
+    });
+    let (one, other) = (Fixture::with_config(&config), Fixture::with_config(&config));
+    let home = one.beside("it").with_file_name("");
+    let there = |words: &str| other.see(other.program().env("HOME", &home).args(words.split(' ')));
+    let file = |repo: &Fixture, name: &str| repo.json(format!(".git/orchestrate/streams/{name}.json"));
+    assert_eq!(one.orchestrate("stream new a").code, 0);
+    // Only the last of them are left.
+    let mut had = file(&one, "a");
+    had["ports"] = json!({"first": begin, "count": 301});
+    one.write(".git/orchestrate/streams/a.json", &had.to_string());
+    let seen = there("stream new a");
+    assert_eq!(seen.code, 0, "{seen}");
+    let got = file(&other, "a");
+    assert!(got["ports"]["first"].as_u64().expect("a port") > u64::from(begin) + 300, "{got}");
+    assert_eq!((&had["database"], &got["database"]), (&"db_a".into(), &"db_a_2".into()));
+    // What one gives back, and what a repository that is gone had, is free.
+    assert_eq!(there("stream rm a").code, 0);
+    fs::remove_dir_all(one.path(".git")).expect("a repository");
+    assert_eq!(there("stream new a").code, 0);
+    assert_eq!(file(&other, "a")["database"], "db_a");
+    let kept = crate::witness::files(&home.join(".local/state"));
+    let repositories = kept.iter().filter(|path| path.display().to_string().contains("/repositories/"));
+    assert_eq!(repositories.count(), 1, "{kept:?}");
+}
+
+#[test]
+fn a_damaged_file_of_a_stream_gives_nothing_away_and_force_removes_the_stream() {
+    let repo =
+        Fixture::with_config(&json!({"streams": {"ports": {"from": 40_000, "to": 40_400}}, "pipelines": []}));
+    assert_eq!(repo.orchestrate("stream new fix/a").code, 0);
+    let there = crate::stream::folder(&repo, "fix/a");
+    fs::write(there.join("work"), "w\n").expect("a file");
+    repo.write(".git/orchestrate/streams/fix-a.json", "{\"version\": 1, \"ports\":");
+    for words in ["stream new b", "stream new fix/a", "stream rm fix/a", "stream cd fix-a"] {
+        let seen = repo.orchestrate(words);
+        let said = "git orchestrate stream rm --force fix-a";
+        assert!(seen.code == 2 && seen.stderr.contains(said), "{words}: {seen}");
+    }
+    let seen = repo.orchestrate("stream prune --yes");
+    assert!(seen.code == 0 && seen.stderr.contains("stream rm --force fix-a"), "{seen}");
+    assert!(there.join("work").exists());
+    let seen = repo.orchestrate("stream rm --force fix-a");
+    assert!(seen.code == 0 && !there.exists(), "{seen}");
+    assert_ne!(repo.git(&["branch", "--list", "fix/a"]), "");
+    assert_eq!(repo.orchestrate("stream new b").code, 0);
+    let seen = repo.orchestrate("stream undo fix/a");
+    assert!(seen.code == 0 && there.join("work").exists(), "{seen}");
+    assert_eq!(repo.orchestrate("stream status fix/a --format json").json()["stream"]["state"], "ready");
+    // One of which nothing else is left.
+    repo.write(".git/orchestrate/streams/c.json", "{");
+    assert_eq!(repo.orchestrate("stream rm --force c").code, 0);
+    assert!(!repo.path(".git/orchestrate/streams/c.json").exists());
+}

@@ -48,7 +48,10 @@ pub fn list(ctx: &Context) -> Result<List> {
                 names.extend(stream.worktree.clone().or_else(|| worktree_at(&worktrees, &stream)));
                 known.push(Known::Stream(Box::new(stream)));
             }
-            Err(err) => warnings.push(err.to_string()),
+            Err(err) => {
+                let hint = err.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+                warnings.push(format!("{err}{hint}"));
+            }
         }
     }
     let is_other =

@@ -293,7 +293,7 @@ impl Maker<'_> {
     /// Makes a stream up to the point at which it can be worked in, but for its set-up.
     fn begin(&self, streams: &Streams, stream: &mut Stream, warnings: &mut Vec<String>) -> Result<Context> {
         streams.save(stream)?;
-        let repo = self.link(streams, stream)?;
+        let repo = self.link(streams, stream, warnings)?;
         self.fill(&repo, warnings)?;
         let there = there(self.ctx, repo);
         stream.phase = match super::super::plan::load(&there) {
@@ -309,7 +309,7 @@ impl Maker<'_> {
     }
 
     /// Makes the branch and the empty worktree. Everybody else who does so waits for that moment.
-    fn link(&self, streams: &Streams, stream: &mut Stream) -> Result<Repo> {
+    fn link(&self, streams: &Streams, stream: &mut Stream, warnings: &mut Vec<String>) -> Result<Repo> {
         let folder = stream.path.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(folder)?;
         if let Ok(inside) = stream.path.strip_prefix(self.ctx.repo.work_tree()) {
@@ -324,7 +324,8 @@ impl Maker<'_> {
         let repo = self.ctx.repo.link_worktree(&stream.path, &stream.branch)?;
         stream.worktree = repo.git_dir().file_name().map(|name| name.to_string_lossy().into_owned());
         note(repo.git_dir(), &stream.name)?;
-        lease::lease(self.ctx, streams, &self.config, stream)?;
+        let held = lease::lease(self.ctx, streams, &self.config, stream)?;
+        warnings.extend(held.as_ref().and_then(|held| held.warning.clone()));
         // While nobody else can lease the same.
         streams.save(stream)?;
         Ok(repo)

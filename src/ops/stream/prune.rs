@@ -56,7 +56,8 @@ pub fn prune(ctx: &Context, really: bool, watch: &SharedWatch) -> Result<Vec<Off
         let stream = match stream {
             Ok(stream) => stream,
             Err(err) => {
-                watch.borrow_mut().warn(&err.to_string());
+                let hint = err.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+                watch.borrow_mut().warn(&format!("{err}{hint}"));
                 continue;
             }
         };

@@ -14,7 +14,7 @@ use crate::ops::side::{end, end_all};
 use crate::run::status::RunStatus;
 use crate::store::catalog::Wanted;
 use crate::store::stream_trash::Bin;
-use crate::store::streams::{Stream, Streams};
+use crate::store::streams::{Stream, StreamError, Streams};
 use crate::sys::{ancestors, process, room};
 
 /// What to remove.
@@ -60,7 +60,11 @@ pub fn rm(ctx: &Context, options: &RmOptions, watch: &SharedWatch) -> Vec<(Strea
 fn remove(ctx: &Context, name: &StreamName, options: &RmOptions, watch: &SharedWatch) -> Result<Gone> {
     let streams = streams(ctx);
     let _lock = super::lock(&streams, name)?;
-    let Some(stream) = streams.find(name)?.filter(|known| known.name == *name) else {
+    let known = match streams.find(name) {
+        Err(StreamError::Corrupt { .. }) if options.force => Some(gone::made_out(ctx, &streams, name)?),
+        known => known?.filter(|known| known.name == *name),
+    };
+    let Some(stream) = known else {
         let worktrees = ctx.repo.worktrees()?;
         if let Some(other) = worktrees.iter().find(|it| it.name.as_deref() == Some(name.as_str())) {
             let message = format!("`{name}` is a worktree that somebody else made");

@@ -94,7 +94,8 @@ fn restore(ctx: &Context, bin: &Bin) -> Result<Back> {
             fs::rename_new(&bin.entry(), &entry).context("git's own part cannot be moved back")?;
         }
         // While nobody else can lease the same.
-        warnings.extend(lease::renew(ctx, &streams, &mut stream));
+        let (said, _held) = lease::renew(ctx, &streams, &mut stream)?;
+        warnings.extend(said);
         streams.save(&stream)?;
     }
     if !stream.path.join(".git").exists() {

@@ -35,13 +35,19 @@ pub fn place(env: &Env) -> PathBuf {
             return folder.join("git-orchestrate/budget");
         }
     }
+    lasting(env, "budget")
+}
+
+/// Returns where something of this user on this machine lies that the end of the session does not end.
+pub fn lasting(env: &Env, what: &str) -> PathBuf {
     let state = env.path("XDG_STATE_HOME").filter(|path| path.is_absolute());
     let state = state.or_else(|| env.path("HOME").map(|home| env.cwd().join(home).join(".local/state")));
     // Anybody can make a folder there; that it is ours is looked at before it is used.
-    let Some(state) = state else { return format!("/tmp/git-orchestrate-{uid}/budget").into() };
+    let uid = rustix::process::geteuid().as_raw();
+    let Some(state) = state else { return format!("/tmp/git-orchestrate-{uid}/{what}").into() };
     // A home may be shared by several machines, and a budget is not.
     let host = process::host().replace('/', "-");
-    state.join("git-orchestrate").join(format!("budget@{host}"))
+    state.join("git-orchestrate").join(format!("{what}@{host}"))
 }
 
 /// Makes the folder if it is not there, and sees that it belongs to nobody else.

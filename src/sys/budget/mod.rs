@@ -38,7 +38,7 @@ use asking::Locked;
 pub use asking::{Asking, Turn, Why};
 pub use circle::Circle;
 use folder::Changes;
-pub use folder::{FOLDER, check, place};
+pub use folder::{FOLDER, check, lasting, place, prepare};
 pub use hold::{Held, Hold, VARIABLE};
 pub use look::{Holder, View, look};
 pub use machine::{KINDS, Machine};
