@@ -159,6 +159,9 @@ impl Failure {
                         .to_owned(),
                 );
             }
+            Some(GitError::DeadLink { .. }) => {
+                return Some("commit the file itself, or a link to a file that is committed".to_owned());
+            }
             Some(GitError::Bare { .. }) => {
                 return Some("go to one of its worktrees; `git worktree add` makes one".to_owned());
             }

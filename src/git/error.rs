@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::id::short;
+
 /// A repository that could not be found, opened, read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
@@ -108,6 +110,14 @@ pub enum GitError {
     MissingObjects {
         /// What git said.
         said: String,
+    },
+    /// A link of a commit that leads to no file of it.
+    #[error("`{}` of {} is behind a link that {why}", path.display(), short(of))]
+    DeadLink {
+        /// The commit or tree, in hex.
+        of: String,
+        path: PathBuf,
+        why: String,
     },
     /// A note that would fill the memory.
     #[error("the note {note} has {size} bytes, and none is read that is larger than {limit}")]

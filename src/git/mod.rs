@@ -3,6 +3,7 @@
 
 mod added;
 mod base;
+mod behind;
 mod bounded;
 mod bring_back;
 mod diff;

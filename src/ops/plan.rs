@@ -60,7 +60,7 @@ impl<'a> Project<'a> {
     }
 
     fn file(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        Ok(self.ctx.repo.file_at(&self.of, inside(self.ctx).join(name))?)
+        Ok(self.ctx.repo.file_behind(&self.of, inside(self.ctx).join(name))?)
     }
 
     /// Returns the plan that it declares.
@@ -108,17 +108,14 @@ pub struct Declares {
 /// it.
 pub fn declared_at(ctx: &Context, commit: &str) -> Result<Option<Declares>> {
     let inside = ctx.layout.root.strip_prefix(ctx.repo.work_tree()).unwrap_or(Path::new(""));
-    let read = |name: &str| {
-        let path = inside.join(name);
-        ctx.repo.file_at(commit, path.to_str()?).ok().flatten()
-    };
-    let config = match read(FILE_NAME) {
+    let read = |name: &str| ctx.repo.file_behind(commit, inside.join(name));
+    let config = match read(FILE_NAME)? {
         Some(text) => Some(config::parse(FILE_NAME, &String::from_utf8_lossy(&text))?),
         None => None,
     };
     let is_declared = config.is_some();
     let config = config.unwrap_or_default();
-    let text = |name: &str| Some(String::from_utf8_lossy(&read(name)?).into_owned());
+    let text = |name: &str| Some(String::from_utf8_lossy(&read(name).ok().flatten()?).into_owned());
     let builtins = |id: &PipelineId| builtin::find(id, &text);
     let of = |pipeline| Plan::new(&config, &builtins, pipeline, None).ok();
     let default = plan::choose(&config, &builtins, None).ok().and_then(of);

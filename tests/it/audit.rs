@@ -560,6 +560,48 @@ fn a_file_that_git_was_told_not_to_look_at_proves_nothing() {
 }
 
 #[test]
+fn a_configuration_behind_a_link_is_that_of_the_base() {
+    let repo = project_with(json!({"notes": true}));
+    configure(&repo, |config| {
+        config["pipelines"][0]["stages"][0]["command"] = json!("false");
+        config["guardrails"] = json!({"diffBudget": {"maxLines": 5}});
+    });
+    let strict = repo.read("codex.orchestrator.json");
+    fs::create_dir(repo.path("conf")).unwrap();
+    repo.write("conf/o.json", &strict);
+    let link = |target: &str| {
+        fs::remove_file(repo.path("codex.orchestrator.json")).unwrap();
+        std::os::unix::fs::symlink(target, repo.path("codex.orchestrator.json")).unwrap();
+    };
+    link("conf/o.json");
+    commit(&repo, "strict");
+    repo.git(&["switch", "--quiet", "--create", "topic"]);
+    repo.write("conf/o.json", &strict.replace("\"false\"", "\"true\"").replace("5", "500"));
+    repo.write("file", &"line\n".repeat(20));
+    commit(&repo, "weak");
+    start(&repo, "");
+    let seen = verify(&repo, "main..HEAD");
+    let (_, fail) = verdicts(&seen, 0);
+    assert_eq!((seen.code, fail[0].0.as_str()), (1, "defined"), "{seen}");
+    let seen = repo.orchestrate("guard diff-budget --base main");
+    assert!(seen.code == 1 && seen.stdout.contains("5"), "{seen}");
+    // One that leads to no file of its commit leaves nothing to the change.
+    repo.git(&["switch", "--quiet", "main"]);
+    link("../o.json");
+    commit(&repo, "out");
+    repo.git(&["switch", "--quiet", "--force-create", "topic"]);
+    link("conf/o.json");
+    repo.write("conf/o.json", &strict.replace("\"false\"", "\"true\""));
+    commit(&repo, "weak again");
+    start(&repo, "");
+    let seen = verify(&repo, "main..HEAD");
+    assert_eq!(seen.code, 1, "{seen}");
+    assert!(seen.stdout.contains("leads out of the repository, to `../o.json`"), "{seen}");
+    let seen = repo.orchestrate("guard diff-budget --base main");
+    assert!(seen.code == 1 && seen.stderr.contains("leads out of the repository"), "{seen}");
+}
+
+#[test]
 fn what_a_server_says_to_type_runs_nothing_of_somebody_who_pushed() {
     let two = branched();
     served(&two);

@@ -26,6 +26,40 @@ fn excluded_folders_vanish_from_status() {
 }
 
 #[test]
+fn a_file_behind_links_of_a_commit_is_found_or_its_link_is_named() {
+    let scene = Scene::new();
+    scene.write("conf/o.json", "{}\n");
+    scene.link("conf/o.json", "one");
+    scene.link("one", "two");
+    scene.link("conf", "folder");
+    scene.link("../elsewhere", "out");
+    scene.link("nothing", "dangling");
+    scene.link("loop", "loop");
+    scene.link("conf", "to-folder");
+    scene.git("add --all");
+    scene.git("commit --quiet -m links");
+    let commit = scene.git("rev-parse HEAD");
+    let repo = scene.repo();
+    for path in ["conf/o.json", "one", "two", "folder/o.json"] {
+        assert_eq!(repo.file_behind(&commit, path).expect(path).as_deref(), Some(&b"{}\n"[..]), "{path}");
+    }
+    for path in ["none", "conf", "conf/none", "none/o.json", "a/o.json"] {
+        assert_eq!(repo.file_behind(&commit, path).expect(path), None, "{path}");
+    }
+    let cases = [
+        ("out", "leads out of the repository, to `../elsewhere`"),
+        ("dangling", "leads to no file of the same commit"),
+        ("loop", "leads to itself"),
+        ("to-folder", "leads to no file of the same commit"),
+        ("folder/none", "leads to no file of the same commit"),
+    ];
+    for (path, why) in cases {
+        let error = repo.file_behind(&commit, path).expect_err(path).to_string();
+        assert_eq!(error, format!("`{path}` of {} is behind a link that {why}", &commit[..12]));
+    }
+}
+
+#[test]
 fn excludes_of_a_linked_worktree_go_to_the_repository() {
     let scene = Scene::new();
     scene.git("worktree add --quiet -b side ../side");

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::git::GitError;
 use crate::id::short;
 use crate::ops::{Context, Refusal};
 use crate::pipeline::config::{FILE_NAME, parse};
@@ -58,16 +59,21 @@ pub fn allowed(ctx: &Context) -> Result<Signers> {
 /// Returns the signers that a commit and the user's configuration allow.
 pub fn of_base(ctx: &Context, base: Option<&str>) -> Result<Signers> {
     let mut signers = Signers::default();
+    // Where a link leads to nothing, nobody is allowed.
+    let read = |base: &str, path: &str| match ctx.repo.file_behind(base, path) {
+        Err(GitError::DeadLink { .. }) => Ok(None),
+        read => read,
+    };
     let in_base = |path: &str, signers: &mut Signers| -> Result<()> {
         if let Some(base) = base
-            && let Some(text) = ctx.repo.file_at(base, path)?
+            && let Some(text) = read(base, path)?
         {
             signers.add(&text, format!("{path} of {}", short(base)));
         }
         Ok(())
     };
     if let Some(base) = base
-        && let Some(text) = ctx.repo.file_at(base, FILE_NAME)?
+        && let Some(text) = read(base, FILE_NAME)?
         && let Ok(config) = parse(FILE_NAME, &String::from_utf8_lossy(&text))
         && let Some(path) = config.evidence.signers
     {

@@ -42,7 +42,7 @@ pub fn read(ctx: &Context, base: Option<&str>, from: ConfigFrom) -> Result<Setti
     }
     let mut guardrails = Guardrails::default();
     if let Some(commit) = base
-        && let Some(text) = ctx.repo.file_at(commit, FILE_NAME)?
+        && let Some(text) = ctx.repo.file_behind(commit, FILE_NAME)?
     {
         let name = format!("{FILE_NAME} of {}", short(commit));
         guardrails = parse_guardrails(&name, &String::from_utf8_lossy(&text))?;
