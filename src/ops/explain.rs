@@ -311,7 +311,8 @@ fn differs(
         false => Files::Same,
         true => {
             let now = commit_tree.map_or(TreeNow::WorkTree, TreeNow::Tree);
-            match ctx.repo.changes_since(&record.tree, now, &keyed.definition.inputs)? {
+            let specs = if keyed.selects_nothing() { &[] } else { keyed.definition.inputs.as_slice() };
+            match ctx.repo.changes_since(&record.tree, now, specs)? {
                 Some(changes) => Files::Changed(changes),
                 None => Files::NotKnown,
             }

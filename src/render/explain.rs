@@ -13,6 +13,7 @@ use crate::proof::Reason;
 use crate::proof::difference::{Difference, Presence};
 use crate::proof::standing::Origin;
 use crate::run::key::{Definition, Fingerprint, Key, Subject};
+use crate::run::manifest::Keyed;
 use crate::run::stamp::Stamp;
 
 /// An explanation to show.
@@ -254,6 +255,9 @@ fn stage_text(out: &mut dyn Write, explained: &StageExplained, now: Stamp, depth
             stages.iter().try_for_each(|explained| stage_text(out, explained, now, depth + 1))?;
         }
         verdict => writeln!(out, "  {}", untrusted(&why(verdict).unwrap_or_default()))?,
+    }
+    if explained.keyed.as_ref().is_some_and(Keyed::selects_nothing) {
+        writeln!(out, "              its `inputs` select no file, so its verdict is about the whole tree")?;
     }
     if let Verdict::Differs { differences, files, .. } = &explained.verdict {
         for difference in differences {

@@ -167,6 +167,9 @@ impl Fingerprint {
 #[serde(transparent)]
 pub struct Subject(String);
 
+/// The digest of no files at all.
+const OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
 impl Subject {
     /// Returns the subject of a whole tree, named in hex. `sparse` is the digest of the patterns of a sparse
     /// checkout, in which not all of the tree was there.
@@ -180,6 +183,20 @@ impl Subject {
     /// Returns the subject of the files that pathspecs select, by the digest of their modes, names and contents.
     pub fn inputs(digest: &str) -> Self {
         Self(format!("inputs:{digest}"))
+    }
+
+    /// Returns the subject of what pathspecs select of a tree, by the digest of that. Where they select nothing, nobody
+    /// can tell what a stage looks at: then it is the tree.
+    pub fn selected(digest: &str, tree: &Self) -> Self {
+        match digest == OF_NOTHING {
+            true => tree.clone(),
+            false => Self::inputs(digest),
+        }
+    }
+
+    /// Whether it is a whole tree.
+    pub fn is_tree(&self) -> bool {
+        self.0.starts_with("tree:")
     }
 
     /// Returns it as it stands in records.

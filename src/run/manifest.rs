@@ -530,6 +530,13 @@ pub struct Keyed {
     pub definition_digest: String,
 }
 
+impl Keyed {
+    /// Whether the stage says what it looks at, and nothing is there of it.
+    pub fn selects_nothing(&self) -> bool {
+        !self.definition.inputs.is_empty() && self.subject.is_tree()
+    }
+}
+
 /// The runs that one request made: one per commit. An extension section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Series {

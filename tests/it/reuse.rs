@@ -161,6 +161,7 @@ fn a_record_that_is_too_old_is_not_taken_over_and_explained_by_its_age() {
             {"kind": "command", "id": "test", "command": MARKS, "inputs": ["src/"]},
         ]}], "defaultPipeline": "p",
     }));
+    repo.write("src/code", "x");
     start(&repo, "");
     // The same record, of two and a half days ago.
     let now = jiff::Timestamp::now();
@@ -244,6 +245,41 @@ fn what_decides_the_verdict_is_in_the_key() {
     assert_eq!(go(config(MARKS, "1", "echo 1"), "sweet"), 6);
     repo.write("src/code", "x");
     assert_eq!(go(config(MARKS, "1", "echo 1"), "sweet"), 6);
+}
+
+#[test]
+fn inputs_that_select_nothing_stand_for_the_whole_tree() {
+    let stage = json!({"kind": "command", "id": "test", "command": MARKS, "inputs": ["scr/"]});
+    let repo = Fixture::with_config(&json!({
+        "pipelines": [{"id": "p", "stages": [stage]}], "defaultPipeline": "p", "evidence": {"notes": true},
+    }));
+    let commit = |text: &str| {
+        repo.write("src/a", text);
+        repo.git(&["add", "--all"]);
+        repo.git(&["commit", "--quiet", "--message", text]);
+    };
+    commit("good");
+    let seen = repo.orchestrate("start --reuse");
+    let said = "`inputs` of stage `test` select no file, so its verdict is about the whole tree";
+    assert!(seen.code == 0 && seen.stderr.contains(said), "{seen}");
+    let verify = || repo.orchestrate("evidence verify HEAD --require test").code;
+    assert_eq!(verify(), 0);
+    start(&repo, "--reuse");
+    assert_eq!(ran(&repo), 1);
+    commit("bad");
+    assert_eq!(verify(), 1);
+    let seen = repo.orchestrate("explain test");
+    assert!(seen.stdout.starts_with("p on tree") && seen.stdout.contains("not proven  test"), "{seen}");
+    assert!(seen.stdout.contains("its `inputs` select no file") && seen.stdout.contains("src/a"), "{seen}");
+    start(&repo, "--reuse");
+    assert_eq!(ran(&repo), 2);
+    // As soon as there is a file, it is about that.
+    repo.write("scr/a", "");
+    start(&repo, "--reuse");
+    repo.write("src/a", "another");
+    let seen = repo.orchestrate("start --reuse");
+    assert!(!seen.stderr.contains(said), "{seen}");
+    assert_eq!(ran(&repo), 3);
 }
 
 #[test]
@@ -463,6 +499,7 @@ fn what_runs_after_what_was_taken_over_is_kept_like_everything_else() {
         ]}], "defaultPipeline": "p"})
     };
     let repo = Fixture::with_config(&config("true"));
+    repo.write("src/code", "x");
     start(&repo, "");
     // The second stage moves the tree: what was taken over before does not hide that.
     repo.write("codex.orchestrator.json", &config("echo > moved").to_string());

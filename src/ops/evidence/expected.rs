@@ -60,7 +60,9 @@ impl Expected {
             Self { stages, declared, own, by, rules, defined, tree, selected: BTreeMap::new() };
         let lists = expected.lists();
         let digests = ctx.repo.inputs_of_tree(&commit.tree, &lists)?;
-        expected.selected = lists.into_iter().zip(digests.iter().map(|it| Subject::inputs(it))).collect();
+        let tree = Subject::tree(&commit.tree, None);
+        let subjects = digests.iter().map(|digest| Subject::selected(digest, &tree));
+        expected.selected = lists.into_iter().zip(subjects).collect();
         Ok(expected)
     }
 
@@ -76,7 +78,7 @@ impl Expected {
 
     /// Returns what the required stages look at that do not look at all of the tree.
     pub fn inputs(&self) -> impl Iterator<Item = &Subject> {
-        self.selected.values()
+        self.selected.values().filter(|subject| !subject.is_tree())
     }
 
     /// Whether a verdict about a subject is one about all that a stage looks at in the commit.

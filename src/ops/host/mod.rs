@@ -128,6 +128,13 @@ impl RunHost {
         }
         let (git, inputs) = shared.keys(&proof::inputs(&plan))?;
         let proof = shared.proof_keys(&plan, &git, &inputs);
+        let stages = proof.iter().flat_map(|proof| &proof.stages);
+        for keyed in stages.filter(|keyed| keyed.selects_nothing()) {
+            shared.watch.borrow_mut().warn(&format!(
+                "`inputs` of stage `{}` select no file, so its verdict is about the whole tree",
+                keyed.id
+            ));
+        }
         let at = shared.clock.now();
         let token = random_hex::<32>().context("no randomness")?;
         let paths = shared.layout.run(&shared.task, &run);

@@ -49,7 +49,7 @@ pub fn keyed(
             [] => tree.clone(),
             specs => {
                 let at = lists.iter().position(|list| list == specs)?;
-                Subject::inputs(selected.get(at)?)
+                Subject::selected(selected.get(at)?, tree)
             }
         };
         let definition_digest = definition.digest(sha256_hex);
