@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ use super::room::is_program;
 
 /// How long a tool may take to say its version.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// With these a program says its version, which is in the file that it is.
+const OF_ITSELF: [&str; 7] = ["-V", "-v", "-vV", "-version", "--version", "--verbose", "version"];
 
 /// How much of an answer counts.
 const MOST: u64 = 16 * 1024;
@@ -116,14 +120,22 @@ impl Tools<'_> {
         if !command.chars().all(plain) {
             return None;
         }
-        let program = command.split_whitespace().next().filter(|word| !word.contains('='))?;
+        let mut words = command.split_whitespace();
+        let program = words.next().filter(|word| !word.contains('='))?;
+        // Asked for anything else, a program may look elsewhere.
+        let mut words = words.peekable();
+        words.peek()?;
+        if !words.all(|word| OF_ITSELF.contains(&word)) {
+            return None;
+        }
         let found = self.find(program)?;
         let real = fs::canonicalize(&found).ok()?;
         let decides = [&found, &real].into_iter().any(|path| path.iter().any(|part| part == "shims"));
         if decides || is_script(&real) {
             return None;
         }
-        let mut parts = vec![found.display().to_string(), state(&real)?];
+        // What was remembered before stderr counted is not believed.
+        let mut parts = vec!["2".to_owned(), found.display().to_string(), state(&real)?];
         if real.file_name().is_some_and(|name| name == "rustup") {
             // It picks the toolchain by these.
             for name in ["RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "HOME"] {
@@ -164,19 +176,15 @@ impl Tools<'_> {
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .process_group(0)
             .spawn();
         let mut child = match child {
             Ok(child) => child,
             Err(err) => return format!("cannot be asked: {err}"),
         };
-        let stdout = child.stdout.take().expect("it is piped");
-        let reader = std::thread::spawn(move || {
-            let mut text = Vec::new();
-            let _ = stdout.take(MOST).read_to_end(&mut text);
-            text
-        });
+        let stdout = reader(child.stdout.take().expect("it is piped"));
+        let stderr = reader(child.stderr.take().expect("it is piped"));
         let begin = Instant::now();
         let mut pause = Duration::from_micros(200);
         let ended = loop {
@@ -194,14 +202,26 @@ impl Tools<'_> {
             let _ = child.wait();
             return format!("no answer within {} s", PATIENCE.as_secs());
         };
-        let text = reader.join().unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).trim().to_owned();
+        let text = |reader: JoinHandle<Vec<u8>>| {
+            String::from_utf8_lossy(&reader.join().unwrap_or_default()).trim().to_owned()
+        };
+        let (text, said) = (text(stdout), text(stderr));
         match status.code() {
+            // Some say their version there, such as `java -version`; beside an answer it is something else.
+            Some(0) if text.is_empty() => said,
             Some(0) => text,
             Some(code) => format!("exit code {code} {text}").trim_end().to_owned(),
             None => "ended by a signal".to_owned(),
         }
     }
+}
+
+fn reader(from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let _ = from.take(MOST).read_to_end(&mut text);
+        text
+    })
 }
 
 fn is_script(path: &Path) -> bool {
@@ -243,14 +263,14 @@ mod tests {
         place_tool(dir.path(), "tool", "/bin/echo");
         let env = [("PATH".into(), dir.path().as_os_str().to_owned())];
         let tools = Tools { root: dir.path(), env: &env, cache: &cache };
-        let commands: BTreeSet<_> = ["tool 1.2".to_owned()].into();
-        let ask = || tools.ask(&commands).remove("tool 1.2").unwrap();
-        assert_eq!(ask(), "1.2");
+        let commands: BTreeSet<_> = ["tool version".to_owned()].into();
+        let ask = || tools.ask(&commands).remove("tool version").unwrap();
+        assert_eq!(ask(), "version");
         // Whoever changes the cache changes the answer, so it is what answers.
         let text = fs::read_to_string(&cache).unwrap();
         super::super::fs::write_atomically(
             &cache,
-            text.replace("\"answer\":\"1.2\"", "\"answer\":\"remembered\"").as_bytes(),
+            text.replace("\"answer\":\"version\"", "\"answer\":\"remembered\"").as_bytes(),
             Durability::Process,
         )
         .unwrap();
@@ -268,11 +288,28 @@ mod tests {
         let cache = dir.path().join("tools.json");
         let env = [("PATH".into(), OsString::from(format!("{}:/bin:/usr/bin", dir.path().display())))];
         let tools = Tools { root: dir.path(), env: &env, cache: &cache };
-        let commands: BTreeSet<_> = ["script", "echo $HOME", "no-such-tool -V"].map(str::to_owned).into();
+        let file = dir.path().join("file");
+        super::super::fs::write_atomically(&file, b"1", Durability::Process).unwrap();
+        let of_file = format!("cat {}", file.display());
+        let more = ["script", "echo $HOME", "no-such-tool -V", "uname -r", "script version"];
+        let commands: BTreeSet<_> = more.into_iter().chain([of_file.as_str()]).map(str::to_owned).collect();
         let answers = tools.ask(&commands);
+        assert_eq!(answers[&of_file], "1");
         assert_eq!(answers["script"], "7");
         assert_eq!(answers["echo $HOME"], "");
         assert_eq!(answers["no-such-tool -V"], "exit code 127");
         assert!(!cache.exists());
+        super::super::fs::write_atomically(&file, b"2", Durability::Process).unwrap();
+        assert_eq!(tools.ask(&commands)[&of_file], "2");
+    }
+
+    #[test]
+    fn what_is_said_on_stderr_is_the_answer_where_there_is_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = [("PATH".into(), OsString::from("/bin:/usr/bin"))];
+        let tools = Tools { root: dir.path(), env: &env, cache: &dir.path().join("tools.json") };
+        let commands = ["echo 17 >&2", "echo 17; echo warning >&2"];
+        let answers = tools.ask(&commands.map(str::to_owned).into());
+        assert_eq!(commands.map(|command| answers[command].as_str()), ["17", "17"]);
     }
 }
