@@ -339,7 +339,7 @@ pub fn run(ctx: &Context, args: EvidenceArgs) -> Result<ExitCode, Failure> {
             let required = Required { stages: require.map(ids), signed, max_age };
             let refs = if refs.is_empty() { receive::JUDGED.map(str::to_owned).to_vec() } else { refs };
             let wanted = receive::Wanted { required, asked: against.asked(ctx)?, refs, tips };
-            let text = std::io::read_to_string(std::io::stdin())?;
+            let text = read_text(std::io::stdin().lock())?;
             let received = receive::receive(ctx, receive::updates(&text)?, &wanted)?;
             printer::answer(&received, look.format.into())?;
             return Ok(verdict(received.is_good(), received.is_invalid()));
@@ -426,7 +426,12 @@ fn stdin() -> Result<String, Failure> {
             .hint("`echo OLD NEW | git orchestrate evidence rewrite`")
             .into());
     }
-    let mut text = String::new();
-    std::io::stdin().take(MOST).read_to_string(&mut text).context("cannot read stdin")?;
-    Ok(text)
+    read_text(std::io::stdin().take(MOST))
+}
+
+fn read_text(mut from: impl Read) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).context("cannot read stdin")?;
+    let no_text = |_| Refusal::usage("stdin is no UTF-8 text").hint("each line names commits by their ids");
+    Ok(String::from_utf8(bytes).map_err(no_text)?)
 }

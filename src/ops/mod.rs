@@ -185,7 +185,8 @@ impl Refusal {
 
     /// Returns a refusal of a revision that names nothing.
     pub fn no_commit(revision: &str) -> Self {
-        Self::usage(format!("`{}` names no commit", revision.escape_debug()))
+        let message = format!("`{}` names no commit", revision.escape_debug());
+        Self::usage(message).hint("name one, such as `HEAD` or a branch; `git log` shows them")
     }
 
     /// Adds what to type next.

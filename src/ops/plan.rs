@@ -145,6 +145,7 @@ pub fn load(ctx: &Context) -> Result<Config> {
             super::Kind::Usage,
             format!("`{}` is no UTF-8 text: {}", path.display(), err.utf8_error()),
         )
+        .hint("save it as UTF-8")
     })?;
     Ok(config::parse(FILE_NAME, &text)?)
 }

@@ -184,17 +184,36 @@ fn secrets_are_as_absent_from_a_note_as_from_the_disk() {
 }
 
 fn rewrite(repo: &Fixture, pairs: &str) -> Seen {
+    told(repo, "evidence rewrite --format json", pairs.as_bytes())
+}
+
+fn told(repo: &Fixture, words: &str, stdin: &[u8]) -> Seen {
     let mut program = repo.program();
-    program.args(["evidence", "rewrite", "--format", "json"]).stdin(Stdio::piped());
+    program.args(words.split(' ')).stdin(Stdio::piped());
     program.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = program.spawn().unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), pairs.as_bytes()).unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), stdin).unwrap();
     let output = child.wait_with_output().unwrap();
     Seen {
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
         code: output.status.code().unwrap(),
     }
+}
+
+#[test]
+fn what_is_no_text_is_a_wrong_question_with_a_hint() {
+    let repo = project();
+    for words in ["evidence rewrite", "evidence receive"] {
+        let seen = told(&repo, words, b"\xff\n");
+        let said = "error: stdin is no UTF-8 text\nhint: ";
+        assert!(seen.code == 2 && seen.stderr.starts_with(said), "{words}: {seen}");
+    }
+    let seen = repo.orchestrate("explain --rev nope");
+    assert!(seen.code == 2 && seen.stderr.contains("\nhint: "), "{seen}");
+    fs::write(repo.path("codex.orchestrator.json"), b"{\"\xff\": 1}").unwrap();
+    let seen = repo.orchestrate("plan");
+    assert!(seen.code == 2 && seen.stderr.contains("\nhint: save it as UTF-8"), "{seen}");
 }
 
 /// Returns what the notes of all writers say about an object.

@@ -150,6 +150,7 @@ fn wrong_filters_are_errors() {
 
     assert_seen!(repo.orchestrate("list --commit nothing"), @"
     error: `nothing` names no commit
+    hint: name one, such as `HEAD` or a branch; `git log` shows them
     [exit: 2]
     ");
     assert_seen!(repo.orchestrate("list --worktree nowhere"), @"

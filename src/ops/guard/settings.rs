@@ -54,8 +54,9 @@ pub fn read(ctx: &Context, base: Option<&str>, from: ConfigFrom) -> Result<Setti
 pub(super) fn of_work_tree(ctx: &Context) -> Result<Guardrails> {
     let path = ctx.repo.work_tree().join(FILE_NAME);
     let Some(bytes) = fs::read_if_there(&path)? else { return Ok(Guardrails::default()) };
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Refusal::usage(format!("`{}` is no UTF-8 text", path.display())))?;
+    let text = String::from_utf8(bytes).map_err(|_| {
+        Refusal::usage(format!("`{}` is no UTF-8 text", path.display())).hint("save it as UTF-8")
+    })?;
     Ok(parse_guardrails(FILE_NAME, &text)?)
 }
 
