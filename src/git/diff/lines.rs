@@ -208,6 +208,11 @@ impl<'a> Reader<'a> {
                 }
             }
         };
+        // To git the attribute says something of files, and nothing of links and submodules.
+        let told = |kind: Option<EntryKind>| match kind {
+            Some(EntryKind::Blob | EntryKind::BlobExecutable) => pair.as_text,
+            _ => AsText::ByContent,
+        };
         let mut counted = match (old, &new) {
             // For a yes or no the old content need not be there.
             (Some(old), Content::Bytes(bytes)) if !whole => {
@@ -215,8 +220,8 @@ impl<'a> Reader<'a> {
                 Counted { differs: id != old.id, ..Counted::default() }
             }
             _ if !whole => Counted { differs: true, ..Counted::default() },
-            (Some(old), _) => counts(&self.object(old)?, &new, pair.as_text),
-            (None, _) => counts(&Content::Nothing, &new, pair.as_text),
+            (Some(old), _) => counts(&self.object(old)?, &new, [told(Some(old.kind)), told(kind_now)]),
+            (None, _) => counts(&Content::Nothing, &new, [told(None), told(kind_now)]),
         };
         counted.differs |= old.map(|side| side.kind) != kind_now;
         Ok(counted)
@@ -519,12 +524,13 @@ fn differs(old: &Content, new: &Content) -> bool {
     }
 }
 
-fn counts(old: &Content, new: &Content, as_text: AsText) -> Counted {
+/// Counts what differs; `as_text` is what the attribute says of each side.
+fn counts(old: &Content, new: &Content, as_text: [AsText; 2]) -> Counted {
     let differs = differs(old, new);
     if !differs {
         return Counted::default();
     }
-    if is_binary(old, as_text) || is_binary(new, as_text) {
+    if is_binary(old, as_text[0]) || is_binary(new, as_text[1]) {
         let kind = match (old, new) {
             (Content::TooLarge(size), _) | (_, Content::TooLarge(size)) => {
                 format!("binary: {size} bytes, too large for git to look at")
@@ -577,7 +583,7 @@ mod tests {
             let piecewise =
                 lines_of(&mut bytes.as_slice(), 9000, AsText::ByContent, false, &mut Vec::new()).unwrap();
             assert_eq!(matches!(piecewise, Content::Binary), lines.is_none());
-            let counted = counts(&Content::Nothing, &Content::Bytes(bytes), AsText::ByContent);
+            let counted = counts(&Content::Nothing, &Content::Bytes(bytes), [AsText::ByContent; 2]);
             assert_eq!(counted.added, lines.map_or(0, |_| 8999));
             assert_eq!(counted.kind.is_some(), lines.is_none());
         }
@@ -600,8 +606,8 @@ mod tests {
     #[test]
     fn an_attribute_says_more_than_the_content() {
         let text = Content::Bytes(b"a\n".to_vec());
-        assert_eq!(counts(&Content::Nothing, &text, AsText::Never).added, 0);
+        assert_eq!(counts(&Content::Nothing, &text, [AsText::Never; 2]).added, 0);
         let zero = Content::Bytes(b"\0\n".to_vec());
-        assert_eq!(counts(&Content::Nothing, &zero, AsText::Always).added, 1);
+        assert_eq!(counts(&Content::Nothing, &zero, [AsText::Always; 2]).added, 1);
     }
 }
