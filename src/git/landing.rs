@@ -6,12 +6,13 @@
 //! one takes the files back.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gix::bstr::{BString, ByteSlice};
 
 use super::error::At;
 use super::program::{Git, Talk};
+use super::tree::by_git;
 use super::tree::content::on_disk;
 use super::{GitError, Repo};
 use crate::sys::fs::{self, Durability, foreign_step};
@@ -104,13 +105,28 @@ impl Repo {
 
     /// Says why the files of this worktree could not go from one commit to another; changes nothing.
     pub fn cannot_step(&self, old: &str, new: &str) -> Result<Option<String>, GitError> {
+        // On a copy: git takes its lock even to try, and one that a killed git leaves keeps everybody out.
+        let (_temp, index) = by_git::copy_of_index(self)?;
+        let git = || self.git().env("GIT_INDEX_FILE", &index).args(["-c", "core.splitIndex=false"]);
+        let tried = || git().args(["read-tree", "-n", "-m", "-u", old, new]).run();
+        match tried() {
+            Err(GitError::Program { .. }) => {}
+            tried => return tried.map(|_| None),
+        }
         // git takes a file for changed whose times are others than the index says.
-        self.git().args(["update-index", "-q", "--refresh"]).run_expecting(&[0, 1, 128])?;
-        match self.git().args(["read-tree", "-n", "-m", "-u", old, new]).run() {
-            Ok(_) => Ok(None),
+        let refresh = |git: Git| git.args(["update-index", "-q", "--refresh"]).run_expecting(&[0, 1, 128]);
+        refresh(git())?;
+        match tried() {
+            Ok(_) => refresh(self.git()).map(|_| None),
             Err(GitError::Program { stderr, .. }) => Ok(Some(stderr)),
             Err(err) => Err(err),
         }
+    }
+
+    /// Returns the lock on the index of this worktree, if somebody has it.
+    pub fn index_lock(&self) -> Option<PathBuf> {
+        let lock = self.git_dir.join("index.lock");
+        lock.symlink_metadata().is_ok().then_some(lock)
     }
 
     /// Takes back what somebody who was killed had brought to this worktree, if that is all that is in it. One caller

@@ -394,6 +394,31 @@ fn notes_are_on_the_merge() {
 }
 
 #[test]
+fn a_lock_on_the_index_is_called_by_its_name_and_none_is_taken_before_the_branch_moves() {
+    let repo = project();
+    stream(&repo, "auth");
+    let before = main_is_at(&repo);
+    repo.write(".git/index.lock", "");
+    let seen = repo.orchestrate("stream land auth");
+    assert_eq!((seen.code, main_is_at(&repo), ran(&repo)), (5, before, 0), "{seen}");
+    assert!(seen.stderr.contains("git is at work on the index of `"), "{seen}");
+    assert!(seen.stderr.contains("try again") && seen.stderr.contains("/.git/index.lock"), "{seen}");
+    fs::remove_file(repo.path(".git/index.lock")).expect("it is there");
+    // Times that are others than the index says are no change.
+    fs::File::open(repo.path("codex.orchestrator.json"))
+        .and_then(|file| file.set_modified(std::time::UNIX_EPOCH))
+        .expect("a time");
+    commit(
+        &repo,
+        &folder(&repo, "auth"),
+        "codex.orchestrator.json",
+        &format!("{}\n", repo.read("codex.orchestrator.json")),
+    );
+    assert_eq!(repo.orchestrate("stream land auth").code, 0);
+    assert_eq!(status(&repo), "");
+}
+
+#[test]
 fn killed_between_the_run_and_the_move_it_goes_on_where_it_was() {
     let repo = project();
     stream(&repo, "auth");

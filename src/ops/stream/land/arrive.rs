@@ -38,6 +38,16 @@ fn holders(ctx: &Context, onto: &str, old: &str, new: &str) -> Result<Vec<Repo>>
         if let Some(what) = repo.under_way() {
             return refuse(format!("{what} is under way there"), "end that first");
         }
+        if let Some(lock) = repo.index_lock() {
+            let message = format!(
+                "git is at work on the index of `{}`, which has `{onto}` checked out",
+                path.display()
+            );
+            let lock = shell::word(&lock.display().to_string());
+            let hint =
+                format!("try again; if no git runs there, one that was killed has left its lock: rm {lock}");
+            return Err(Refusal::new(Kind::Busy, message).hint(hint).into());
+        }
         let changed = repo.changed_since(old)?;
         if !changed.is_empty() {
             let hint = format!("commit it, or put it aside: git -C {folder} stash");
