@@ -1,6 +1,7 @@
 //! `stream rm`: streams go into the trash, and nothing goes that is nowhere else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
@@ -115,7 +116,7 @@ fn remove(ctx: &Context, name: &StreamName, options: &RmOptions, watch: &SharedW
     // Those that its set-up had left, and what ends it did not.
     match options.force {
         true => end_all("processes that what ends the stream left", || process::inside(&stream.path), watch)?,
-        false => refuse(&stream, process::inside(&stream.path).into_iter().map(said).collect())?,
+        false => refuse(&stream, staying_in(&stream.path).into_iter().map(said).collect())?,
     }
     let mut gone = put_away(ctx, &streams, stream, Some(&there.repo), options.branch)?;
     gone.warnings.extend(unfinished);
@@ -285,7 +286,7 @@ fn end_run(there: &Context, run: &Newest, watch: &SharedWatch) -> Result<()> {
 /// Returns the processes that have their folder in a stream, but for those of runs that are told of anyway, and for what
 /// its set-up left running: what ends the stream may end that.
 pub(super) fn strangers(stream: &Stream, busy: &[Newest]) -> Vec<u32> {
-    let mut inside = process::inside(&stream.path);
+    let mut inside = staying_in(&stream.path);
     if !inside.is_empty() {
         let runs = busy.iter().map(|run| &run.manifest.run_id).chain(stream.setup.iter().map(|it| &it.run));
         let mut known: Vec<_> = runs.flat_map(|run| process::members(run.as_str())).collect();
@@ -293,6 +294,22 @@ pub(super) fn strangers(stream: &Stream, busy: &[Newest]) -> Vec<u32> {
         inside.retain(|pid| !known.contains(pid));
     }
     inside
+}
+
+/// Returns the processes that have their folder in another one. What git does in the background after a commit is over in
+/// a moment, so that is waited for.
+fn staying_in(folder: &Path) -> Vec<u32> {
+    const MOMENT: Duration = Duration::from_secs(3);
+    let begin = Instant::now();
+    loop {
+        let mut inside = process::inside(folder);
+        let names: Vec<_> = inside.iter().map(|pid| process::name(*pid)).collect();
+        if !names.iter().any(|name| name == "git") || begin.elapsed() > MOMENT {
+            inside.retain(|pid| !process::has_ended(*pid));
+            return inside;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Returns a word about a process that has its folder in a stream.
