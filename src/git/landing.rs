@@ -141,24 +141,24 @@ impl Repo {
             return Ok(false);
         };
         let is_there = self.branch(branch)?.as_deref() == Some(old) && self.commit_named(new)?.is_some();
-        let is_due = is_there && self.is_on_the_way(old, new)?;
-        if is_due {
+        if is_there {
             let added = self.paths(&["diff", "--diff-filter=A"], &[old, new, "--"])?;
+            if !self.is_on_the_way(old, new, &added)? {
+                return Ok(false);
+            }
             self.git().env("GIT_NO_LAZY_FETCH", "0").args(["read-tree", "--reset", "-u", old]).run()?;
             // The index may not have known them yet.
             for path in added {
                 fs::remove(&on_disk(&self.work_tree, path.as_bstr()))?;
             }
         }
-        if is_due || !is_there {
-            fs::remove(&note)?;
-        }
-        Ok(is_due)
+        fs::remove(&note)?;
+        Ok(is_there)
     }
 
-    /// Whether all that is tracked is as in one of two commits, or missing where they differ: then nobody but us has
-    /// been there.
-    fn is_on_the_way(&self, old: &str, new: &str) -> Result<bool, GitError> {
+    /// Whether all that is tracked is as in one of two commits, or missing where they differ, and what is where only the
+    /// new one has something is from there: then nobody but us has been there.
+    fn is_on_the_way(&self, old: &str, new: &str, added: &[BString]) -> Result<bool, GitError> {
         let is_staged = |commit: &str| -> Result<bool, GitError> {
             let git = self.git().args(["diff-index", "--cached", "--quiet", commit, "--"]);
             Ok(git.run_expecting(&[0, 1])?.0 == 0)
@@ -182,10 +182,18 @@ impl Repo {
             found.is_err_and(|err| err.kind() == std::io::ErrorKind::NotFound)
         };
         let ours = |path: &BString| between.contains(path) && (!from_new.contains(path) || missing(path));
-        // What only the new one has is in nobody's way if it is as it is there.
-        let added = between.iter().filter(|path| !missing(path) && from_new.contains(*path));
-        let mut foreign = added.filter(|path| from_old.contains(*path));
-        Ok(from_old.iter().all(ours) && foreign.next().is_none())
+        // git lists none of these while the index is the old one.
+        let foreign = |path: &BString| from_new.contains(path) && !missing(path) && !self.is_empty_file(path);
+        Ok(from_old.iter().all(ours) && !added.iter().any(foreign))
+    }
+
+    /// Whether a path is a file of this worktree with nothing in it, as git leaves one that it had only just begun.
+    fn is_empty_file(&self, path: &BString) -> bool {
+        let file = on_disk(&self.work_tree, path.as_bstr());
+        let folders = file.ancestors().skip(1).take_while(|folder| *folder != self.work_tree);
+        // A link on the way leads to what is somebody else's.
+        file.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == 0)
+            && folders.into_iter().all(|folder| !folder.is_symlink())
     }
 
     fn paths(&self, how: &[&str], words: &[&str]) -> Result<Vec<BString>, GitError> {

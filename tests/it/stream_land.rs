@@ -496,6 +496,8 @@ fn files_that_were_half_brought_along_are_taken_back_and_nobody_s_own() {
     stream(&repo, "auth");
     let there = folder(&repo, "auth");
     commit(&repo, &there, "both", "new\n");
+    fs::create_dir(there.join("folder")).expect("a folder");
+    commit(&repo, &there, "folder/deep", "new\n");
     let new = commit(&repo, &there, "later", "new\n");
     let left = |both: Option<&str>| {
         repo.write(".git/orchestrate-landing", &format!("{old} {new}\n"));
@@ -508,8 +510,28 @@ fn files_that_were_half_brought_along_are_taken_back_and_nobody_s_own() {
     left(Some("somebody's own\n"));
     let seen = repo.orchestrate("stream land auth");
     assert_eq!((seen.code, repo.read("both")), (3, "somebody's own\n".to_owned()), "{seen}");
+    // So is what only the new commit has, whichever of the two the index is at.
+    for index in [&old, &new] {
+        left(Some("old\n"));
+        repo.write("later", "somebody's own\n");
+        repo.git(&["read-tree", index]);
+        let seen = repo.orchestrate("stream land auth");
+        assert_eq!((seen.code, repo.read("later")), (3, "somebody's own\n".to_owned()), "{seen}");
+        fs::remove_file(repo.path("later")).expect("it is there");
+        repo.git(&["reset", "--quiet", "--hard", &old]);
+    }
+    // In a folder that somebody linked nothing is removed, not even what is empty.
+    fs::create_dir(repo.beside("mine")).expect("a folder");
+    fs::write(repo.beside("mine").join("deep"), "").expect("a file");
+    std::os::unix::fs::symlink(repo.beside("mine"), repo.path("folder")).expect("a link");
+    left(Some("old\n"));
+    let seen = repo.orchestrate("stream land auth");
+    assert!(seen.code == 3 && repo.beside("mine").join("deep").exists(), "{seen}");
+    fs::remove_file(repo.path("folder")).expect("a link");
     for both in [None, Some("new\n")] {
         left(both);
+        // git had only begun it.
+        repo.write("later", "");
         let seen = repo.orchestrate("stream land auth");
         assert_eq!((seen.code, main_is_at(&repo), status(&repo)), (0, new.clone(), String::new()), "{seen}");
         repo.git(&["reset", "--quiet", "--hard", &old]);
