@@ -233,13 +233,12 @@ impl Repo {
             let note = holder.git_dir.join(NOTE);
             fs::write_atomically(&note, format!("{old} {new}\n").as_bytes(), Durability::Process)?;
             if let Err(err) = holder.step_files(old, new) {
-                fs::remove(&note)?;
-                for holder in brought {
-                    holder.step_files(new, old)?;
-                    fs::remove(&holder.git_dir.join(NOTE))?;
-                }
+                // git may have come half of the way. Where that cannot be put back, the note stays for the next one.
+                let _ = holder.take_back_landing(branch);
+                let back = step_back(&brought, old, new);
                 // Nothing was asked of it yet but to wait.
                 let _ = talk.end();
+                back?;
                 return match err {
                     GitError::Program { stderr, .. } => Ok(Moved::Refused(stderr)),
                     err => Err(err),
@@ -249,10 +248,7 @@ impl Repo {
         }
         foreign_step("let a branch that is locked move").at(&self.common_dir)?;
         if talk.ask("commit").as_deref() != Some("commit: ok") {
-            for holder in brought {
-                holder.step_files(new, old)?;
-                fs::remove(&holder.git_dir.join(NOTE))?;
-            }
+            step_back(&brought, old, new)?;
             return self.refused(talk, branch, old);
         }
         for holder in brought {
@@ -282,6 +278,16 @@ impl Repo {
         let (code, said) = Git::about_hooks(&self.work_tree).args(words).said()?;
         Ok((code != Some(0)).then(|| said.trim_end().to_owned()))
     }
+}
+
+/// Takes back the files of worktrees that were brought along, of as many as can be.
+fn step_back(brought: &[&Repo], old: &str, new: &str) -> Result<(), GitError> {
+    let mut done = Ok(());
+    for holder in brought {
+        let back = holder.step_files(new, old);
+        done = done.and(back.and_then(|()| Ok(fs::remove(&holder.git_dir.join(NOTE))?)));
+    }
+    done
 }
 
 fn split(listed: &[u8]) -> impl Iterator<Item = BString> {

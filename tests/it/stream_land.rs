@@ -539,6 +539,28 @@ fn files_that_were_half_brought_along_are_taken_back_and_nobody_s_own() {
 }
 
 #[test]
+fn files_that_git_cannot_write_are_put_back_at_once() {
+    let repo = Fixture::with_config(&json!({"pipelines": []}));
+    // It passes on what is old and fails for what is new.
+    for (key, value) in [("required", "true"), ("clean", "cat"), ("smudge", "grep -v new")] {
+        repo.git(&["config", &format!("filter.picky.{key}"), value]);
+    }
+    repo.write(".gitattributes", "picky-* filter=picky\n");
+    repo.write("picky-1", "old\n");
+    let old = commit(&repo, repo.root(), "picky-2", "old\n");
+    stream(&repo, "auth");
+    let there = folder(&repo, "auth");
+    for file in ["picky-1", "picky-2", "picky-3"] {
+        commit(&repo, &there, file, "new\n");
+    }
+    let seen = repo.orchestrate("stream land auth");
+    assert!(seen.code == 1 && seen.stderr.contains("git did not move `main`"), "{seen}");
+    assert_eq!((main_is_at(&repo), status(&repo)), (old, String::new()));
+    assert_eq!((repo.read("picky-1"), repo.path("auth").exists()), ("old\n".to_owned(), false));
+    assert!(!repo.path(".git/orchestrate-landing").exists());
+}
+
+#[test]
 fn how_side_worktrees_are_made_ready_is_the_branch_s_to_say_without_a_gate_too() {
     let mut config = config(&json!({}));
     let keys = config.as_object_mut().expect("an object");
