@@ -561,6 +561,20 @@ fn files_that_git_cannot_write_are_put_back_at_once() {
 }
 
 #[test]
+fn a_hook_that_cannot_be_run_any_more_does_not_undo_what_has_landed() {
+    let repo = Fixture::with_config(&json!({"pipelines": []}));
+    let tip = stream(&repo, "auth");
+    repo.git(&["switch", "--quiet", "--create", "elsewhere"]);
+    let holder = repo.beside("holder");
+    repo.git(&["worktree", "add", "--quiet", holder.to_str().expect("UTF-8"), "main"]);
+    let moves = "test \"$1\" != committed || ! grep -q refs/heads/main || mv \"$HOME/holder\" \"$HOME/gone\"";
+    hook(&repo, "reference-transaction", moves);
+    let seen = repo.orchestrate("stream land auth");
+    assert_eq!((seen.code, main_is_at(&repo)), (0, tip), "{seen}");
+    assert!(seen.stdout.contains("the hook `post-merge` did not run: cannot start `git`: "), "{seen}");
+}
+
+#[test]
 fn how_side_worktrees_are_made_ready_is_the_branch_s_to_say_without_a_gate_too() {
     let mut config = config(&json!({}));
     let keys = config.as_object_mut().expect("an object");

@@ -110,8 +110,13 @@ pub(super) fn arrive(ctx: &Context, onto: &str, (old, new): (&str, &Commit), why
         (Moved::Yes, holders) => {
             let mut said = Vec::new();
             for holder in &holders {
-                let hook = holder.after_merge()?;
-                said.extend(hook.map(|text| format!("the hook `post-merge` failed: {text}")));
+                // Whatever it says, the branch has moved.
+                said.extend(match holder.after_merge() {
+                    Ok(failed) => failed.map(|text| format!("the hook `post-merge` failed: {text}")),
+                    Err(err) => {
+                        Some(format!("the hook `post-merge` did not run: {:#}", anyhow::Error::from(err)))
+                    }
+                });
             }
             let worktrees = holders.iter().map(|holder| holder.work_tree().to_owned()).collect();
             Ok(Arrived::There { worktrees, said })
