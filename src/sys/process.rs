@@ -323,13 +323,13 @@ fn is_marked(pid: u32, wanted: impl Fn(&[&[u8]]) -> bool) -> bool {
         .any(|value| wanted(&value.split(|byte| *byte == b':').collect::<Vec<_>>()))
 }
 
-/// Reaps adopted children that have ended, and returns the others. Leaves `leaders` to whoever waits
-/// for them.
-pub fn adopted(leaders: &[u32]) -> Vec<u32> {
+/// Reaps adopted children that have ended, and returns those that live. Leaves `known` alone, such as the leaders of
+/// stages, for whom somebody waits.
+pub fn adopted(known: &[u32]) -> Vec<u32> {
     let Ok(children) = fs::read_to_string("/proc/thread-self/children") else { return Vec::new() };
     let children = children.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok());
     children
-        .filter(|pid| !leaders.contains(pid))
+        .filter(|pid| !known.contains(pid))
         .filter(|pid| {
             let pid = Pid::from_raw(*pid as i32);
             let waited = rustix::process::waitpid(pid, rustix::process::WaitOptions::NOHANG);

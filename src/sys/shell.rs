@@ -44,6 +44,8 @@ pub async fn run(
     if stop().await {
         return Ok(Ended::Stopped);
     }
+    // Who was there already is somebody else's: what a stage was allowed to leave, or a program that became us.
+    let before = process::adopted(&[]);
     let (mut reader, writer) = std::io::pipe()?;
     // In our own process group, so that Ctrl-C on the terminal ends it too.
     let mut child = Command::new(&words[0])
@@ -96,7 +98,7 @@ pub async fn run(
     // Who is killed leaves us its children, and they are reaped in the next round.
     let begin = Instant::now();
     loop {
-        let left = process::adopted(&[]);
+        let left = process::adopted(&before);
         if left.is_empty() || begin.elapsed() > GRACE {
             break;
         }
@@ -139,6 +141,15 @@ mod tests {
         assert_eq!(ended, Ended::Stopped);
         let shell = String::from_utf8(seen.into_inner()).unwrap().trim().parse().unwrap();
         assert!(process::has_ended(shell));
+    }
+
+    #[test]
+    fn what_was_there_before_is_left_alone() {
+        let mut before = Command::new("/bin/sleep").arg("600").spawn().unwrap();
+        assert_eq!(sh("exit 0", Duration::from_secs(60)).0, Ended::Code(0));
+        assert_eq!(before.try_wait().unwrap(), None);
+        before.kill().unwrap();
+        before.wait().unwrap();
     }
 
     #[test]
