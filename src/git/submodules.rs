@@ -291,17 +291,25 @@ impl Repo {
         let others = self.known_modules();
         for module in modules_below(&own) {
             let git = || about(&module);
-            let words = ["rev-list", "HEAD", "--branches", "--not", "--remotes", "--tags"];
-            // One in which nothing was ever committed has no `HEAD`.
-            let (code, listed) = git().args(words).run_expecting(&[0, 128])?;
             let name = module.strip_prefix(&own).unwrap_or(&module).to_string_lossy().into_owned();
+            // `HEAD` need not be at any commit while branches hold some.
+            let words = ["rev-list", "--exclude=refs/stash", "--all", "--not", "--remotes", "--tags"];
+            let listed = match git().args(words).run() {
+                Ok(listed) => listed,
+                Err(GitError::Program { stderr, .. }) => {
+                    let name = name.escape_debug();
+                    found.push(format!("nobody can tell what is in the submodule `{name}`: {stderr}"));
+                    continue;
+                }
+                Err(err) => return Err(err),
+            };
             let twins: Vec<_> = others.iter().map(|modules| modules.join(&name)).collect();
             let is_there = |commit: &str| {
                 let mut twins = twins.iter().filter(|twin| twin.join("HEAD").is_file());
                 twins.any(|twin| about(twin).args(["cat-file", "-e", commit]).run().is_ok())
             };
             let listed = String::from_utf8_lossy(&listed);
-            let only_here = listed.lines().filter(|_| code == 0).filter(|commit| !is_there(commit)).count();
+            let only_here = listed.lines().filter(|commit| !is_there(commit)).count();
             if only_here > 0 {
                 let commits =
                     if only_here == 1 { "1 commit".to_owned() } else { format!("{only_here} commits") };

@@ -218,3 +218,28 @@ fn a_stream_has_submodules_of_its_own_which_it_keeps_and_lands() {
     assert_eq!(git_in(&repo, &there, &["status", "--porcelain"]), "");
     assert_eq!(git_in(&repo, &sub, &["log", "-1", "--format=%s"]), "two");
 }
+
+#[test]
+fn work_in_a_submodule_is_seen_without_a_commit_checked_out_and_where_nobody_can_look() {
+    let repo = project(LOOK);
+    assert_eq!(repo.orchestrate("stream new a b").code, 0);
+    let sub = folder(&repo, "a").join(SUB);
+    git_in(&repo, &sub, &["switch", "--quiet", "--create", "mine"]);
+    commit(&repo, &sub, "sub", "two\n");
+    git_in(&repo, &sub, &["switch", "--quiet", "--orphan", "fresh"]);
+    let seen = repo.orchestrate("stream rm a");
+    assert!(
+        seen.code == 3 && seen.stderr.contains("1 commit of the submodule `libs/a sub` at no remote"),
+        "{seen}"
+    );
+    let sub = folder(&repo, "b").join(SUB);
+    let tip = git_in(&repo, &sub, &["rev-parse", "HEAD"]);
+    let module = git_in(&repo, &sub, &["rev-parse", "--absolute-git-dir"]);
+    fs::write(Path::new(&module).join("refs/heads/torn"), tip.replace(|_| true, "7")).expect("a file");
+    let seen = repo.orchestrate("stream rm b");
+    assert!(
+        seen.code == 3 && seen.stderr.contains("nobody can tell what is in the submodule `libs/a sub`"),
+        "{seen}"
+    );
+    assert_eq!(repo.orchestrate("stream rm --force a b").code, 0);
+}
