@@ -152,6 +152,25 @@ fn what_runs_keeps_its_stream_and_force_ends_it() {
 }
 
 #[test]
+fn what_ends_a_stream_may_be_impossible_to_start_and_force_removes_it_all_the_same() {
+    let repo = Fixture::with_config(&serde_json::json!({"streams": {"teardown": ["true"]}, "pipelines": []}));
+    assert_eq!(repo.orchestrate("stream new a").code, 0);
+    // A copy that is no program any more once it asks a git that it does not know: it cannot call itself.
+    let make = r#"mkdir "$HOME/bin" && cp "$1" "$HOME/bin/git-orchestrate" &&
+        printf '#!/bin/sh\nchmod a-x "$HOME/bin/git-orchestrate"\nexec "%s" "$@"\n' "$(command -v git)" > "$HOME/bin/git" &&
+        chmod a+x "$HOME/bin/git""#;
+    let program = env!("CARGO_BIN_EXE_git-orchestrate");
+    assert!(repo.command("/bin/sh").args(["-c", make, "sh", program]).status().expect("a shell").success());
+    let call = r#"chmod a+x "$HOME/bin/git-orchestrate"; echo '# another one' >> "$HOME/bin/git"; PATH="$HOME/bin:$PATH" exec git-orchestrate stream rm "$@""#;
+    let rm = |words: &[&str]| repo.see(repo.command("/bin/sh").args(["-c", call, "sh"]).args(words));
+    let seen = rm(&["a"]);
+    assert!(seen.code == 1 && seen.stderr.contains("what ends it did not run"), "{seen}");
+    let seen = rm(&["--force", "a"]);
+    assert!(seen.code == 0 && seen.stdout.contains("what ends it did not run: no process"), "{seen}");
+    assert!(!folder(&repo, "a").exists());
+}
+
+#[test]
 fn a_removal_that_is_killed_at_any_step_loses_nothing() {
     for step in 1.. {
         let repo = Fixture::new("passing");

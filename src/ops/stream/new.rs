@@ -345,9 +345,7 @@ impl Maker<'_> {
     }
 
     fn set_up(&self, there: &Context, stream: &mut Stream, warnings: &mut Vec<String>) {
-        let done =
-            setup::attend(there, stream, setup::Which::SetUp).unwrap_or_else(|err| Err(format!("{err:#}")));
-        stream.phase = match done {
+        stream.phase = match setup::attend(there, stream, setup::Which::SetUp) {
             Ok(done) => {
                 let is_good = done.status == RunStatus::Succeeded;
                 stream.setup = Some(done);

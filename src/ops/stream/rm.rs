@@ -107,7 +107,7 @@ fn remove(ctx: &Context, name: &StreamName, options: &RmOptions, watch: &SharedW
         let what = format!("processes that have their folder in stream `{name}`");
         end_all(&what, || process::inside(&stream.path), watch)?;
     }
-    let unfinished = tear_down(&there, &stream)?;
+    let unfinished = tear_down(&there, &stream);
     if let Some(said) = unfinished.as_ref().filter(|_| !options.force) {
         let message = format!("stream `{name}` stays: {said}");
         let hint = format!("git orchestrate stream logs {name}; with `--force` it goes all the same");
@@ -251,19 +251,19 @@ pub(super) fn running(ctx: &Context, there: &Context) -> Vec<Newest> {
 }
 
 /// Runs the commands that end a stream. Returns what went wrong.
-fn tear_down(there: &Context, stream: &Stream) -> Result<Option<String>> {
+fn tear_down(there: &Context, stream: &Stream) -> Option<String> {
     let config = match crate::ops::plan::load(there) {
         Ok(config) => config.streams,
-        Err(err) => return Ok(Some(format!("nobody can tell how it is ended: {err:#}"))),
+        Err(err) => return Some(format!("nobody can tell how it is ended: {err:#}")),
     };
     if config.teardown.is_empty() {
-        return Ok(None);
+        return None;
     }
-    Ok(match setup::attend(there, stream, setup::Which::TearDown)? {
+    match setup::attend(there, stream, setup::Which::TearDown) {
         Ok(done) if done.status == RunStatus::Succeeded => None,
         Ok(done) => Some(format!("what ends it failed in run `{}`", done.run)),
         Err(said) => Some(format!("what ends it did not run: {said}")),
-    })
+    }
 }
 
 fn end_run(there: &Context, run: &Newest, watch: &SharedWatch) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::git::is_local_variable;
@@ -83,14 +83,15 @@ pub fn said(manifest: &Manifest) -> Said {
 }
 
 /// Lets a copy of this program run the set-up of a stream, or its opposite: those of several streams run at the same time.
-pub(super) fn attend(there: &Context, stream: &Stream, which: Which) -> Result<Result<SetUp, String>> {
+/// Says why if it did not run.
+pub(super) fn attend(there: &Context, stream: &Stream, which: Which) -> Result<SetUp, String> {
     let ties = |name: &std::ffi::OsStr| is_local_variable(name) || name == "CODEX_ORCHESTRATOR_ROOT";
     let mut args = vec!["stream", SET_UP, "--task", stream.task.as_str()];
     args.extend((which == Which::TearDown).then_some("--teardown"));
-    let output =
-        ourselves::attend(&there.root, &ties, args).context("cannot start a process for the set-up")?;
-    Ok(match serde_json::from_slice::<Said>(&output.stdout) {
+    let output = ourselves::attend(&there.root, &ties, args)
+        .map_err(|err| format!("no process can be started for it: {err}"))?;
+    match serde_json::from_slice::<Said>(&output.stdout) {
         Ok(Said { run_id, status }) => Ok(SetUp { run: run_id, status }),
         Err(_) => Err(String::from_utf8_lossy(&output.stderr).trim_end().to_owned()),
-    })
+    }
 }
