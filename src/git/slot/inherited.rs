@@ -67,25 +67,27 @@ impl Inherited {
     }
 }
 
-/// Leaves out where the other work tree is, and that it has none.
+/// Leaves out where the other work tree is, and that it has none. Nothing is left of what nobody can read.
 fn without_places(text: &[u8]) -> Vec<u8> {
-    let mut in_core = false;
-    let mut kept = Vec::new();
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
-        let word = String::from_utf8_lossy(line).trim().to_ascii_lowercase();
-        if word.starts_with('[') {
-            in_core = word.starts_with("[core]");
-        }
-        let key = word.split(['=', ' ', '\t']).next().unwrap_or_default();
-        if !(in_core && matches!(key, "bare" | "worktree")) {
-            kept.extend_from_slice(line);
+    let meta = gix::config::file::Metadata::api();
+    let Ok(mut config) = gix::config::File::from_bytes_no_includes(text, meta, Default::default()) else {
+        return Vec::new();
+    };
+    let core = config.sections_and_ids_by_name("core").into_iter().flatten();
+    let core: Vec<_> =
+        core.filter(|(it, _)| it.header().subsection_name().is_none()).map(|(_, id)| id).collect();
+    for id in core {
+        let Some(mut section) = config.section_mut_by_id(id) else { continue };
+        for key in ["bare", "worktree"] {
+            while section.remove(key).is_some() {}
         }
     }
-    kept
+    config.to_bstring().into()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::program::Git;
     use super::*;
 
     #[test]
@@ -93,5 +95,26 @@ mod tests {
         let text = b"[core]\n\tbare = true\n\tWorkTree=/a\n\tsparseCheckout = true\n[extra]\n\tbare = 1\n";
         let kept = without_places(text);
         assert_eq!(kept, b"[core]\n\tsparseCheckout = true\n[extra]\n\tbare = 1\n");
+    }
+
+    #[test]
+    fn git_finds_none_of_it_however_it_is_written() {
+        for text in [
+            "[core] worktree = /a\n",
+            "[core] worktree = /a\nbare = true\n",
+            "[CORE]bare\n\tsparseCheckout = true\n",
+            "[extra] [core] worktree = /a ; where it is\n",
+            "\u{feff}[core]\n\tworktree = /a\n\tworktree = \"/b\"\n",
+            "[core]\n\tworktree = /a\\\n/b\n",
+            "[core]\n\tx = 1\n[core] worktree = /a\n",
+        ] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            fs::write(file.path(), without_places(text.as_bytes())).unwrap();
+            let asked = Git::new(Path::new("/")).args(["config", "--list", "--file"]).args([file.path()]);
+            let said = String::from_utf8(asked.run().unwrap()).unwrap();
+            assert!(!said.contains("core.worktree") && !said.contains("core.bare"), "{text}: {said}");
+            assert_eq!(said.contains("core.sparsecheckout=true"), text.contains("sparse"), "{text}: {said}");
+            assert_eq!(said.contains("core.x=1"), text.contains("x = 1"), "{text}: {said}");
+        }
     }
 }
