@@ -14,6 +14,8 @@ use super::later;
 
 /// Opens no symbolic link.
 const NO_LINKS: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+/// Opens no symbolic link, and a pipe without waiting for whoever is at its other end.
+const NO_LINKS_NO_WAITING: i32 = NO_LINKS | rustix::fs::OFlags::NONBLOCK.bits() as i32;
 
 /// A failure, and the path it is about.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +54,7 @@ pub fn write_atomically(path: &Path, contents: &[u8], durability: Durability) ->
 /// Replaces the few bytes of a file of the same length where they are, else the file as a whole. Many file systems
 /// write out a file at once that takes the place of another one, which is much work for a sign of life.
 pub fn refresh(path: &Path, contents: &[u8]) -> Result<(), PathError> {
-    let file = OpenOptions::new().write(true).custom_flags(NO_LINKS).open(path);
+    let file = OpenOptions::new().write(true).custom_flags(NO_LINKS_NO_WAITING).open(path);
     let meta = file.as_ref().ok().and_then(|file| file.metadata().ok());
     match (file, meta) {
         (Ok(file), Some(meta)) if meta.is_file() && meta.len() == contents.len() as u64 => {
@@ -356,9 +358,7 @@ pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, PathError> {
 
 /// Reads a file that is neither a link nor anything but a regular file, and not larger than `limit`.
 pub fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, PathError> {
-    // A pipe that nobody writes to would make us wait.
-    let flags = NO_LINKS | rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).at(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(NO_LINKS_NO_WAITING).open(path).at(path)?;
     if !file.metadata().at(path)?.is_file() {
         return Err(io::Error::other("it is no regular file")).at(path);
     }
@@ -580,6 +580,15 @@ mod tests {
         appender.append(b"next\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole\ntor\nnext\n");
         assert_eq!(appender.len(), 15);
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        refresh(&path, b"now").unwrap();
+        assert_eq!(read_regular(&path, 10).unwrap(), b"now");
     }
 
     #[test]
