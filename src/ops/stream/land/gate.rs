@@ -49,7 +49,7 @@ pub(super) fn judge(
 }
 
 fn standing(ctx: &Context, to: &Target<'_>, commit: &Commit, options: &LandOptions) -> Result<RefStanding> {
-    let Asks { project, gate, wanted, ruling } = asks(ctx, to, commit, options.allow_gate_change)?;
+    let Asks { gate, wanted, ruling } = asks(ctx, to, commit, options.allow_gate_change)?;
     if !gate.is_about(&format!("refs/heads/{}", to.name)) {
         return Ok(RefStanding::Exempt(Exempt::NotGated));
     }
@@ -63,7 +63,6 @@ fn standing(ctx: &Context, to: &Target<'_>, commit: &Commit, options: &LandOptio
     let target = Named { label: to.name.to_owned(), commit: to.commit.to_owned() };
     let base = Base { target, start: to.commit.to_owned(), follows: true, replaces: false };
     let verdicts = guards::judge(ctx, &gate.guardrails, Some(&base), commit, options.reason.as_ref())?;
-    drop(project);
     let mut judged = Judged {
         commit: commit.clone(),
         base: Some(base),
@@ -80,15 +79,13 @@ fn standing(ctx: &Context, to: &Target<'_>, commit: &Commit, options: &LandOptio
 }
 
 /// What a branch asks for.
-struct Asks<'a> {
-    /// Whose configuration it is.
-    project: Project<'a>,
+struct Asks {
     gate: Gate,
     wanted: Vec<Wanted>,
     ruling: Ruling,
 }
 
-fn asks<'a>(ctx: &'a Context, to: &Target<'_>, commit: &Commit, allow: bool) -> Result<Asks<'a>> {
+fn asks(ctx: &Context, to: &Target<'_>, commit: &Commit, allow: bool) -> Result<Asks> {
     let mut note = None;
     let there = match Project::at(ctx, to.commit) {
         Ok(there) => there,
@@ -122,7 +119,7 @@ fn asks<'a>(ctx: &'a Context, to: &Target<'_>, commit: &Commit, allow: bool) -> 
     }
     let evidence = project.config.evidence.clone();
     let ruling = Ruling { gate: None, evidence, from, note, changes, allowed };
-    Ok(Asks { project, gate: gate.unwrap_or_default(), wanted, ruling })
+    Ok(Asks { gate: gate.unwrap_or_default(), wanted, ruling })
 }
 
 /// Returns the stages that a project requires: those of its gate, or else all that it runs by default.
