@@ -37,8 +37,14 @@ pub struct Removed {
 }
 
 /// Looks for records about objects of which nothing is found: somebody may have removed them all, so that no
-/// chain would be looked at.
-pub fn removed(repo: &Repo, refs: &[Ref], objects: &BTreeSet<String>) -> Result<Removed> {
+/// chain would be looked at. What is known of `chains` is not read again.
+pub fn removed(
+    repo: &Repo,
+    refs: &[Ref],
+    objects: &BTreeSet<String>,
+    chains: &Chains,
+    known: &Known<'_>,
+) -> Result<Removed> {
     let mut removed = Removed::default();
     if objects.is_empty() {
         return Ok(removed);
@@ -48,7 +54,11 @@ pub fn removed(repo: &Repo, refs: &[Ref], objects: &BTreeSet<String>) -> Result<
     let writers: BTreeSet<_> = refs.iter().map(|of| read::writer_of(of)).collect();
     for writer in writers {
         let refs: Vec<_> = refs.iter().copied().filter(|of| read::writer_of(of) == writer).collect();
-        let Some(gap) = broken(repo, &writer, &refs, &Known::new())? else { continue };
+        let gap = match chains.get(&writer) {
+            Some(gap) => gap.clone(),
+            None => broken(repo, &writer, &refs, known)?,
+        };
+        let Some(gap) = gap else { continue };
         let mut noted = BTreeSet::new();
         for of in refs {
             // Where the history is not all here nobody can tell; that there is a gap is told all the same.

@@ -131,7 +131,7 @@ pub fn check(
         !by_subject.contains_key(tree.as_str()) && !named(&commit.id) && !named(&commit.tree)
     };
     let bare = commits.iter().filter(is_bare).flat_map(|commit| [commit.id.clone(), commit.tree.clone()]);
-    let removed = chain::removed(&ctx.repo, refs, &bare.collect())?;
+    let removed = chain::removed(&ctx.repo, refs, &bare.collect(), &chains, &known)?;
     let judge = Judge { required, ledger: Ledger::of(ctx.repo.common_dir()), chains, removed };
     let work: Vec<_> = commits.into_iter().zip(expected).collect();
     let judged = in_parallel(&work, |(commit, expected)| {
