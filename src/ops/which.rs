@@ -147,8 +147,17 @@ pub struct Child {
 
 /// Returns the runs that a run asked for and that are there, wherever they are.
 pub fn children(ctx: &Context, manifest: &Manifest) -> Vec<Child> {
+    if manifest.child_runs.is_empty() {
+        return Vec::new();
+    }
+    let (layouts, worktrees) = (ctx.layouts(), ctx.repo.worktrees().unwrap_or_default());
     let of = |child: &ChildRun| {
-        let (found, state) = run(ctx, None, &Wanted::Id(child.run_id.parse().ok()?)).ok()?;
+        let id = child.run_id.parse().ok()?;
+        // The names of all runs are looked at only for one that is not where runs are.
+        let found = catalog::exact(&layouts, None, &id);
+        let mut found = found.or_else(|| catalog::find(&layouts, None, &Wanted::Id(id)).ok())?;
+        let state = catalog::read(&found.paths).ok()?;
+        found.layout = ctx.home_of(&found.layout, &state.manifest, &worktrees);
         let pulse = pulse(ctx, &found, &state);
         let stage = |entry: &&StageEntry| entry.sub_run_id.as_deref() == Some(&child.run_id);
         let index = manifest.commands.iter().find(stage).map(|entry| entry.index);

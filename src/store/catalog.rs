@@ -134,13 +134,7 @@ pub fn find(layouts: &[Layout], task: Option<&TaskId>, wanted: &Wanted) -> Resul
         }
         Wanted::Id(id) => id,
     };
-    let exact = layouts.iter().flat_map(|layout| {
-        tasks(layout, task).into_iter().map(move |task| (layout, task)).filter_map(|(layout, task)| {
-            let paths = layout.run(&task, id);
-            paths.dir.is_dir().then(|| Found { layout: layout.clone(), task, run: id.clone(), paths })
-        })
-    });
-    if let Some(found) = { exact }.next() {
+    if let Some(found) = exact(layouts, task, id) {
         return Ok(found);
     }
     let mut found: Vec<_> =
@@ -156,6 +150,16 @@ pub fn find(layouts: &[Layout], task: Option<&TaskId>, wanted: &Wanted) -> Resul
             Err(NotFound::Ambiguous { wanted: id.clone(), candidates })
         }
     }
+}
+
+/// Finds the run of exactly that id. No run is looked at.
+pub fn exact(layouts: &[Layout], task: Option<&TaskId>, id: &RunId) -> Option<Found> {
+    let all =
+        layouts.iter().flat_map(|layout| tasks(layout, task).into_iter().map(move |task| (layout, task)));
+    { all }.find_map(|(layout, task)| {
+        let paths = layout.run(&task, id);
+        paths.dir.is_dir().then(|| Found { layout: layout.clone(), task, run: id.clone(), paths })
+    })
 }
 
 /// Whether a folder holds a run. One without is what a crash left before anything began: the first
