@@ -39,8 +39,7 @@ impl Repo {
         target: Target<'_>,
         tell: &mut Tell<'_>,
     ) -> Result<(), GitError> {
-        let empty = || self.git().args(["hash-object", "-t", "tree", "--stdin"]).line();
-        let base = base.map_or_else(empty, |base| Ok(base.to_owned()))?;
+        let base = base.map_or_else(|| self.no_tree(), |base| Ok(base.to_owned()))?;
         let git = self.git().args(["-c", "core.quotePath=false"]);
         let git = git.args(["diff", "--text", "--unified=0"]);
         let git = git.args(["--inter-hunk-context=0", "--no-ext-diff", "--no-textconv", "--no-color"]);

@@ -61,9 +61,7 @@ impl Repo {
         (branch, theirs): (&str, &str),
         (onto, ours): (&str, &str),
     ) -> Result<Result<String, String>, GitError> {
-        let place = self.common_dir.join("orchestrate");
-        std::fs::create_dir_all(&place).at(&place)?;
-        let folder = tempfile::Builder::new().prefix("merge-").tempdir_in(&place).at(&place)?;
+        let folder = self.aside("merge-")?;
         let heads = format!("{theirs}\t\tbranch '{branch}' of .\n");
         let words = ["fmt-merge-msg", "--into-name", onto];
         let message = self.git().args(words).given(heads.as_bytes())?.run()?;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::program::pairs;
 use super::{GitError, Repo};
 
 /// How a commit got into another one.
@@ -130,12 +131,7 @@ impl Repo {
         let (_, listed) = self.git().args(words).run_expecting(&[0, 1])?;
         let prefix = format!("branch.{name}.");
         let is_its = |key: &str| key.strip_prefix(&prefix).is_some_and(|last| !last.contains('.'));
-        let listed = String::from_utf8_lossy(&listed);
-        let entries = listed.split('\0').filter(|entry| !entry.is_empty());
-        // A key without a value is one that says yes.
-        let pairs = entries.map(|entry| entry.split_once('\n').unwrap_or((entry, "true")));
-        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
-        Ok(pairs.filter(|(key, _)| is_its(key)).map(owned).collect())
+        Ok(pairs(&listed).into_iter().filter(|(key, _)| is_its(key)).collect())
     }
 
     /// Writes back what the configuration said about a branch, but for keys that say something by now.

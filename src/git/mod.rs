@@ -293,6 +293,13 @@ impl Repo {
     fn git(&self) -> Git {
         Git::new(&self.work_tree).repository(&self.git_dir, &self.work_tree)
     }
+
+    /// Makes a folder for what is of no use any more in a moment, on the disk of the repository.
+    fn aside(&self, prefix: &str) -> Result<tempfile::TempDir, GitError> {
+        let place = self.common_dir.join("orchestrate");
+        std::fs::create_dir_all(&place).at(&place)?;
+        tempfile::Builder::new().prefix(prefix).tempdir_in(&place).at(&place)
+    }
 }
 
 /// Returns the directory that the work trees share, which is `git_dir` itself for the main one.

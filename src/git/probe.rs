@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::error::At;
 use super::merged::own_names;
+use super::tree::by_git::quoted;
 use super::{GitError, Repo};
 
 /// The files in which two commits cannot be merged; why nobody can tell, if git would not try.
@@ -12,9 +12,7 @@ pub type Tried = Result<Vec<String>, String>;
 impl Repo {
     /// Tries to merge pairs of commits. What git writes for that goes into a folder of its own, and with it.
     pub fn try_merges(&self, pairs: &[(String, String)]) -> Result<Vec<Tried>, GitError> {
-        let place = self.common_dir.join("orchestrate");
-        std::fs::create_dir_all(&place).at(&place)?;
-        let objects = tempfile::Builder::new().prefix("probe-").tempdir_in(&place).at(&place)?;
+        let objects = self.aside("probe-")?;
         if let Ok(all) = self.try_together(pairs, objects.path()) {
             return Ok(all);
         }
@@ -55,19 +53,4 @@ impl Repo {
             }
         }
     }
-}
-
-/// Writes a path as a list of folders has it, in which a colon would be the end of it.
-fn quoted(path: &Path) -> std::ffi::OsString {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let mut text = vec![b'"'];
-    for byte in path.as_os_str().as_bytes() {
-        match byte {
-            b'"' | b'\\' => text.extend([b'\\', *byte]),
-            b'\n' => text.extend(b"\\n"),
-            byte => text.push(*byte),
-        }
-    }
-    text.push(b'"');
-    std::ffi::OsString::from_vec(text)
 }

@@ -284,6 +284,17 @@ impl Talk {
     }
 }
 
+/// Reads what `git config --null --get-regexp` lists. What stands without a value is as good as `true`.
+pub(super) fn pairs(listed: &[u8]) -> Vec<(String, String)> {
+    let entries = listed.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
+    let entries = entries.map(|entry| String::from_utf8_lossy(entry).into_owned());
+    let pair = |entry: String| match entry.split_once('\n') {
+        Some((key, value)) => (key.to_owned(), value.to_owned()),
+        None => (entry, "true".to_owned()),
+    };
+    entries.map(pair).collect()
+}
+
 /// What there is to know about the git program itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {

@@ -39,10 +39,8 @@ impl Repo {
     /// Tries a push and returns what git would give to a hook. Nothing is changed anywhere, and no hook but
     /// one of ours is run.
     pub fn would_push(&self, call: PushCall<'_>) -> Result<WouldPush, GitError> {
-        let home = self.common_dir.join("orchestrate");
-        std::fs::create_dir_all(&home).at(&home)?;
         // Where hooks may be run; a folder for temporary files may be mounted without that right.
-        let folder = tempfile::Builder::new().prefix("push-").tempdir_in(&home).at(&home)?;
+        let folder = self.aside("push-")?;
         let (hook, listing) = (folder.path().join("pre-push"), folder.path().join("listing"));
         std::fs::write(&hook, LISTING).at(&hook)?;
         std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o700)).at(&hook)?;

@@ -294,7 +294,12 @@ impl Repo {
         git.line()
     }
 
-    /// Returns the tree that holds nothing.
+    /// Returns the tree that holds nothing, which git knows without having it.
+    pub(super) fn no_tree(&self) -> Result<String, GitError> {
+        self.git().args(["hash-object", "-t", "tree", "--stdin"]).line()
+    }
+
+    /// Returns the tree that holds nothing, and stores it.
     pub fn empty_tree(&self) -> Result<String, GitError> {
         self.git().args(["hash-object", "-t", "tree", "-w", "--stdin"]).line()
     }

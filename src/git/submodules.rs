@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::error::At;
-use super::program::Git;
+use super::program::{Git, pairs};
 use super::worktrees::relative;
 use super::{GitError, Repo};
 
@@ -359,17 +359,6 @@ fn is_inside(name: &str) -> bool {
 
 fn is_git(name: &OsStr) -> bool {
     name.as_bytes().eq_ignore_ascii_case(b".git")
-}
-
-/// Reads what `git config --null --get-regexp` lists. What stands without a value is as good as `true`.
-fn pairs(listed: &[u8]) -> Vec<(String, String)> {
-    let entries = listed.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
-    let entries = entries.map(|entry| String::from_utf8_lossy(entry).into_owned());
-    let pair = |entry: String| match entry.split_once('\n') {
-        Some((key, value)) => (key.to_owned(), value.to_owned()),
-        None => (entry, "true".to_owned()),
-    };
-    entries.map(pair).collect()
 }
 
 /// Reads the submodules of what `git ls-files --stage -z` lists, with their commits.

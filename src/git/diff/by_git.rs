@@ -39,8 +39,7 @@ pub(super) fn diff(
         let lines = listed.split(|byte| *byte == 0).filter_map(|line| line.split_once_str("\t"));
         GitError::of_conflicts(lines.map(|(_, path)| path)).map_or(Ok(()), Err)?;
     }
-    // The tree that no file is in: git knows it without having it.
-    let empty = ours.git().args(["hash-object", "-t", "tree", "--stdin"]).line()?;
+    let empty = ours.no_tree()?;
     let this = ByGit { ours, of_base: OfBase::new(ours, base)?, has_base: base.is_some(), empty };
     let base = base.unwrap_or(&this.empty);
     let detect: &[&str] = if rule.renames { &renames::RULE } else { &NO_RENAMES };

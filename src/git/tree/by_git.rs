@@ -179,7 +179,7 @@ fn left_out(repo: &Repo, git: Git, found: &mut Found) -> Result<(), GitError> {
 }
 
 /// Quotes a path as git reads them in a list separated by colons.
-fn quoted(path: &Path) -> std::ffi::OsString {
+pub(in crate::git) fn quoted(path: &Path) -> std::ffi::OsString {
     let mut bytes = vec![b'"'];
     for byte in path.as_os_str().as_bytes() {
         match byte {
