@@ -1,6 +1,6 @@
 //! A clean side worktree at a commit, which stands in for the worktree of whoever asks.
 
-mod carry;
+pub(in crate::ops) mod carry;
 mod setup;
 
 use std::path::{Path, PathBuf};
@@ -143,26 +143,6 @@ impl Side {
             warn_of_modules(ctx, &self.slot, watch);
         }
         Ok(failed)
-    }
-
-    /// Carries what `slots` says from the worktree of `ctx` into it.
-    pub fn carry(&self, ctx: &Context, slots: &Slots) -> Result<()> {
-        let forget = || setup::Done::forget(&self.slot);
-        carry::carry(ctx, &self.slot, &self.inside, &slots.carry, &forget).map(drop)
-    }
-
-    /// Runs what `slots` says on what is there, which is the tree of `commit`. Returns the run of that if it did not
-    /// succeed.
-    pub async fn set_up(
-        &mut self,
-        there: &Context,
-        slots: &Slots,
-        commit: &Commit,
-        task: &TaskId,
-        watch: &SharedWatch,
-        interrupts: &mut Interrupts,
-    ) -> Result<Option<Manifest>> {
-        setup::set_up(self, there, slots, commit, task, watch, interrupts).await
     }
 
     /// Checks a commit out and removes all of it again, so that something else can be put in its place.

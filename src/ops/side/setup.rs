@@ -65,70 +65,73 @@ fn lines(there: &Context, slots: &Slots, tree: &str) -> Result<Vec<String>> {
     Ok(slots.setup.iter().map(line).collect())
 }
 
-/// Runs the commands whose inputs changed since they last succeeded here. Returns their run if it did not succeed.
-pub(super) async fn set_up(
-    side: &mut Side,
-    there: &Context,
-    slots: &Slots,
-    commit: &Commit,
-    task: &TaskId,
-    watch: &SharedWatch,
-    interrupts: &mut Interrupts,
-) -> Result<Option<Manifest>> {
-    let known = Done::read(&side.slot)?;
-    if slots.setup.is_empty() && known.lines.is_empty() {
-        return Ok(None);
+impl Side {
+    /// Runs the commands of `slots` whose inputs changed since they last succeeded here, on what is there, which is the
+    /// tree of `commit`. Returns their run if it did not succeed.
+    pub async fn set_up(
+        &mut self,
+        there: &Context,
+        slots: &Slots,
+        commit: &Commit,
+        task: &TaskId,
+        watch: &SharedWatch,
+        interrupts: &mut Interrupts,
+    ) -> Result<Option<Manifest>> {
+        let known = Done::read(&self.slot)?;
+        if slots.setup.is_empty() && known.lines.is_empty() {
+            return Ok(None);
+        }
+        let lines = lines(there, slots, &commit.tree)?;
+        let is_done = |line: &String| known.lines.contains(line);
+        let due: Vec<_> = (0..lines.len()).filter(|at| !is_done(&lines[*at])).collect();
+        let mut done: Vec<_> = lines.iter().filter(|line| is_done(line)).map(String::as_str).collect();
+        if due.is_empty() && done.len() == known.lines.len() {
+            return Ok(None);
+        }
+        // First of all: whoever is killed from here on leaves something that nobody takes for ready.
+        Done::write(&done, &self.slot)?;
+        if due.is_empty() {
+            return Ok(None);
+        }
+        let options = StartOptions {
+            task: task.clone(),
+            pipeline: None,
+            target: None,
+            parent_run: None,
+            approval_policy: None,
+            pace: Pace::default(),
+            reuse: ReuseOptions { reuse: Some(false), join: Some(false) },
+            notes: Some(Notes::Nothing),
+        };
+        let asked = Asked { plan: slots.plan(&due), options: &options, series: None };
+        let run = asked.execute(there, watch.clone(), interrupts, |run| self.used_by(run));
+        let manifest = run.await.context("cannot set the side worktree up")?.manifest;
+        self.used(&manifest, watch)?;
+        let succeeded = manifest.commands.iter().map(|entry| entry.status == StageStatus::Succeeded);
+        done.extend(due.iter().zip(succeeded).filter(|(_, well)| *well).map(|(at, _)| lines[*at].as_str()));
+        let moved = manifest.git.as_ref().is_some_and(|git| git.moved == Some(true));
+        if moved {
+            // What it changed does not stay, and may be what the command is about.
+            Done::forget(&self.slot)?;
+            let message = format!("setting the side worktree up changed what {} holds", short(&commit.id));
+            return Err(Refusal::new(Kind::Rejected, message)
+                .hint(format!(
+                    "`slots.setup` may only write what git ignores; `git orchestrate logs {}` shows what it did",
+                    manifest.run_id
+                ))
+                .into());
+        }
+        Done::write(&done, &self.slot)?;
+        if manifest.status == RunStatus::Succeeded {
+            return Ok(None);
+        }
+        let failed = manifest.commands.iter().find(|entry| entry.status != StageStatus::Succeeded);
+        let summary = failed.and_then(|entry| entry.summary.clone()).unwrap_or_default();
+        let text = format!(
+            "the side worktree was not set up: {summary}; `git orchestrate logs {}` shows more",
+            manifest.run_id
+        );
+        watch.borrow_mut().warn(&text);
+        Ok(Some(manifest))
     }
-    let lines = lines(there, slots, &commit.tree)?;
-    let is_done = |line: &String| known.lines.contains(line);
-    let due: Vec<_> = (0..lines.len()).filter(|at| !is_done(&lines[*at])).collect();
-    let mut done: Vec<_> = lines.iter().filter(|line| is_done(line)).map(String::as_str).collect();
-    if due.is_empty() && done.len() == known.lines.len() {
-        return Ok(None);
-    }
-    // First of all: whoever is killed from here on leaves something that nobody takes for ready.
-    Done::write(&done, &side.slot)?;
-    if due.is_empty() {
-        return Ok(None);
-    }
-    let options = StartOptions {
-        task: task.clone(),
-        pipeline: None,
-        target: None,
-        parent_run: None,
-        approval_policy: None,
-        pace: Pace::default(),
-        reuse: ReuseOptions { reuse: Some(false), join: Some(false) },
-        notes: Some(Notes::Nothing),
-    };
-    let asked = Asked { plan: slots.plan(&due), options: &options, series: None };
-    let run = asked.execute(there, watch.clone(), interrupts, |run| side.used_by(run));
-    let manifest = run.await.context("cannot set the side worktree up")?.manifest;
-    side.used(&manifest, watch)?;
-    let succeeded = manifest.commands.iter().map(|entry| entry.status == StageStatus::Succeeded);
-    done.extend(due.iter().zip(succeeded).filter(|(_, well)| *well).map(|(at, _)| lines[*at].as_str()));
-    let moved = manifest.git.as_ref().is_some_and(|git| git.moved == Some(true));
-    if moved {
-        // What it changed does not stay, and may be what the command is about.
-        Done::forget(&side.slot)?;
-        let message = format!("setting the side worktree up changed what {} holds", short(&commit.id));
-        return Err(Refusal::new(Kind::Rejected, message)
-            .hint(format!(
-                "`slots.setup` may only write what git ignores; `git orchestrate logs {}` shows what it did",
-                manifest.run_id
-            ))
-            .into());
-    }
-    Done::write(&done, &side.slot)?;
-    if manifest.status == RunStatus::Succeeded {
-        return Ok(None);
-    }
-    let failed = manifest.commands.iter().find(|entry| entry.status != StageStatus::Succeeded);
-    let summary = failed.and_then(|entry| entry.summary.clone()).unwrap_or_default();
-    let text = format!(
-        "the side worktree was not set up: {summary}; `git orchestrate logs {}` shows more",
-        manifest.run_id
-    );
-    watch.borrow_mut().warn(&text);
-    Ok(Some(manifest))
 }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use super::{Context, Kind, Refusal};
+use super::Context;
 use crate::git::Repo;
-use crate::sys::carry::{self, CarryError, Way};
+use crate::ops::side::carry::refusal;
+use crate::sys::carry::{self, Way};
 use crate::sys::exchange::Place;
 use crate::sys::{fs, room};
 
@@ -34,6 +35,7 @@ pub(super) fn carry(ctx: &Context, there: &Repo) -> Result<usize> {
     foreign.extend(ctx.repo.worktrees()?.into_iter().map(|worktree| worktree.path).filter(|path| path != to));
     let aside = aside(there);
     let way = Way { from, aside: &aside, foreign: &foreign };
+    let place = Place::open(to, &aside)?;
     let mut carried = 0;
     for path in ctx.repo.ignored_and_selected(from, &patterns)? {
         let (full, target) = (from.join(&path), to.join(&path));
@@ -45,9 +47,10 @@ pub(super) fn carry(ctx: &Context, there: &Repo) -> Result<usize> {
         if is_ours || holds_others || target.symlink_metadata().is_ok() {
             continue;
         }
-        let (whole, _) = carry::carry(&way, &path).map_err(refusal)?;
+        let (whole, _) =
+            carry::carry(&way, &path).map_err(|err| refusal(err, "the stream", FILE, "streams.setup"))?;
         // Where its commit has a link on the way, nothing is put to where that leads.
-        carried += usize::from(Place::open(to, &aside)?.put_whole(&path, &whole)?);
+        carried += usize::from(place.put_whole(&path, &whole)?);
     }
     fs::remove_tree(&aside)?;
     Ok(carried)
@@ -60,17 +63,4 @@ fn aside(there: &Repo) -> PathBuf {
         true => of_git,
         false => there.work_tree().join(".orchestrate-carrying"),
     }
-}
-
-fn refusal(err: CarryError) -> anyhow::Error {
-    let kind = match &err {
-        CarryError::LeadsOutside { .. } => Kind::Unsafe,
-        CarryError::NoRoom { .. } => Kind::Storage,
-        CarryError::Path(_) => return anyhow::Error::from(err).context("cannot carry into the stream"),
-    };
-    let hint = match kind {
-        Kind::Storage => "make room, or take it out of `.worktreeinclude`",
-        _ => "take it out of `.worktreeinclude`, and let a command of `streams.setup` make it",
-    };
-    Refusal::new(kind, format!("cannot carry into the stream: {err}")).hint(hint).into()
 }
