@@ -163,6 +163,20 @@ pub fn parse(file_name: &str, text: &str) -> Result<Config, ConfigError> {
     reader.config(&reader.json()?)
 }
 
+/// Reads one section of a configuration: what else may be wrong there is no matter of its own.
+fn of_section<T>(
+    file_name: &str,
+    text: &str,
+    read: impl FnOnce(&Reader<'_>, &Fields<'_, '_>) -> Result<T, ConfigError>,
+) -> Result<T, ConfigError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let file = File { name: file_name.into(), text: text.into() };
+    let reader = Reader { file: &file };
+    let root = reader.json()?;
+    let top = reader.object(&root, "the configuration", "the configuration")?;
+    read(&reader, &top)
+}
+
 /// A pipeline with the places that errors about it point at.
 struct Read {
     pipeline: Pipeline,

@@ -1,6 +1,6 @@
 //! The section `guardrails` of the configuration.
 
-use super::{ConfigError, Fields, File, Problem, Reader, Value, span};
+use super::{ConfigError, Fields, Problem, Reader, Value, of_section, span};
 use crate::pipeline::guardrails::{
     DiffBudget, Docs, ExceededWhen, Guardrails, LONGEST_WORD, Spec, SpecFallback, SpecGroup, pathspec_flaw,
 };
@@ -16,14 +16,9 @@ pub(in crate::pipeline) const FALLBACK_KEYS: &[&str] = &["words", "tables"];
 pub(in crate::pipeline) const GROUP_KEYS: &[&str] = &["id", "owner", "expires", "max", "specs"];
 
 /// Reads only the section `guardrails` of a configuration, as a guardrail does that judges by the
-/// configuration of another commit: what else may be wrong there is no matter of its own.
+/// configuration of another commit.
 pub fn parse_guardrails(file_name: &str, text: &str) -> Result<Guardrails, ConfigError> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let file = File { name: file_name.into(), text: text.into() };
-    let reader = Reader { file: &file };
-    let root = reader.json()?;
-    let top = reader.object(&root, "the configuration", "the configuration")?;
-    reader.guardrails(&top)
+    of_section(file_name, text, |reader, top| reader.guardrails(top))
 }
 
 impl Reader<'_> {

@@ -1,6 +1,6 @@
 //! The section `learning` of the configuration.
 
-use super::{ConfigError, Fields, File, Problem, Reader, Value, span};
+use super::{ConfigError, Fields, Problem, Reader, Value, of_section, span};
 use crate::pipeline::learning::{Alerts, Compression, Crystalizer, Learning};
 
 pub(in crate::pipeline) const LEARNING_KEYS: &[&str] = &[
@@ -20,12 +20,7 @@ pub(in crate::pipeline) const CRYSTALIZER_KEYS: &[&str] = &["command", "model", 
 
 /// Reads only the section `learning` of a configuration, for what runs without a pipeline.
 pub fn parse_learning(file_name: &str, text: &str) -> Result<Learning, ConfigError> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let file = File { name: file_name.into(), text: text.into() };
-    let reader = Reader { file: &file };
-    let root = reader.json()?;
-    let top = reader.object(&root, "the configuration", "the configuration")?;
-    reader.learning(&top)
+    of_section(file_name, text, |reader, top| reader.learning(top))
 }
 
 impl Reader<'_> {
