@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use anstyle::Style;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -80,12 +81,7 @@ impl Answer for Swept<'_> {
         if shown().next().is_some() {
             let mut table = Table::new("RUN\tTASK\tSIZE\tAGE\tWHAT\tWHY")?;
             for run in shown() {
-                let (word, color) = match run.action {
-                    Action::Kept => ("kept", style("ok")),
-                    Action::WouldRemove => ("would go", style("warning")),
-                    Action::Removed => ("removed", style("warning")),
-                    Action::Failed => ("failed", style("failed")),
-                };
+                let (word, color) = fate(run.action);
                 writeln!(
                     table.0,
                     "{}\t{}\t{}\t{}\t{color}{word}{color:#}\t{}",
@@ -105,6 +101,16 @@ impl Answer for Swept<'_> {
         let word = if *dry_run { "Would remove" } else { "Removed" };
         let noun = if count == 1 { "run" } else { "runs" };
         writeln!(out, "{word} {count} {noun} ({}), kept {}.", size(bytes), runs.len() - count)
+    }
+}
+
+/// Says what became of a thing that was looked at, and in which colour.
+pub(super) fn fate(action: Action) -> (&'static str, Style) {
+    match action {
+        Action::Kept => ("kept", style("ok")),
+        Action::WouldRemove => ("would go", style("warning")),
+        Action::Removed => ("removed", style("warning")),
+        Action::Failed => ("failed", style("failed")),
     }
 }
 

@@ -257,11 +257,7 @@ impl Judgement {
         for change in judged.ruling.changes.iter().filter(|_| judged.changes_gate()) {
             line(out, &format!("changes the gate of {}: {change}", judged.ruling.from))?;
         }
-        for state in judged.missing() {
-            if let State::Missing(missing) = &state.state {
-                line(out, &format!("stage {}: {}", state.id, why(missing)))?;
-            }
-        }
+        missing(out, judged)?;
         findings(out, judged)?;
         if let Some(reason) = &judged.reason {
             return line(out, &format!("let pass by {}: {}", reason.variable, reason.reason));
@@ -294,11 +290,7 @@ impl Judgement {
         if judged.changes_gate() {
             return line(out, "→ if that is meant: git orchestrate push --allow-gate-change …");
         }
-        let failed = judged.missing().find_map(|state| match &state.state {
-            State::Missing(Why::Unproven { run_id, .. }) => Some((run_id, &state.id)),
-            _ => None,
-        });
-        if let Some((run, id)) = failed {
+        if let Some((run, id)) = judged.unproven() {
             line(out, &format!("→ git orchestrate logs {run} {}", shell::word(id)))?;
             return line(out, "→ mend it and commit; a flake: git orchestrate flakes clear STAGE --reason …");
         }
@@ -308,6 +300,16 @@ impl Judgement {
 
 pub(super) fn variable() -> &'static str {
     crate::ops::hook::reason::VARIABLE
+}
+
+/// Writes which stages are not proven, and why.
+pub(super) fn missing(out: &mut dyn Write, judged: &Judged) -> io::Result<()> {
+    for state in judged.missing() {
+        if let State::Missing(missing) = &state.state {
+            line(out, &format!("stage {}: {}", state.id, why(missing)))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes what guardrails found, and why it may pass.

@@ -5,14 +5,13 @@ use std::io::{self, Write};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::hook::{Stage, findings, line, stage, why};
+use super::hook::{Stage, findings, line, missing, stage};
 use super::printer::{Answer, style};
 use super::stream_gone::word;
 use crate::git::Merged;
 use crate::guardrail::Verdict;
 use crate::id::short;
 use crate::ops::hook::pre_push::{Exempt, Judged, RefStanding};
-use crate::ops::hook::proof::{State, Why};
 use crate::ops::stream::land::{Fate, Landing};
 use crate::output::untrusted::untrusted;
 use crate::run::shell;
@@ -230,11 +229,7 @@ impl Landed<'_> {
                 &format!("→ if that is meant: git orchestrate stream land --allow-gate-change {name}"),
             );
         }
-        let failed = judged.missing().find_map(|state| match &state.state {
-            State::Missing(Why::Unproven { run_id, .. }) => Some((run_id, &state.id)),
-            _ => None,
-        });
-        match failed {
+        match judged.unproven() {
             Some((run, id)) => line(out, &format!("→ git orchestrate logs {run} {}", shell::word(id))),
             None => line(
                 out,
@@ -249,13 +244,4 @@ fn notes(out: &mut dyn Write, judged: &Judged) -> io::Result<()> {
         Some(note) => line(out, note),
         None => Ok(()),
     }
-}
-
-fn missing(out: &mut dyn Write, judged: &Judged) -> io::Result<()> {
-    for state in judged.missing() {
-        if let State::Missing(missing) = &state.state {
-            line(out, &format!("stage {}: {}", state.id, why(missing)))?;
-        }
-    }
-    Ok(())
 }

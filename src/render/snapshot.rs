@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::gc::size;
+use super::gc::{fate, size};
 use super::printer::{Answer, Table, about, style};
 use crate::id::short;
 use crate::ops::Place;
@@ -454,12 +454,7 @@ impl Answer for Collected<'_> {
         about(out, &self.0.place)?;
         let mut gone = 0;
         for Fate { stored, action, reason } in &self.0.snapshots {
-            let (word, color) = match action {
-                Action::Kept => ("kept", style("ok")),
-                Action::WouldRemove => ("would go", style("warning")),
-                Action::Removed => ("removed", style("warning")),
-                Action::Failed => ("failed", style("failed")),
-            };
+            let (word, color) = fate(*action);
             gone += usize::from(matches!(action, Action::WouldRemove | Action::Removed));
             if self.0.dry_run || *action != Action::Kept {
                 let id = untrusted(stored.snapshot.id.as_str());

@@ -7,7 +7,7 @@ use super::super::plan::Project;
 use super::super::{Context, Kind, Refusal};
 use super::gate::{self, Base, Remote, Ruling};
 use super::let_pass;
-use super::proof::{StageState, State, states};
+use super::proof::{StageState, State, Why, states};
 use super::required::{Wanted, required};
 use super::run::{self, Ran, RunOptions, Todo, TodoPipeline};
 use super::update::Update;
@@ -102,6 +102,14 @@ impl Judged {
     /// Returns the stages that are not proven.
     pub fn missing(&self) -> impl Iterator<Item = &StageState> {
         self.stages.iter().filter(|stage| !stage.state.is_proven())
+    }
+
+    /// Returns the first run that proved nothing of a stage, and that stage.
+    pub fn unproven(&self) -> Option<(&str, &str)> {
+        self.missing().find_map(|state| match &state.state {
+            State::Missing(Why::Unproven { run_id, .. }) => Some((run_id.as_str(), state.id.as_str())),
+            _ => None,
+        })
     }
 
     /// Whether the change changes its own gate, and nobody allowed it.
