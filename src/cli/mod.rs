@@ -41,10 +41,11 @@ use std::rc::Rc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::guardrail::Override;
 use crate::id::RunId;
-use crate::ops::Context;
 use crate::ops::host::SharedWatch;
 use crate::ops::start::Pace;
+use crate::ops::{Context, Refusal};
 use crate::render::printer;
 use crate::render::progress::{Mode, Progress};
 use crate::store::catalog::Wanted;
@@ -249,6 +250,15 @@ impl From<PaceArgs> for Pace {
     fn from(PaceArgs { jobs, keep_going, no_budget }: PaceArgs) -> Self {
         Self { jobs, keep_going, no_budget }
     }
+}
+
+/// Returns the reason that `--override` gives, or else the one that was `said` elsewhere.
+fn override_of(given: Option<String>, said: Option<Override>) -> Result<Option<Override>, Failure> {
+    let given = given.map(|reason| Override { variable: "--override".to_owned(), reason }).or(said);
+    if given.as_ref().is_some_and(|given| given.reason.trim().is_empty()) {
+        return Err(Refusal::usage("`--override` needs a reason").into());
+    }
+    Ok(given)
 }
 
 /// The narration of a run

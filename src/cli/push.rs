@@ -7,16 +7,15 @@ use anyhow::Context as _;
 
 use super::failure::Failure;
 use super::start::interrupted;
-use super::{Format, PaceArgs, ProgressArgs, detach, plain_watch};
+use super::{Format, PaceArgs, ProgressArgs, detach, override_of, plain_watch};
 use crate::git::Upkeep;
-use crate::guardrail::Override;
 use crate::id::TaskId;
+use crate::ops::Context;
 use crate::ops::detach::supervise;
 use crate::ops::evidence::remote;
 use crate::ops::hook::reason;
 use crate::ops::host::SharedWatch;
 use crate::ops::push::{PushOptions, PushOutcome, push};
-use crate::ops::{Context, Refusal};
 use crate::render::printer;
 
 #[derive(Debug, clap::Args)]
@@ -126,16 +125,10 @@ fn carry_out(ctx: &Context, args: PushArgs, watch: SharedWatch) -> Result<PushOu
         task: args.task,
         pace: args.pace.into(),
         allow_gate_change: args.allow_gate_change || said.allow_gate_change,
-        reason: args
-            .reason
-            .map(|reason| Override { variable: "--override".to_owned(), reason })
-            .or(said.reason),
+        reason: override_of(args.reason, said.reason)?,
         upkeep: if args.clean { Upkeep::Virgin } else { Upkeep::Warm },
         free_stdout: args.format == Format::Json,
     };
-    if options.reason.as_ref().is_some_and(|given| given.reason.trim().is_empty()) {
-        return Err(Refusal::usage("`--override` needs a reason").into());
-    }
     Ok(push(ctx, &options, &watch)?)
 }
 

@@ -6,13 +6,12 @@ use clap::Args;
 
 use super::super::failure::Failure;
 use super::super::start::interrupted;
-use super::super::{Format, PaceArgs, ProgressArgs};
+use super::super::{Format, PaceArgs, ProgressArgs, override_of};
 use crate::git::Upkeep;
-use crate::guardrail::Override;
 use crate::id::{StreamName, TaskId};
+use crate::ops::Context;
 use crate::ops::hook::reason;
 use crate::ops::stream::land::{Fate, LandOptions, land};
-use crate::ops::{Context, Refusal};
 use crate::render::landing::Landed;
 use crate::render::printer;
 
@@ -52,7 +51,6 @@ pub fn run(ctx: &Context, args: LandArgs) -> Result<ExitCode, Failure> {
     let format = args.format;
     let watch = args.progress.watch(&ctx.env, format);
     let said = reason::said(&ctx.env);
-    let given = args.reason.map(|reason| Override { variable: "--override".to_owned(), reason });
     let options = LandOptions {
         name: args.name,
         onto: args.onto,
@@ -60,12 +58,9 @@ pub fn run(ctx: &Context, args: LandArgs) -> Result<ExitCode, Failure> {
         task: args.task,
         pace: args.pace.into(),
         allow_gate_change: args.allow_gate_change || said.allow_gate_change,
-        reason: given.or(said.reason),
+        reason: override_of(args.reason, said.reason)?,
         upkeep: if args.clean { Upkeep::Virgin } else { Upkeep::Warm },
     };
-    if options.reason.as_ref().is_some_and(|given| given.reason.trim().is_empty()) {
-        return Err(Refusal::usage("`--override` needs a reason").into());
-    }
     let landing = land(ctx, &options, &watch)?;
     printer::answer(&Landed(&landing), format.into())?;
     Ok(match landing.fate {
