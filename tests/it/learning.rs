@@ -8,10 +8,15 @@ use serde_json::{Value, json};
 use crate::fixture::{Fixture, Seen, id, json_of, manifest, only_run};
 use crate::witness::{ended, is_alive, kill, spawn, wait_for};
 
-fn learned(repo: &Fixture, words: &str) -> (Seen, Value) {
+/// Runs the program where somebody wants to learn, with some more variables.
+fn learn(repo: &Fixture, words: &str, vars: &[(&str, &str)]) -> Seen {
     let mut program = repo.program();
     program.args(words.split_whitespace()).env("LEARNING_PIPELINE_ENABLED", "1");
-    let seen = repo.see(&mut program);
+    repo.see(program.envs(vars.iter().copied()))
+}
+
+fn learned(repo: &Fixture, words: &str) -> (Seen, Value) {
+    let seen = learn(repo, words, &[]);
     let learning = manifest(&only_run(repo))["learning"].clone();
     (seen, learning)
 }
@@ -177,12 +182,7 @@ fn a_scenario_that_does_not_end_is_stalled() {
 #[test]
 fn a_command_with_a_secret_is_not_written_down() {
     let repo = Fixture::with_commands(&["echo hunter2hunter2 > made"]);
-    let mut program = repo.program();
-    program
-        .args(["start", "--task", "t"])
-        .env("LEARNING_PIPELINE_ENABLED", "1")
-        .env("API_TOKEN", "hunter2hunter2");
-    let seen = repo.see(&mut program);
+    let seen = learn(&repo, "start --task t", &[("API_TOKEN", "hunter2hunter2")]);
     assert_eq!(seen.code, 0, "{seen}");
     let run = only_run(&repo);
     let learning = &manifest(&run)["learning"];
@@ -355,12 +355,7 @@ fn requeue(repo: &Fixture, words: &[&str]) -> Seen {
 #[test]
 fn a_scenario_that_somebody_writes_down_is_approved_and_proven() {
     let repo = Fixture::with_commands(&["echo hunter2hunter2 > made"]);
-    let mut program = repo.program();
-    program
-        .args(["start", "--task", "t"])
-        .env("LEARNING_PIPELINE_ENABLED", "1")
-        .env("API_TOKEN", "hunter2hunter2");
-    let seen = repo.see(&mut program);
+    let seen = learn(&repo, "start --task t", &[("API_TOKEN", "hunter2hunter2")]);
     let run = only_run(&repo);
     let hint = format!("`git orchestrate snapshot requeue {} -- COMMAND`", id(&run));
     assert!(seen.stderr.contains(&hint), "{seen}");

@@ -44,14 +44,18 @@ pub fn settings(ctx: &Context) -> Result<Learning> {
 
 /// Returns how a run is to be learned from; nothing if it is not.
 pub fn wanted(ctx: &Context) -> Result<Option<Learning>> {
-    let asked = ctx.env.get(VARIABLE).filter(|value| !value.is_empty());
-    match (asked, settings(ctx)) {
-        (Some("1"), settings) => settings.map(Some),
-        (Some(_), _) => Ok(None),
-        (None, Ok(settings)) => Ok(Some(settings).filter(|settings| settings.enabled)),
-        // Whoever did not ask for it need not hear of it.
-        (None, Err(_)) => Ok(None),
+    match ctx.env.get(VARIABLE).filter(|value| !value.is_empty()) {
+        Some("1") => settings(ctx).map(Some),
+        Some(_) => Ok(None),
+        // Whoever did not ask for it need not hear what is wrong with it.
+        None => Ok(settings(ctx).ok().filter(|settings| settings.enabled)),
     }
+}
+
+/// Returns what was learned from a run so far.
+fn known(manifest: &Manifest) -> Section {
+    let known = manifest.learning.clone();
+    known.and_then(|known| serde_json::from_value(known).ok()).unwrap_or_default()
 }
 
 /// Whether another try would end the same way: a disk that is full is full in a second, too.
@@ -83,9 +87,7 @@ impl Lesson<'_> {
         interrupts: &mut Interrupts,
         keep: &mut dyn FnMut(&Section) -> Result<()>,
     ) -> Result<()> {
-        let known = self.manifest.learning.clone();
-        let mut section: Section =
-            known.and_then(|known| serde_json::from_value(known).ok()).unwrap_or_default();
+        let mut section = known(self.manifest);
         if let Err(err) = fs::create_dir_all(&self.folder()) {
             return self.failed(&mut section, &format!("{err}"), 1).and_then(|()| keep(&section));
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::{Lesson, derive, settings};
+use super::{Lesson, derive, known, settings};
 use crate::id::TaskId;
 use crate::ops::host::{Masking, SharedWatch};
 use crate::ops::snapshot::{Captured, again};
@@ -67,8 +67,7 @@ pub fn requeue(ctx: &Context, options: &Requeue, watch: &SharedWatch) -> Result<
     let (manifest, settings) = (state.manifest.clone(), settings(ctx)?);
     let lesson =
         Lesson { ctx, learning: &settings, plan: None, manifest: &manifest, paths: &found.paths, watch };
-    let known = manifest.learning.clone();
-    let mut section: Section = known.and_then(|known| serde_json::from_value(known).ok()).unwrap_or_default();
+    let mut section = known(&manifest);
     let said = lesson.said(options, &section)?;
     let taken = lesson.taken()?;
     if taken.is_none() {
