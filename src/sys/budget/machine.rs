@@ -1,5 +1,6 @@
 //! How busy the machine is: what waits for it, and how much memory is left.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,11 +32,18 @@ impl Machine {
         Some((kilobytes(&text, "MemTotal")?, kilobytes(&text, "MemAvailable")?))
     }
 
-    /// Returns how many bytes the processes of a session use: those that a stage has not moved to another one.
-    pub fn used_by(&self, session: u32) -> u64 {
+    /// Returns how many bytes the processes of each session use: those that a stage has not moved to another one.
+    pub fn used_by(&self, sessions: &[u32]) -> BTreeMap<u32, u64> {
+        let mut used = BTreeMap::new();
+        if sessions.is_empty() {
+            return used;
+        }
         let entries = fs::read_dir(&self.proc).into_iter().flatten().flatten();
         let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        processes.filter_map(|pid| used_by_one(&self.proc, pid, session)).sum()
+        for (session, bytes) in processes.filter_map(|pid| used_by_one(&self.proc, pid, sessions)) {
+            *used.entry(session).or_default() += bytes;
+        }
+        used
     }
 }
 
@@ -45,16 +53,16 @@ fn kilobytes(text: &str, name: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// Returns how many bytes of memory a process uses, if it belongs to the session.
-fn used_by_one(proc: &Path, pid: u32, session: u32) -> Option<u64> {
+/// Returns how many bytes of memory a process uses, if it belongs to one of the sessions, and to which.
+fn used_by_one(proc: &Path, pid: u32, sessions: &[u32]) -> Option<(u32, u64)> {
     let process = proc.join(pid.to_string());
     let stat = fs::read_to_string(process.join("stat")).ok()?;
     // The name in parentheses may itself hold blanks and parentheses.
     let of = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(3)?.parse::<u32>().ok()?;
-    if of != session {
+    if !sessions.contains(&of) {
         return None;
     }
-    kilobytes(&fs::read_to_string(process.join("status")).ok()?, "VmRSS")
+    Some((of, kilobytes(&fs::read_to_string(process.join("status")).ok()?, "VmRSS")?))
 }
 
 #[cfg(test)]
@@ -85,7 +93,7 @@ mod tests {
         fs::write(dir.path().join("7/status"), "Name: a) b\nVmRSS:\t   12 kB\n").unwrap();
         assert_eq!((machine.pressure("io"), machine.pressure("cpu")), (Some(41.27), None));
         assert_eq!(machine.memory(), Some((2048 << 10, 1024 << 10)));
-        assert_eq!((machine.used_by(5), machine.used_by(6)), (12 << 10, 0));
+        assert_eq!(machine.used_by(&[5, 6]), [(5, 12 << 10)].into());
     }
 
     #[test]
@@ -95,6 +103,7 @@ mod tests {
         let own = fs::read_to_string("/proc/self/stat").expect("Linux says it");
         let (_, own) = own.rsplit_once(')').expect("a name in parentheses");
         let session = own.split_ascii_whitespace().nth(3).and_then(|word| word.parse().ok());
-        assert!(Machine::here().used_by(session.expect("a number, if only 0 for one outside")) > 0);
+        let session = session.expect("a number, if only 0 for one outside");
+        assert!(Machine::here().used_by(&[session])[&session] > 0);
     }
 }

@@ -211,15 +211,16 @@ impl Budget {
         (total, available): (u64, u64),
     ) -> Option<String> {
         let wanted = record.memory.unwrap_or(0).saturating_add(self.settings.memory_floor.unwrap_or(0));
+        let promises =
+            || others.iter().filter_map(|Holder { record, .. }| Some((record.memory?, record.leader)));
+        let leaders: Vec<_> = promises().filter_map(|(_, leader)| leader).collect();
+        let used = self.machine.used_by(&leaders);
         let mut promised = 0_u64;
         let mut unused = 0_u64;
-        for Record { memory, leader, .. } in others.iter().map(|holder| &holder.record) {
-            let memory = memory.unwrap_or(0);
+        for (memory, leader) in promises() {
             promised = promised.saturating_add(memory);
-            if memory > 0 {
-                let used = leader.map_or(0, |leader| self.machine.used_by(leader));
-                unused = unused.saturating_add(memory.saturating_sub(used));
-            }
+            let used = leader.and_then(|leader| used.get(&leader)).copied().unwrap_or(0);
+            unused = unused.saturating_add(memory.saturating_sub(used));
         }
         let free = available.saturating_sub(unused).min(total.saturating_sub(promised));
         (free < wanted).then(|| format!("memory: {} free", shown_bytes(free >> 20 << 20)))
