@@ -17,7 +17,7 @@ use crate::pipeline::goals::{Goal, Goals, Work};
 use crate::pipeline::plan::MAX_STAGES;
 use crate::pipeline::{listing, nearest};
 use crate::run::shell;
-use crate::sys::fs;
+use crate::sys::{cores, fs};
 
 /// Which goals, and how.
 #[derive(Clone, Debug)]
@@ -69,9 +69,7 @@ impl Spawn {
         }
         let members =
             goals.goals.iter().map(|goal| member(ctx, goal, &options.task)).collect::<Result<Vec<_>>>()?;
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(members.len());
-        let cores = u16::try_from(cores).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN);
-        let jobs = options.jobs.or(goals.jobs).unwrap_or(cores);
+        let jobs = options.jobs.or(goals.jobs).unwrap_or_else(|| cores::at_most(members.len()));
         let count = if members.len() == 1 { "1 goal".to_owned() } else { format!("{} goals", members.len()) };
         let fleet = Fleet {
             pipeline: fleet::GOALS,

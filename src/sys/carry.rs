@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use super::fs::{At, PathError};
-use super::room;
+use super::{cores, room};
 
 /// So much is left on the disk.
 const RESERVE: u64 = 64 << 20;
@@ -175,7 +175,7 @@ impl Found {
             }
             Ok(())
         };
-        let threads = thread::available_parallelism().map_or(1, |count| count.get().min(THREADS));
+        let threads = cores::all().min(THREADS);
         thread::scope(|scope| {
             let helpers: Vec<_> = (1..threads.min(self.files.len())).map(|_| scope.spawn(work)).collect();
             let mine = work();

@@ -1,5 +1,6 @@
 //! How many threads can run at the same time here.
 
+use std::num::NonZeroU16;
 use std::sync::OnceLock;
 use std::thread;
 
@@ -18,6 +19,11 @@ pub fn all() -> usize {
     *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
+/// Returns how many of so many things are done at the same time: as many as there are processors.
+pub fn at_most(count: usize) -> NonZeroU16 {
+    u16::try_from(all().min(count)).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN)
+}
+
 /// Starts a thread for work on many files. A scheduler that packs what is new beside its maker would let it wait
 /// there for milliseconds, and have both take turns then: it goes to another processor at once.
 pub fn spawn<'scope, T: Send + 'scope>(
@@ -32,6 +38,19 @@ pub fn spawn<'scope, T: Send + 'scope>(
     // It has to run here once to leave.
     thread::yield_now();
     helper
+}
+
+/// Does a job on many things, on so many of them in each thread. What comes of it is in their order.
+pub fn shares<T: Sync, R: Send>(items: &[T], share: usize, job: impl Fn(&[T]) -> R + Sync) -> Vec<R> {
+    thread::scope(|scope| {
+        let job = &job;
+        let mut shares = items.chunks(share.max(1));
+        let first = shares.next().unwrap_or_default();
+        let others: Vec<_> = shares.map(|part| spawn(scope, move || job(part))).collect();
+        let mut done = vec![job(first)];
+        done.extend(others.into_iter().map(|it| it.join().expect("a share of work does not panic")));
+        done
+    })
 }
 
 /// The processor that a thread runs on when it starts another one.

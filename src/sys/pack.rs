@@ -13,6 +13,7 @@ use std::thread;
 pub use format::reader;
 
 use self::format::Packer;
+use super::cores;
 use super::digest::Hasher;
 use crate::pipeline::learning::Compression;
 
@@ -52,8 +53,7 @@ pub fn pack<W: Write + Send>(
     threads: Option<usize>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<Packed> {
-    let cores = || thread::available_parallelism().map_or(1, usize::from);
-    let threads = threads.unwrap_or_else(cores).clamp(1, MOST_THREADS);
+    let threads = threads.unwrap_or_else(cores::for_files).clamp(1, MOST_THREADS);
     let (to_pack, blocks) = channel::<Block>();
     let (to_join, done) = channel::<Done>();
     let (give_back, rooms) = channel::<Vec<u8>>();

@@ -134,16 +134,10 @@ impl Source {
         if paths.len() < WORTH_A_THREAD {
             return each(paths);
         }
-        let parts = paths.chunks(paths.len().div_ceil(cores::for_files()));
-        std::thread::scope(|scope| {
-            let each = &each;
-            let mut parts = parts;
-            let first = parts.next().unwrap_or_default();
-            let helpers: Vec<_> = parts.map(|some| cores::spawn(scope, move || each(some))).collect();
-            let mut all = each(first);
-            all.extend(helpers.into_iter().flat_map(|it| it.join().expect("looking does not panic")));
-            all
-        })
+        let mut parts = cores::shares(paths, paths.len().div_ceil(cores::for_files()), each).into_iter();
+        let mut all = parts.next().unwrap_or_default();
+        all.extend(parts.flatten());
+        all
     }
 
     /// Returns where a link leads.

@@ -3,7 +3,6 @@
 use std::fs::File as DiskFile;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::thread;
 
 use gix::attrs::StateRef;
 use gix::bstr::{BStr, ByteSlice};
@@ -79,16 +78,8 @@ pub(super) fn count(
         };
         reader.count_all(part, rule)
     };
-    let parts = thread::scope(|scope| {
-        let mut shares = pairs.chunks(share);
-        let first = shares.next().unwrap_or_default();
-        let others: Vec<_> = shares.map(|part| cores::spawn(scope, || job(part))).collect();
-        let mut parts = vec![job(first)];
-        parts.extend(others.into_iter().map(|it| it.join().expect("a reader does not panic")));
-        parts
-    });
     let mut files = Vec::new();
-    for part in parts {
+    for part in cores::shares(&pairs, share, job) {
         files.extend(part?);
     }
     Ok(files)

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::thread;
 
 use gix::ObjectId;
 use gix::bstr::{BStr, BString, ByteSlice};
@@ -74,15 +73,7 @@ pub(super) fn resolve(
             let repo = shared.to_thread_local();
             Reader { ours, repo: &repo, index, capabilities }.read_all(part)
         };
-        let parts = thread::scope(|scope| {
-            let mut shares = open.chunks(share);
-            let first = shares.next().expect("something is open");
-            let others: Vec<_> = shares.map(|part| cores::spawn(scope, || job(part))).collect();
-            let mut parts = vec![job(first)];
-            parts.extend(others.into_iter().map(|it| it.join().expect("a reader does not panic")));
-            parts
-        });
-        for part in parts {
+        for part in cores::shares(&open, share, job) {
             let part = part?;
             resolved.known.extend(part.known);
             resolved.unreadable.extend(part.unreadable);

@@ -13,6 +13,7 @@ use crate::ops::host::SharedWatch;
 use crate::ops::plan::{PlanOptions, plan};
 use crate::ops::start::RunOutcome;
 use crate::store::streams::Stream;
+use crate::sys::cores;
 
 /// What to run, and where.
 #[derive(Clone, Debug)]
@@ -55,11 +56,12 @@ pub fn run(ctx: &Context, options: &FleetOptions, program: &Path, watch: SharedW
     }
     let what: Vec<_> = works.iter().map(Work::title).collect();
     let title = format!("{} in {} streams", what.join(", then "), chosen.len());
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    // What somebody else computes for a command costs nothing here, so that none has to wait for another.
-    let most = if options.command.is_some() { chosen.len() } else { cores.min(chosen.len()) };
-    let jobs = u16::try_from(most).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN);
-    let jobs = options.jobs.unwrap_or(jobs);
+    let usual = match &options.command {
+        // What somebody else computes for a command costs nothing here, so that none has to wait for another.
+        Some(_) => u16::try_from(chosen.len()).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN),
+        None => cores::at_most(chosen.len()),
+    };
+    let jobs = options.jobs.unwrap_or(usual);
     let task = options.task.clone();
     Fleet { pipeline: STREAMS, title, task, jobs, keep_going: true, members }.run(ctx, program, watch)
 }

@@ -15,7 +15,7 @@ use crate::ops::plan::{PlanOptions, Project};
 use crate::pipeline::{listing, streams as section};
 use crate::run::status::RunStatus;
 use crate::store::streams::{Phase, Stream, Streams, note};
-use crate::sys::fs;
+use crate::sys::{cores, fs};
 
 /// What to make.
 #[derive(Clone, Debug)]
@@ -167,8 +167,7 @@ struct Room {
 
 impl Room {
     fn new() -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Self { free: Mutex::new((cores / 2).max(1)), given_back: Condvar::new() }
+        Self { free: Mutex::new((cores::all() / 2).max(1)), given_back: Condvar::new() }
     }
 
     fn within<T>(&self, work: impl FnOnce() -> T) -> T {

@@ -96,7 +96,7 @@ fn tokens(said: Option<NonZeroU16>, asked: NonZeroU16) -> (NonZeroU16, NonZeroU1
     if let Some(said) = said {
         return (said, said);
     }
-    let cores = u16::try_from(cores::all()).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN);
+    let cores = cores::at_most(usize::MAX);
     (cores, asked.max(cores))
 }
 
