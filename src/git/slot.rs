@@ -278,8 +278,7 @@ impl Slot {
         }
         if self.upkeep == Upkeep::Warm {
             // Other rules may have come with the commit.
-            let kept: Vec<_> = leftovers.into_iter().filter(|path| !path.ends_with(b"/")).collect();
-            let mut kept = kept;
+            let mut kept: Vec<_> = leftovers.into_iter().filter(|path| !path.ends_with(b"/")).collect();
             let still = self.told_ignored(&kept);
             kept.retain(|path| still.get(path) != Some(&true));
             let shown: Vec<_> = self.untracked(&kept, &[])?.into_iter().collect();

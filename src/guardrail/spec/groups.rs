@@ -9,13 +9,11 @@ use jiff::civil::Date;
 
 use super::review::{WARNING_DAYS, date, days, trimmed};
 use crate::guardrail::{Finding, Verdict};
+use crate::pipeline::config::FILE_NAME;
 use crate::pipeline::guardrails::SpecGroup;
 
 /// Who is nobody.
 const NOBODY: [&str; 4] = ["", "tbd", "unassigned", "owner"];
-
-/// Where groups are declared.
-const CONFIGURATION: &str = "codex.orchestrator.json";
 
 /// The groups, and which specs there are.
 pub(super) struct Declared<'a> {
@@ -134,7 +132,7 @@ fn found(group: &SpecGroup, rule: &str, said: &str) -> Finding {
     Finding {
         rule: rule.to_owned(),
         message: format!("the group `{}` of overdue specs {said}", group.id),
-        path: Some(CONFIGURATION.to_owned()),
+        path: Some(FILE_NAME.to_owned()),
         ..Finding::default()
     }
 }

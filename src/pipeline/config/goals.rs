@@ -421,7 +421,8 @@ impl How {
             Some(pipeline) => pipeline,
             None => Work::Command { command: String::new(), args: None, cwd: None },
         };
-        let mut goal = Goal {
+        Goal {
+            // Whoever asks gives it one.
             id: "goal".parse().expect("a word is an id"),
             title: self.title.clone(),
             adapter,
@@ -432,9 +433,7 @@ impl How {
             parallel: self.parallel.unwrap_or(true),
             work,
             env: self.env.clone(),
-        };
-        goal.id = goal.usual_id();
-        goal
+        }
     }
 }
 

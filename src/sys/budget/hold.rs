@@ -34,6 +34,11 @@ pub(super) fn parts(name: &str) -> Option<(u16, &str)> {
     Some((depth.parse().ok()?, what)).filter(|_| known && !what.contains('/'))
 }
 
+/// Whether a file is about a token.
+fn is_token(name: &str) -> bool {
+    parts(name).is_some_and(|(_, what)| what.starts_with("token."))
+}
+
 /// Returns the file that says which of the runs in a stage uses what the stage holds.
 fn below(name: &str) -> Option<String> {
     let (depth, what) = parts(name)?;
@@ -90,7 +95,6 @@ impl Hold {
 
     /// Returns how many tokens it is worth.
     pub(super) fn tokens(&self) -> usize {
-        let is_token = |name: &str| parts(name).is_some_and(|(_, what)| what.starts_with("token."));
         self.files.iter().filter(|(name, _)| is_token(name)).count()
     }
 
@@ -142,9 +146,7 @@ impl Held {
 
     /// Returns the files that stand for the tokens of the stage, for one run at a time.
     pub(super) fn lent_tokens(&self) -> Vec<String> {
-        let tokens =
-            self.files.iter().filter(|name| parts(name).is_some_and(|(_, what)| what.starts_with("token.")));
-        tokens.filter_map(|name| below(name)).collect()
+        self.files.iter().filter(|name| is_token(name)).filter_map(|name| below(name)).collect()
     }
 
     /// Returns the file that stands for a resource of the stage, if it holds that one.

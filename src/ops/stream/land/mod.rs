@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use super::{Context, Kind, Refusal, cd, is_there, streams, there};
+use super::{Context, Kind, Refusal, cd, is_there, streams};
 use crate::git::{Commit, FastForward, GitError, MergeTree, Merged, Upkeep};
 use crate::guardrail::Override;
 use crate::id::{StreamName, TaskId, short};
@@ -157,7 +157,7 @@ fn look_at_folder(ctx: &Context, stream: &Stream, options: &LandOptions) -> Resu
     if !is_there(stream) {
         return Ok(vec![format!("the folder of `{name}` is gone; its branch is landed as it is")]);
     }
-    let repo = there(ctx, ctx.repo.worktree_at(&stream.path)?).repo;
+    let repo = ctx.repo.worktree_at(&stream.path)?;
     let mut reasons: Vec<_> =
         repo.under_way().map(|what| format!("{what} is under way in it")).into_iter().collect();
     let now = repo.tree_now()?;
