@@ -150,7 +150,7 @@ pub fn explain(ctx: &Context, options: &ExplainOptions) -> Result<Explained> {
         }
         None => {
             let mut repo = ctx.repo.clone();
-            repo.leave_out(ctx.layout.exclude_patterns());
+            repo.leave_out(ctx.exclude_patterns());
             let (git, selected) = repo.keys(&lists)?;
             let subject = tree_subject(&ctx.repo, &git)
                 .ok_or_else(|| Refusal::new(Kind::Usage, "there is no tree here".to_owned()))?;

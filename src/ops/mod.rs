@@ -47,9 +47,11 @@ use anyhow::Result;
 use crate::git::{GitError, Repo, WorktreeInfo};
 use crate::run::manifest::Manifest;
 use crate::runner::interrupt::Interrupt;
-use crate::store::layout::Layout;
+use crate::store::layout::{Layout, pattern_below};
+use crate::store::snapshots::{FOLDER_VARIABLE, Snapshots};
 use crate::sys::clock::Clock;
 use crate::sys::env::Env;
+use crate::sys::fs;
 
 /// The outside of one request, read once.
 #[derive(Clone)]
@@ -103,6 +105,28 @@ impl Context {
     fn of(repo: Repo, env: Env, clock: Clock) -> Self {
         let layout = Layout::resolve(repo.work_tree(), &env);
         Self { repo, root: layout.root.clone(), layout, env, clock }
+    }
+
+    /// Returns the lines of git's exclude file that hide what we write in the work tree.
+    pub fn exclude_patterns(&self) -> Vec<String> {
+        let top = &self.top_of_layout();
+        let mut patterns = self.layout.exclude_patterns(top);
+        if self.env.path(FOLDER_VARIABLE).is_some() {
+            let snapshots = Snapshots::of(&self.layout, &self.env);
+            patterns.extend(pattern_below(top, snapshots.root()).map(|folder| format!("{folder}/")));
+        }
+        patterns
+    }
+
+    /// Returns the top of the work tree that the layout is of, which a side worktree may stand in for.
+    fn top_of_layout(&self) -> PathBuf {
+        let (top, root) = (self.repo.work_tree(), &self.layout.root);
+        if root.starts_with(top) || fs::resolved(root).is_ok_and(|root| root.starts_with(top)) {
+            return top.to_owned();
+        }
+        // The root is in the one where it is in the other.
+        let inside = self.root.strip_prefix(top).map_or(0, |inside| inside.components().count());
+        root.ancestors().nth(inside).unwrap_or(root).to_owned()
     }
 
     /// Returns the roots of every worktree of the repository, ours first.

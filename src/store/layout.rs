@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::id::{RunId, TaskId, slug};
 use crate::sys::env::Env;
+use crate::sys::fs;
 
 /// Where a worktree's runs live.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,14 +80,10 @@ impl Layout {
         self.task(task).join(".lock")
     }
 
-    /// Returns the lines of git's exclude file that hide what we write: `.runs`, and of `out`, which
-    /// a project may use for files of its own, only our files.
-    pub fn exclude_patterns(&self) -> Vec<String> {
-        let inside = |path: &Path| {
-            let inside = path.strip_prefix(&self.root).ok()?;
-            let text = inside.to_str()?.replace('\\', "/");
-            (!text.is_empty()).then(|| format!("/{}", escape_pattern(&text)))
-        };
+    /// Returns the lines of git's exclude file that hide what we write below `top`, the top of the work tree, from where
+    /// git counts them: `.runs`, and of `out`, which a project may use for files of its own, only our files.
+    pub fn exclude_patterns(&self, top: &Path) -> Vec<String> {
+        let inside = |path: &Path| pattern_below(top, path);
         let mut patterns: Vec<_> = inside(&self.runs).map(|runs| format!("{runs}/")).into_iter().collect();
         if let Some(out) = inside(&self.out) {
             for ours in ["runs.json", "state.json", "metrics/mttr-delta.json", "control-plane/drift.json"] {
@@ -269,6 +266,17 @@ fn relative(from: &Path, to: &Path) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
+/// Returns the pattern that means a path below the top of a work tree, and nothing else.
+pub fn pattern_below(top: &Path, path: &Path) -> Option<String> {
+    let inside = match path.strip_prefix(top) {
+        Ok(inside) => inside.to_owned(),
+        // The root may have been named through a link; the top is without any.
+        Err(_) => fs::resolved(path).ok()?.strip_prefix(top).ok()?.to_owned(),
+    };
+    let text = inside.to_str()?.replace('\\', "/");
+    (!text.is_empty()).then(|| format!("/{}", escape_pattern(&text)))
+}
+
 /// Escapes what means something in git's patterns.
 fn escape_pattern(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -307,17 +315,25 @@ mod tests {
         assert_eq!(layout.root, Path::new("/other"));
         assert_eq!(layout.runs, Path::new("/runs"));
         assert_eq!(layout.relative(&layout.runs.join("t")), "../runs/t");
-        assert_eq!(layout.exclude_patterns(), [] as [&str; 0]);
+        assert_eq!(layout.exclude_patterns(Path::new("/repo")), [] as [&str; 0]);
     }
 
     #[test]
     fn what_a_project_keeps_in_out_stays_visible() {
         let layout =
             Layout::resolve(Path::new("/repo"), &env(&[("CODEX_ORCHESTRATOR_RUNS_DIR", "a [b]")], "/repo"));
-        let patterns = layout.exclude_patterns();
+        let patterns = layout.exclude_patterns(Path::new("/repo"));
         assert_eq!(patterns[0], r"/a\ \[b\]/");
         assert!(patterns.contains(&"/out/*/runs.json".to_owned()));
         assert!(!patterns.contains(&"/out/".to_owned()));
+    }
+
+    #[test]
+    fn git_counts_what_it_excludes_from_the_top_of_the_work_tree() {
+        let vars = [("CODEX_ORCHESTRATOR_ROOT", "sub"), ("CODEX_ORCHESTRATOR_RUNS_DIR", "../runs")];
+        let layout = Layout::resolve(Path::new("/repo"), &env(&vars, "/repo"));
+        let patterns = layout.exclude_patterns(Path::new("/repo"));
+        assert_eq!(patterns[..2], ["/runs/", "/sub/out/*/runs.json"]);
     }
 
     #[test]

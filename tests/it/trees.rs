@@ -530,6 +530,35 @@ fn a_submodule_holds_what_its_commit_says_and_what_a_stage_puts_there_goes() {
 }
 
 #[test]
+fn a_subfolder_as_root_hides_its_runs_from_git() {
+    let repo = with_commits("true", 0);
+    repo.write("part/codex.orchestrator.json", &config("true").to_string());
+    repo.git(&["add", "--all"]);
+    repo.git(&["commit", "--quiet", "--message", "a part"]);
+    let start = |root: &str, folder: &Path| {
+        let mut program = repo.program();
+        program.current_dir(folder).env("CODEX_ORCHESTRATOR_ROOT", root).args(["start", "--format", "json"]);
+        let seen = repo.see(&mut program);
+        assert_eq!(seen.code, 0, "{seen}");
+        assert_eq!(seen.json()["void"], false, "{root}: {seen}");
+        assert_eq!(repo.git(&["status", "--porcelain"]), "", "{root}");
+    };
+    std::os::unix::fs::symlink(repo.path("part"), repo.beside("link")).expect("a link");
+    let link = repo.beside("link").display().to_string();
+    for (root, folder) in [("part", "."), ("part", "."), (".", "part"), (&link, ".")] {
+        start(root, &repo.path(folder));
+    }
+    fs::remove_file(repo.path(".git/info/exclude")).expect("it was there");
+    let mut program = repo.program();
+    let seen = repo.see(program.env("CODEX_ORCHESTRATOR_ROOT", "part").args(["start", "--commit", "HEAD"]));
+    assert_eq!((seen.code, repo.git(&["status", "--porcelain"])), (0, String::new()), "{seen}");
+    assert!(repo.path("part/.runs/0101").exists());
+    let excluded = repo.read(".git/info/exclude");
+    let ours: Vec<_> = excluded.lines().filter(|line| line.contains(".runs")).collect();
+    assert_eq!(ours, ["/part/.runs/"]);
+}
+
+#[test]
 fn a_subfolder_as_root_is_the_same_subfolder_there() {
     let repo = with_commits("true", 0);
     repo.write(

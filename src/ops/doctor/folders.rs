@@ -121,7 +121,7 @@ fn hidden(ctx: &Context, checks: &mut Vec<Check>) {
     }
     let probe = layout.runs.join("0101");
     let exclude = ctx.repo.common_dir().join("info/exclude");
-    let line = layout.exclude_patterns().into_iter().next().unwrap_or_default();
+    let line = ctx.exclude_patterns().into_iter().next().unwrap_or_default();
     checks.push(match ctx.repo.ignores(&probe) {
         Ok(true) => Check::ok("folders.excluded", format!("git ignores `{}`", layout.relative(&layout.runs))),
         Ok(false) if exclude.metadata().is_ok_and(|meta| meta.permissions().readonly()) => Check::warning(

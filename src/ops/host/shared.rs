@@ -96,7 +96,7 @@ impl Shared {
     /// Gathers what does not depend on the run, and hides our folders from `git status`.
     pub fn new(ctx: &Context, task: TaskId, plan: &Plan, watch: SharedWatch) -> Result<Self> {
         let mut repo = ctx.repo.clone();
-        let ours = ctx.layout.exclude_patterns();
+        let ours = ctx.exclude_patterns();
         if let Err(err) = repo.exclude(&ours) {
             watch
                 .borrow_mut()

@@ -50,7 +50,7 @@ fn lines(there: &Context, slots: &Slots, tree: &str) -> Result<Vec<String>> {
     let rules = digests.next().unwrap_or_default();
     let more = fs::read_if_there(&repo.common_dir().join("info/exclude"))?.unwrap_or_default();
     // Our own come with the first run.
-    let ours = there.layout.exclude_patterns();
+    let ours = there.exclude_patterns();
     let is_ours = |line: &&str| line.starts_with('#') || ours.iter().any(|own| own == line);
     let more: Vec<_> =
         String::from_utf8_lossy(&more).lines().filter(|line| !is_ours(line)).map(str::to_owned).collect();

@@ -50,7 +50,7 @@ pub struct Captured {
 /// Takes a snapshot of the work tree.
 pub fn capture(ctx: &Context, subject: &Subject<'_>) -> Result<Captured> {
     let mut repo = ctx.repo.clone();
-    let ours = ctx.layout.exclude_patterns();
+    let ours = ctx.exclude_patterns();
     if repo.exclude(&ours).is_err() {
         repo.leave_out(ours);
     }

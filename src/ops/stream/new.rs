@@ -129,7 +129,7 @@ fn source(ctx: &Context, options: &NewOptions, warnings: &mut Vec<String>) -> Re
     let base =
         head.branch.as_deref().and_then(|branch| branch.strip_prefix("refs/heads/")).map(str::to_owned);
     // What we write must neither be carried nor count as a change.
-    let ours = ctx.layout.exclude_patterns();
+    let ours = ctx.exclude_patterns();
     let mut repo = ctx.repo.clone();
     if repo.exclude(&ours).is_err() {
         repo.leave_out(ours);
