@@ -350,6 +350,13 @@ impl StageEntry {
         let (id, title, command) = (std::mem::take(id), std::mem::take(title), command.take());
         *self = Self::pending(*index, id, title, &std::mem::take(kind), command);
     }
+
+    /// Forgets an attempt that did not finish, but not how often the stage has failed on this tree.
+    fn begin_again(&mut self) {
+        let failed_attempts = std::mem::take(&mut self.failed_attempts);
+        self.reset();
+        self.failed_attempts = failed_attempts;
+    }
 }
 
 /// A run that a stage of this run started.
@@ -678,7 +685,10 @@ impl Manifest {
                 // What an earlier attempt said about its failure is not true of this one.
                 self.summary = None;
                 for entry in self.commands.iter_mut().filter(|entry| !entry.status.is_finished()) {
-                    entry.reset();
+                    match moved {
+                        true => entry.reset(),
+                        false => entry.begin_again(),
+                    }
                 }
                 if let Some(git) = &mut self.git {
                     git.tree_at_end = None;
@@ -692,7 +702,7 @@ impl Manifest {
             Happened::StageStarted { log_path, memory_limit } => {
                 let entry = self.stage(*index)?;
                 let waited_ms = entry.waited_ms;
-                entry.reset();
+                entry.begin_again();
                 entry.waited_ms = waited_ms;
                 entry.status = StageStatus::Running;
                 entry.started_at = Some(at);

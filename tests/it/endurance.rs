@@ -233,6 +233,16 @@ fn a_run_that_ends_between_two_attempts_tells_the_truth_and_can_be_resumed() {
         assert_eq!(repo.orchestrate("resume --task t").code, 0, "{signal}");
         assert_eq!(entry(&run)["status"], "succeeded");
         assert_eq!(events(&run, "stage:retried").len(), 1, "what came before is still known");
+        let stage = entry(&run);
+        assert_eq!(
+            (&stage["flaky"], &stage["failed_attempts"][0]["exit_code"]),
+            (&json!(true), &json!(1)),
+            "{signal}: {stage}"
+        );
+        let again = repo.orchestrate("start --task t --reuse");
+        assert_eq!(again.code, 0, "{again}");
+        let next = repo.runs("t").into_iter().find(|it| *it != run).expect("another run");
+        assert_eq!(entry(&next).get("reused"), None, "{signal}: it is no proof");
         assert!(run.join("errors/01-s.attempt-1.1.json").exists());
     }
 }
