@@ -10,10 +10,10 @@ use super::{GitError, Repo};
 const HEADING: &str = "# git orchestrate: its runs";
 
 impl Repo {
-    /// Leaves untracked files that match out of every tree, as if the patterns stood in
+    /// Leaves untracked files that match out of every tree, too, as if the patterns stood in
     /// `info/exclude`: for a repository in which they cannot.
     pub fn leave_out(&mut self, patterns: Vec<String>) {
-        self.left_out = patterns;
+        self.left_out.extend(patterns);
     }
 
     /// Makes sure that each pattern, such as `/.runs/`, is a line of the repository's

@@ -160,6 +160,34 @@ fn a_scenario_that_fails_in_a_clean_copy_says_so_and_the_run_stays_succeeded() {
 }
 
 #[test]
+fn a_tree_that_is_not_what_the_run_began_with_is_no_proof_of_what_ran() {
+    for (command, verdict) in [
+        ("echo edited > a", "stalled_snapshot"),
+        ("echo edited > b", "stalled_snapshot"),
+        ("rm b", "stalled_snapshot"),
+        // What the run has made was not there before, and what is left out of a snapshot is no change.
+        ("echo made > c; mkdir d; echo made > 'd/a [b]'", "validated"),
+        ("true", "validated"),
+    ] {
+        let repo = Fixture::with_commands(&[command]);
+        repo.write("a", "a");
+        repo.git(&["add", "a"]);
+        repo.git(&["commit", "--quiet", "--message", "a"]);
+        repo.write("b", "b");
+        repo.write(".env", "TOKEN=1");
+        let (seen, learning) = learned(&repo, "start --task t");
+        assert_eq!(seen.code, 0, "{command}: {seen}");
+        assert_eq!(learning["snapshot"]["status"], "captured", "{command}");
+        assert_eq!(learning["validation"]["status"], verdict, "{command}: {learning}");
+        if verdict != "validated" {
+            assert!(seen.stderr.contains("not what the run began with"), "{command}: {seen}");
+            assert_eq!(learning["alerts"][0]["type"], "stalled_snapshot", "{command}");
+            assert_eq!(learning["crystalizer"], Value::Null, "{command}");
+        }
+    }
+}
+
+#[test]
 fn a_scenario_that_does_not_end_is_stalled() {
     let repo = Fixture::with_config(&json!({"learning": {"timeout": 1}, "pipelines": [
         {"id": "diagnostics", "guardrailsRequired": false, "stages": [

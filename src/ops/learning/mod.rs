@@ -17,13 +17,14 @@ use super::host::SharedWatch;
 use super::snapshot::replay::{Replay, replay};
 use super::snapshot::{Captured, Subject, capture, link_or_copy, restore};
 use super::{Context, Refusal};
+use crate::git::Repo;
 use crate::pipeline::config::{FILE_NAME, parse_learning};
 use crate::pipeline::learning::{Channel, Learning};
 use crate::pipeline::plan::Plan;
 use crate::run::learning::{Queue, Scenario, ScenarioState, Section, SnapshotState, Validation, Verdict};
 use crate::run::manifest::Manifest;
 use crate::runner::interrupt::Interrupts;
-use crate::store::layout::RunPaths;
+use crate::store::layout::{RunPaths, pattern_below};
 use crate::store::pointers::pretty;
 use crate::store::snapshots::beside;
 use crate::sys::fs::{self, Durability};
@@ -93,15 +94,18 @@ impl Lesson<'_> {
         }
         let Some(captured) = self.snapshot(&mut section, keep)? else { return keep(&section) };
         let scenario = self.scenario(&mut section);
-        self.prove(&mut section, &captured, scenario, interrupts, keep).await
+        let astray = self.astray(&captured);
+        self.prove(&mut section, &captured, scenario, astray, interrupts, keep).await
     }
 
-    /// Hands a snapshot and its scenario to learners, and proves that the scenario holds.
+    /// Hands a snapshot and its scenario to learners, and proves that the scenario holds, unless the snapshot is
+    /// `astray`: then that is why nobody can tell.
     async fn prove(
         &self,
         section: &mut Section,
         captured: &Captured,
         scenario: Option<Scenario>,
+        astray: Option<&str>,
         interrupts: &mut Interrupts,
         keep: &mut dyn FnMut(&Section) -> Result<()>,
     ) -> Result<()> {
@@ -114,7 +118,7 @@ impl Lesson<'_> {
         if let Err(err) = fs::write_atomically(&copy, &pretty(&scenario), Durability::Process) {
             self.warn(&format!("the scenario is not beside the archive: {err}"));
         }
-        self.validate(section, captured, &scenario, interrupts).await;
+        self.validate(section, captured, &scenario, astray, interrupts).await;
         keep(section)?;
         if section.validation.status == Verdict::Validated {
             let budget_exceeded = self.crystalize(section, &scenario, interrupts).await;
@@ -198,6 +202,40 @@ impl Lesson<'_> {
         }
         keep(section)?;
         Ok(Some(captured))
+    }
+
+    /// Returns why a snapshot is none of what ran. What the run itself has added is no reason.
+    fn astray(&self, captured: &Captured) -> Option<&'static str> {
+        let began = self.manifest.git.as_ref()?.tree.as_deref()?;
+        if captured.snapshot.tree == began {
+            return None;
+        }
+        let mut repo = self.ctx.repo.clone();
+        let is_same = |repo: &Repo| repo.tree_now().is_ok_and(|now| now.state.tree == began);
+        // What a snapshot leaves out is part of the tree all the same.
+        if is_same(&repo) {
+            return None;
+        }
+        repo.leave_out(self.added(&repo));
+        (!is_same(&repo)).then_some("the work tree is not what the run began with, so nobody knows what ran")
+    }
+
+    /// Returns patterns for what git does not track and what changed last after the run began.
+    fn added(&self, repo: &Repo) -> Vec<String> {
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::fs::MetadataExt;
+        let Some((listing, began)) = repo.listing().ok().zip(self.manifest.started_at) else {
+            return Vec::new();
+        };
+        let top = repo.work_tree();
+        let files = listing.files.iter().filter(|it| !it.tracked).map(|it| &it.path);
+        let repositories = listing.nested.iter().filter(|it| !it.tracked).map(|it| &it.path);
+        let paths = files.chain(repositories).map(|path| top.join(std::ffi::OsStr::from_bytes(path)));
+        let is_new = |path: &PathBuf| {
+            let found = path.symlink_metadata();
+            found.is_ok_and(|it| it.ctime() * 1000 + it.ctime_nsec() / 1_000_000 >= began.as_millis())
+        };
+        paths.filter(is_new).filter_map(|path| pattern_below(top, &path)).collect()
     }
 
     fn tarball(&self) -> PathBuf {
@@ -331,10 +369,15 @@ impl Lesson<'_> {
         section: &mut Section,
         captured: &Captured,
         scenario: &Scenario,
+        astray: Option<&str>,
         interrupts: &mut Interrupts,
     ) {
         let log = self.folder().join("scenario-validation.log");
-        let replayed = match restore::open(&captured.archive, &captured.snapshot.digest) {
+        let archive = match astray {
+            Some(reason) => Err(anyhow::anyhow!("{reason}")),
+            None => restore::open(&captured.archive, &captured.snapshot.digest),
+        };
+        let replayed = match archive {
             Err(err) => Err(err),
             Ok(archive) => {
                 let wanted = Replay {

@@ -208,7 +208,7 @@ impl Lesson<'_> {
             Said::Before(scenario) => Some(scenario),
             Said::Nothing => self.scenario(section),
         };
-        self.prove(section, &captured, scenario, interrupts, keep).await
+        self.prove(section, &captured, scenario, None, interrupts, keep).await
     }
 
     /// Writes down what somebody said.
