@@ -12,6 +12,7 @@ pub mod mask;
 mod rules;
 pub mod secrets;
 pub mod tail;
+pub mod telltale;
 pub mod text;
 pub mod untrusted;
 

@@ -57,13 +57,8 @@ impl Secrets {
         let mut names = Vec::new();
         let mut literals = Vec::new();
         for (name, value) in environment {
-            let (name, value) = (name.as_ref(), value.as_ref().trim_ascii());
-            let secret = if is_secret_name(name) && is_secret_value(name, value) {
-                Some(value)
-            } else {
-                password_of_url(value)
-            };
-            if let Some(secret) = secret {
+            let name = name.as_ref();
+            if let Some(secret) = secret_of(name, value.as_ref()) {
                 names.push(name.to_owned());
                 add_forms(secret, &mut literals);
             }
@@ -135,6 +130,15 @@ impl Inner {
                 .expect("an environment is far smaller than what an automaton can hold")
         });
         Self { names, literals, longest, first, inner, searcher }
+    }
+}
+
+/// Returns what of a variable is a secret, if anything is.
+pub(super) fn secret_of<'a>(name: &str, value: &'a [u8]) -> Option<&'a [u8]> {
+    let value = value.trim_ascii();
+    match is_secret_name(name) && is_secret_value(name, value) {
+        true => Some(value),
+        false => password_of_url(value),
     }
 }
 

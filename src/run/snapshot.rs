@@ -111,6 +111,10 @@ pub fn is_secret_name(path: &[u8]) -> bool {
     if name == b".env" || name == b".envrc" || (name.starts_with(b".env.") && !is_example(name)) {
         return true;
     }
+    // `prod.env`, and not what is there to be copied.
+    if name.strip_suffix(b".env").is_some_and(|stem| !stem.is_empty() && !is_example(stem)) {
+        return true;
+    }
     let exact: [&[u8]; 14] = [
         b".netrc",
         b"_netrc",
@@ -142,6 +146,21 @@ pub fn is_secret_name(path: &[u8]) -> bool {
         || endings.iter().any(|end| name.len() > end.len() && name.ends_with(end))
 }
 
+/// Whether a file of settings, which may well hold none, holds a secret: `.npmrc`, by how it begins.
+pub fn is_secret_setting(path: &[u8], begin: &[u8]) -> bool {
+    if path.rsplit(|byte| *byte == b'/').next() != Some(b".npmrc") {
+        return false;
+    }
+    begin.split(|byte| *byte == b'\n').any(|line| {
+        let (name, value) = line.split_at(line.iter().position(|byte| *byte == b'=').unwrap_or(line.len()));
+        let value = value.strip_prefix(b"=").unwrap_or_default().trim_ascii();
+        let name = name.trim_ascii();
+        let is_secret = [&b"_authToken"[..], b"_auth", b"_password"].iter().any(|end| name.ends_with(end));
+        // A variable that holds it is named and not shown.
+        is_secret && !name.starts_with(b"#") && !value.is_empty() && !value.starts_with(b"$")
+    })
+}
+
 /// Whether a file is most likely a secret, by how it begins.
 pub fn is_secret_content(begin: &[u8]) -> bool {
     let text = begin.strip_prefix(b"\xef\xbb\xbf").unwrap_or(begin).trim_ascii_start();
@@ -168,6 +187,7 @@ mod tests {
             "a.p12",
             "x/.netrc",
             ".docker/config.json",
+            "deploy/prod.env",
         ] {
             assert!(is_secret_name(path.as_bytes()), "{path}");
         }
@@ -181,9 +201,23 @@ mod tests {
             ".p12",
             "credentials",
             "docs/config.json",
+            "example.env",
+            "app.template.env",
+            "env.rs",
         ] {
             assert!(!is_secret_name(path.as_bytes()), "{path}");
         }
+    }
+
+    #[test]
+    fn settings_with_a_secret_are_told_from_those_without() {
+        let is_secret = |text: &str| is_secret_setting(b"web/.npmrc", text.as_bytes());
+        assert!(is_secret("fund=false\n//registry.npmjs.org/:_authToken = abc\n"));
+        assert!(is_secret("_auth=YTpi"));
+        for text in ["//r/:_authToken=${NPM_TOKEN}", "fund=false", "# _auth=x", "_auth=", ""] {
+            assert!(!is_secret(text), "{text}");
+        }
+        assert!(!is_secret_setting(b"npmrc.md", b"_auth=YTpi"));
     }
 
     #[test]

@@ -220,6 +220,50 @@ fn what_should_not_be_in_it_is_left_out_and_told() {
 }
 
 #[test]
+fn files_that_hold_a_secret_are_refused_and_ordinary_ones_are_not() {
+    let repo = Fixture::new("passing");
+    let body = "16C7e42F292c6912E7710c838347Ae178B4a";
+    let value = "tok-1234-abcdef-5678";
+    for (name, text) in [
+        (".npmrc", "fund=false\n//registry.npmjs.org/:_authToken=npm_abc\n".to_owned()),
+        ("ci.yml", format!("env:\n  TOKEN: ghp_{body}\n")),
+        ("prod.env", "aws_secret_access_key=".to_owned()),
+        ("large.txt", format!("ghp_{body}\n{}", "x".repeat(2 << 20))),
+        (
+            "server.pem",
+            "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\nMII\n"
+                .to_owned(),
+        ),
+        ("holds the value", format!("url = https://{value}@host/\n")),
+        // None of these holds one.
+        ("web/.npmrc", "//registry.npmjs.org/:_authToken=${NPM_TOKEN}\n".to_owned()),
+        ("example.env", "TOKEN=\n".to_owned()),
+        ("mask.rs", "const HEAD: &str = \"ghp_\"; // -----BEGIN PRIVATE KEY-----\n".to_owned()),
+        ("postgres.yml", "password: postgres\n".to_owned()),
+    ] {
+        repo.write(name, &text);
+    }
+    let take = |more: &[(&str, &str)]| {
+        let mut program = repo.program();
+        program.args(["snapshot", "create", "--task", "t", "--format", "json"]).envs(more.iter().copied());
+        let seen = repo.see(program.env("DB_PASSWORD", "postgres"));
+        assert_eq!(seen.code, 0, "{seen}");
+        seen.json()
+    };
+    let always = [".npmrc", "ci.yml", "large.txt", "prod.env", "server.pem"];
+    let refused = |snapshot: &Value| reasons(snapshot).into_keys().collect::<Vec<_>>();
+    assert_eq!(refused(&take(&[])), always);
+    // What is a secret is said by the environment of today, also where nothing has changed.
+    let snapshot = take(&[("API_TOKEN", value)]);
+    let mut with_value = always.to_vec();
+    with_value.insert(2, "holds the value");
+    assert_eq!(refused(&snapshot), with_value);
+    assert!(reasons(&snapshot).values().all(|why| why == "secret"));
+    let stored = repo.git(&["ls-tree", "-r", "--name-only", snapshot["commit"].as_str().unwrap()]);
+    assert!(with_value.iter().all(|name| !stored.lines().any(|it| it == *name)), "{stored}");
+}
+
+#[test]
 fn the_same_content_is_the_same_archive_in_another_clone() {
     let repo = odd();
     repo.git(&["add", "--all"]);

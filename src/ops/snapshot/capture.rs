@@ -13,8 +13,11 @@ use crate::git::{Content, GitError, HeadState, Listed, Listing, Repo, Taken};
 use crate::id::{RunId, TaskId};
 use crate::ops::host::Masking;
 use crate::ops::{Context, Kind as Refused, Refusal};
+use crate::output::telltale::Telltales;
 use crate::pipeline::learning::{Compression, Learning};
-use crate::run::snapshot::{LeftOut, Nested, Reason, Snapshot, is_secret_content, is_secret_name};
+use crate::run::snapshot::{
+    LeftOut, Nested, Reason, Snapshot, is_secret_content, is_secret_name, is_secret_setting,
+};
 use crate::store::snapshots::Snapshots;
 use crate::sys::archive::Archive;
 use crate::sys::digest::sha256_of_file;
@@ -26,8 +29,8 @@ use crate::sys::reading::{Kind, Source, State, Unread, read_whole, state_of};
 const SMALL: u64 = 1 << 20;
 /// So often git is asked again to store what somebody else has changed meanwhile.
 const TRIES: usize = 5;
-/// As much of a file tells whether it is a key.
-const BEGIN: usize = 4096;
+/// As much of a file tells whether it holds a secret.
+const BEGIN: usize = 16 << 10;
 /// As long we wait until a change would show in the times of files.
 const PATIENCE: Duration = Duration::from_millis(25);
 
@@ -95,7 +98,7 @@ impl Taking<'_> {
         let listing = repo.listing().context("cannot list what is in the work tree")?;
         let source = Source::open(repo.work_tree())?;
         let mut tree = Tree::new(ctx, self.store, &source, &listing, subject.learning);
-        let print = fingerprint(&listing, &tree.states, subject.learning);
+        let print = fingerprint(&listing, &tree.states, subject.learning, tree.telltales.values());
         let now = ctx.clock.now();
         if let Some(known) = Known::of(repo.git_dir()).filter(|known| known.fingerprint == print)
             && let Some(snapshot) = self.again(&known.archive, known.snapshot, &head)?
@@ -282,6 +285,7 @@ struct Tree<'a> {
     /// Folders of ours, with a slash at their ends.
     ours: Vec<Vec<u8>>,
     learning: &'a Learning,
+    telltales: Telltales,
     files: u64,
     bytes: u64,
     left_out: Vec<(Vec<u8>, Reason, Option<u64>)>,
@@ -318,12 +322,19 @@ impl<'a> Tree<'a> {
             listing,
             ours: ours.collect(),
             learning,
+            telltales: Telltales::new(
+                ctx.env.vars().filter_map(|(name, value)| Some((name.to_str()?, value.as_encoded_bytes()))),
+            ),
             files: 0,
             bytes: 0,
             left_out: Vec::new(),
             changed: BTreeSet::new(),
             moved: false,
         }
+    }
+
+    fn is_secret(&self, path: &[u8], begin: &[u8]) -> bool {
+        is_secret_content(begin) || is_secret_setting(path, begin) || self.telltales.are_in(begin)
     }
 
     fn is_ours(&self, path: &[u8]) -> bool {
@@ -420,7 +431,7 @@ impl<'a> Tree<'a> {
                 Ok(whole) => whole,
                 Err(_) => return Ok(Some((Reason::Unreadable, None))),
             };
-            if is_secret_content(&room[..room.len().min(BEGIN)]) {
+            if self.is_secret(path, &room[..room.len().min(BEGIN)]) {
                 return Ok(Some((Reason::Secret, None)));
             }
             self.note_change(path, !whole);
@@ -431,7 +442,7 @@ impl<'a> Tree<'a> {
             use std::os::unix::fs::FileExt;
             let mut begin = [0; BEGIN];
             let read = file.read_at(&mut begin, 0).unwrap_or(0);
-            if is_secret_content(&begin[..read]) {
+            if self.is_secret(path, &begin[..read]) {
                 return Ok(Some((Reason::Secret, None)));
             }
             let whole = archive.file(path, opened.executable, size, &file)?;

@@ -47,10 +47,21 @@ impl Known {
     }
 }
 
-/// Returns what tells this state of a work tree, and what is taken of it, from others.
-pub fn fingerprint(listing: &Listing, states: &[Option<State>], learning: &Learning) -> String {
+/// Returns what tells this state of a work tree, and what is taken of it, from others: files that hold one of `secrets`
+/// are not.
+pub fn fingerprint(
+    listing: &Listing,
+    states: &[Option<State>],
+    learning: &Learning,
+    secrets: &[Vec<u8>],
+) -> String {
     let mut hash = Hasher::default();
-    hash.update(b"git-orchestrate snapshot 2\0");
+    hash.update(b"git-orchestrate snapshot 3\0");
+    for secret in secrets {
+        hash.update(secret);
+        hash.update(&[0]);
+    }
+    hash.update(&[0]);
     hash.update(listing.index.as_bytes());
     hash.update(learning.compression.ending().as_bytes());
     hash.update(&learning.max_file_bytes.to_le_bytes());
