@@ -53,6 +53,8 @@ pub struct Listed {
     changed: bool,
     /// Its entry in the index, if that may hold its content.
     entry: Option<usize>,
+    /// Whether git believes of it, without a look, that it is as the index says.
+    pub believed: bool,
 }
 
 /// A repository inside the work tree.
@@ -70,6 +72,8 @@ pub struct NestedRepo {
 pub struct Content<'a> {
     /// Paths whose content may be another one.
     pub changed: Vec<&'a [u8]>,
+    /// Those of them of which git believes, without a look, that they are as the index says.
+    pub believed: Vec<&'a [u8]>,
     /// Paths that the index knows and the snapshot does not have.
     pub without: Vec<&'a [u8]>,
 }
@@ -132,7 +136,7 @@ impl Repo {
                 Seen::Content { tracked: known, .. } => {
                     let tracked = tracked || known.is_some();
                     let path = path.to_vec();
-                    listing.files.push(Listed { path, tracked, changed: true, entry: None });
+                    listing.files.push(Listed { path, tracked, changed: true, entry: None, believed: false });
                 }
             }
             differs.insert(path, true);
@@ -156,7 +160,9 @@ impl Repo {
                 // Of these git believes that they are as the index says.
                 let believed = entry.flags.intersects(Flags::SKIP_WORKTREE | Flags::ASSUME_VALID);
                 let (path, entry) = (path.to_vec(), (!believed).then_some(at));
-                listing.files.push(Listed { path, tracked: true, changed: false, entry });
+                listing.files.push(Listed { path, tracked: true, changed: believed, entry, believed });
+            } else if !entry.flags.contains(Flags::SKIP_WORKTREE) {
+                listing.gone.push(path.to_vec());
             }
         }
         // A submodule that is not checked out is an empty folder.
@@ -197,25 +203,34 @@ impl Repo {
         let mut hash = Hasher::default();
         hash.update(&staged);
         let mut listing = Listing { index: hash.hex(), ..Listing::default() };
-        let mut tracked: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
+        let mut tracked: BTreeMap<&[u8], (u8, &[u8])> = BTreeMap::new();
         for line in staged.split(|byte| *byte == 0) {
             if let Some((head, path)) = line.split_once_str("\t") {
                 // A letter and a blank come before the mode.
-                tracked.insert(path, head.get(2..).unwrap_or_default());
+                let tag = head.first().copied().unwrap_or_default();
+                tracked.insert(path, (tag, head.get(2..).unwrap_or_default()));
             }
         }
         let others = self.git().args(["ls-files", "--others", "--exclude-standard", "-z"]).run()?;
         let others = others.split(|byte| *byte == 0).filter(|path| !path.is_empty()).map(|path| (path, None));
         let known = tracked.iter().map(|(path, head)| (*path, Some(*head)));
-        for (path, head) in known.chain(others) {
+        for (path, known) in known.chain(others) {
+            let (tag, head) = known.unzip();
+            // `S` is for what a sparse checkout leaves out; a small letter for what is believed.
+            let tag = tag.unwrap_or(b'?');
+            let (sparse, believed) =
+                (tag.eq_ignore_ascii_case(&b'S'), tag == b'S' || tag.is_ascii_lowercase());
             let name = path.strip_suffix(b"/").unwrap_or(path);
             let disk = tree::content::on_disk(&self.work_tree, name.as_bstr());
             let kind = disk.symlink_metadata().map(|found| found.file_type());
             let submodule = head.is_some_and(|head| head.starts_with(b"160000 "));
             match kind {
-                Err(_) if head.is_some() => listing.gone.push(path.to_vec()),
+                Err(_) if head.is_some() && !sparse => listing.gone.push(path.to_vec()),
                 Err(_) => {}
-                Ok(kind) if kind.is_dir() && (submodule || path.ends_with(b"/")) => {
+                // A file that git tracks may have given way to a repository.
+                Ok(kind)
+                    if kind.is_dir() && (submodule || path.ends_with(b"/") || disk.join(".git").exists()) =>
+                {
                     if disk.join(".git").exists() {
                         let words = ["rev-parse", "--quiet", "--verify", "--end-of-options", "HEAD"];
                         let head = Git::new(&disk).args(words).line().ok();
@@ -228,6 +243,7 @@ impl Repo {
                     tracked: head.is_some(),
                     changed: true,
                     entry: None,
+                    believed,
                 }),
             }
         }
@@ -250,6 +266,8 @@ impl Repo {
         };
         for (words, paths) in [
             (&["update-index", "--force-remove", "-z", "--stdin"][..], &content.without),
+            (&["update-index", "--no-assume-unchanged", "-z", "--stdin"][..], &content.believed),
+            (&["update-index", "--no-skip-worktree", "-z", "--stdin"][..], &content.believed),
             (&["update-index", "--add", "--remove", "--replace", "-z", "--stdin"][..], &content.changed),
         ] {
             if paths.is_empty() {

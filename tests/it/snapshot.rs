@@ -384,6 +384,94 @@ fn what_only_the_index_says_is_not_taken_for_the_same() {
     assert!(script.starts_with("100755 "), "{stored}");
 }
 
+/// Checks that the commit of a snapshot holds exactly what its archive holds.
+fn check_commit(repo: &Fixture, snapshot: &Value, what: &str) {
+    let (packed, into) = (repo.beside("commit.tar"), repo.beside("of the commit"));
+    repo.git(&["archive", "--output", packed.to_str().unwrap(), snapshot["commit"].as_str().unwrap()]);
+    let listed = |how: &str, archive: &Path| {
+        let names = tar(repo, how, archive);
+        let mut names: Vec<_> = names.lines().filter(|it| !it.ends_with('/')).map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(listed("-tf", &packed), listed("-tzf", &archive(snapshot)), "{what}");
+    for (from, name) in [(&packed, "of the commit"), (&archive(snapshot), "of the archive")] {
+        let into = repo.beside(name);
+        let _ = fs::remove_dir_all(&into);
+        fs::create_dir(&into).unwrap();
+        assert!(repo.command("tar").arg("-C").arg(&into).arg("-xf").arg(from).status().unwrap().success());
+    }
+    assert!(contents(&into) == contents(&repo.beside("of the archive")), "{what}");
+}
+
+#[test]
+fn the_commit_holds_what_the_archive_holds_whatever_git_believes_of_a_file() {
+    for ignore_case in ["false", "true"] {
+        let repo = Fixture::new("passing");
+        repo.git(&["config", "core.ignoreCase", ignore_case]);
+        for name in ["assumed", "skipped", "both", "as it was", "assumed and gone"] {
+            repo.write(name, "as it was");
+        }
+        repo.git(&["add", "--all"]);
+        repo.git(&["commit", "--quiet", "--message", "files"]);
+        repo.git(&["update-index", "--assume-unchanged", "assumed", "both", "as it was", "assumed and gone"]);
+        repo.git(&["update-index", "--skip-worktree", "skipped", "both"]);
+        for name in ["assumed", "skipped", "both"] {
+            repo.write(name, "edited");
+        }
+        fs::remove_file(repo.path("assumed and gone")).unwrap();
+        let flags = repo.git(&["ls-files", "-v"]);
+        let snapshot = create(&repo);
+        check_commit(&repo, &snapshot, ignore_case);
+        let commit = snapshot["commit"].as_str().unwrap();
+        for name in ["assumed", "skipped", "both"] {
+            assert_eq!(repo.git(&["show", &format!("{commit}:{name}")]), "edited", "{ignore_case}: {name}");
+        }
+        assert_eq!(repo.git(&["ls-files", "-v"]), flags);
+    }
+}
+
+#[test]
+fn the_commit_of_a_sparse_checkout_keeps_what_is_not_checked_out() {
+    for ignore_case in ["false", "true"] {
+        for set in ["set in", "set --sparse-index in"] {
+            let repo = Fixture::new("passing");
+            repo.git(&["config", "core.ignoreCase", ignore_case]);
+            repo.write("in/file", "in");
+            repo.write("out of it/file", "out");
+            repo.git(&["add", "--all"]);
+            repo.git(&["commit", "--quiet", "--message", "files"]);
+            repo.git(&[&["sparse-checkout"][..], &set.split(' ').collect::<Vec<_>>()].concat());
+            assert!(!repo.path("out of it").exists());
+            repo.write("in/file", "edited");
+            let commit = create(&repo)["commit"].as_str().unwrap().to_owned();
+            let changed = repo.git(&["diff", "--name-status", "HEAD", &commit]);
+            assert_eq!(changed, "M\tin/file", "{ignore_case}: {set}");
+        }
+    }
+}
+
+#[test]
+fn a_repository_in_place_of_a_file_is_in_the_commit_as_git_would_have_it() {
+    for ignore_case in ["false", "true"] {
+        let repo = Fixture::new("passing");
+        repo.git(&["config", "core.ignoreCase", ignore_case]);
+        repo.write("dep", "a file");
+        repo.git(&["add", "--all"]);
+        repo.git(&["commit", "--quiet", "--message", "a file"]);
+        fs::remove_file(repo.path("dep")).unwrap();
+        repo.git(&["init", "--quiet", "dep"]);
+        repo.git(&["-C", "dep", "commit", "--quiet", "--allow-empty", "--message", "x"]);
+        let head = repo.git(&["-C", "dep", "rev-parse", "HEAD"]);
+        let snapshot = create(&repo);
+        assert_eq!(snapshot["nested"], serde_json::json!([{"path": "dep", "head": head}]), "{ignore_case}");
+        let stored = repo.git(&["ls-tree", snapshot["commit"].as_str().unwrap(), "dep"]);
+        assert_eq!(stored, format!("160000 commit {head}\tdep"), "{ignore_case}");
+        repo.git(&["add", "--all"]);
+        assert_eq!(repo.git(&["write-tree"]), snapshot["tree"].as_str().unwrap(), "{ignore_case}");
+    }
+}
+
 #[test]
 fn an_archive_that_was_edited_is_refused() {
     let repo = Fixture::new("passing");

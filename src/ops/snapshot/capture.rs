@@ -235,9 +235,13 @@ fn commit(repo: &Repo, head: &HeadState, tree: &mut Tree<'_>) -> Result<Taken> {
             content.without.extend(listed.tracked.then_some(listed.path.as_slice()));
         } else if *changed {
             content.changed.push(&listed.path);
+            content.believed.extend(listed.believed.then_some(listed.path.as_slice()));
         }
     }
     content.without.extend(listing.gone.iter().chain(&listing.unreadable).map(Vec::as_slice));
+    // git puts no repository in the place of a file that it tracks.
+    let new = listing.nested.iter().filter(|it| !it.tracked);
+    content.without.extend(new.map(|it| it.path.as_slice()));
     content.changed.extend(
         listing
             .nested
@@ -257,6 +261,7 @@ fn commit(repo: &Repo, head: &HeadState, tree: &mut Tree<'_>) -> Result<Taken> {
                     return Err(not_stored(err).into());
                 }
                 content.changed.retain(|path| !odd.contains(path));
+                content.believed.retain(|path| !odd.contains(path));
                 content.without.extend(&odd);
                 tree.moved = true;
                 tree.changed.extend(odd.iter().map(|path| path.to_vec()));

@@ -174,6 +174,7 @@ fn tree_of(there: &Context, snapshot: Option<&Snapshot>) -> Result<String> {
     let content = Content {
         changed: listing.files.iter().map(|it| it.path.as_slice()).collect(),
         without: listing.gone.iter().map(Vec::as_slice).collect(),
+        ..Content::default()
     };
     Ok(there.repo.take(&there.repo.head()?, &content)?.tree)
 }
