@@ -14,7 +14,7 @@ use crate::id::TaskId;
 use crate::ops::gc::Action;
 use crate::ops::learning::requeue::{self, Requeue};
 use crate::ops::snapshot::{again, create, gc, list, restore};
-use crate::ops::{Context, Refusal};
+use crate::ops::{Context, Place, Refusal};
 use crate::pipeline::learning::Compression;
 use crate::render::printer;
 use crate::render::snapshot::{Collected, Listed, Replayed, Requeued, Restored, Shown};
@@ -187,7 +187,8 @@ pub fn run(ctx: &Context, args: SnapshotArgs) -> Result<ExitCode, Failure> {
         Act::List { task, look } => {
             let snapshots = list::list(ctx, task.as_ref())?;
             printer::answer(
-                &Listed { at: ctx.clock.now(), place: ctx.place(), snapshots },
+                // Those of all worktrees.
+                &Listed { at: ctx.clock.now(), place: Place { others: false, ..ctx.place() }, snapshots },
                 look.format.into(),
             )?;
         }

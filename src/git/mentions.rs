@@ -54,7 +54,7 @@ fn patterns_as_words(patterns: &[String]) -> impl Iterator<Item = String> {
 }
 
 fn grep(git: Git, words: Vec<String>) -> Result<Vec<Mention>, GitError> {
-    let git = git.args(["grep", "-I", "-z", "-o", "-E", "--full-name", "--no-color"]).args(words);
+    let git = git.args(["grep", "-a", "-z", "-o", "-E", "--full-name", "--no-color"]).args(words);
     // 1 says that there is none.
     let (_, stdout) = git.run_expecting(&[0, 1])?;
     let lines = stdout.split(|byte| *byte == b'\n').filter_map(|line| {

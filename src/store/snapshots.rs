@@ -51,18 +51,23 @@ pub fn beside(archive: &Path, ending: &str) -> PathBuf {
     archive.with_file_name(format!("{stem}.{ending}"))
 }
 
+fn resolved(path: &Path) -> PathBuf {
+    fs::resolved(path).unwrap_or_else(|_| path.to_owned())
+}
+
 impl Snapshots {
     /// Returns the folder: `.runs/learning-snapshots`, unless `LEARNING_SNAPSHOT_DIR` says otherwise.
     pub fn of(layout: &Layout, env: &Env) -> Self {
-        let resolved = |path: &Path| fs::resolved(path).unwrap_or_else(|_| path.to_owned());
-        let worktree = resolved(&layout.root);
         match env.path(FOLDER_VARIABLE).map(|named| layout.root.join(named)) {
-            Some(named) => Self { root: resolved(&named), named, worktree },
-            None => {
-                let root = layout.runs.join("learning-snapshots");
-                Self { named: root.clone(), root, worktree }
-            }
+            Some(named) => Self { root: resolved(&named), named, worktree: resolved(&layout.root) },
+            None => Self::usual(layout),
         }
+    }
+
+    /// Returns the folder that it is unless a variable says otherwise.
+    pub fn usual(layout: &Layout) -> Self {
+        let root = layout.runs.join("learning-snapshots");
+        Self { named: root.clone(), root, worktree: resolved(&layout.root) }
     }
 
     /// Returns a link on the way to the folder of a task that is inside of the worktree: a repository could ship it.
@@ -134,6 +139,15 @@ impl Snapshots {
             Some((task, entry.path()))
         });
         named.filter(|(task, _)| only.is_none_or(|only| only == task)).collect()
+    }
+
+    /// Whether anything of a snapshot is there, whatever its task.
+    pub fn has_any(&self, id: &RunId) -> bool {
+        let is_of = |task: &TaskId| {
+            let archives = Compression::ALL.map(|it| self.archive(task, id, it));
+            archives.into_iter().chain([self.document(task, id)]).any(|path| path.symlink_metadata().is_ok())
+        };
+        self.folders(None).iter().any(|(task, _)| is_of(task))
     }
 
     fn documents(&self, only: Option<&TaskId>) -> Vec<(TaskId, PathBuf)> {

@@ -607,6 +607,59 @@ fn gc_removes_what_is_too_old_and_nothing_that_is_named() {
     assert_eq!(repo.orchestrate("snapshot gc").code, 0);
 }
 
+#[test]
+fn gc_keeps_what_is_cited_by_any_of_its_names_wherever_that_is() {
+    let repo = Fixture::with_commands(&["true"]);
+    let take = |number: usize| {
+        repo.write("file", &format!("content {number}"));
+        let snapshot = repo.orchestrate("snapshot create --task t --format json").json();
+        let path = std::path::PathBuf::from(snapshot["document_path"].as_str().unwrap());
+        let mut document = json_of(&path);
+        document["created_at"] = json!("2020-01-01T00:00:00.000Z");
+        fs::write(&path, document.to_string()).unwrap();
+        snapshot
+    };
+    let text = |snapshot: &Value, fact: &str| snapshot[fact].as_str().unwrap().to_owned();
+    let taken: Vec<_> = (0..6).map(take).collect();
+    // A run whose command names one, and another that names the beginning of a commit.
+    for name in [text(&taken[0], "digest"), text(&taken[1], "commit")[..12].to_owned()] {
+        let seen = repo.see(repo.program().args(["exec", "--task", "t", "--", "true", &name]));
+        assert_eq!(seen.code, 0, "{seen}");
+    }
+    repo.write("notes.md", &format!("See {}.\n", &text(&taken[2], "commit")[..12]));
+    repo.write("a.bin", &format!("\0\0{}\0", text(&taken[3], "digest")));
+    repo.write("b.bin", &format!("\0\0 {}\n", text(&taken[4], "id")));
+    let gc = repo.orchestrate("snapshot gc --format json");
+    assert_eq!(gc.code, 0, "{gc}");
+    for (at, (snapshot, action)) in taken.iter().zip(["kept"; 5].into_iter().chain(["removed"])).enumerate() {
+        let answer = gc.json();
+        let all = answer["snapshots"].as_array().unwrap();
+        let fate = all.iter().find(|it| it["id"] == snapshot["id"]).unwrap();
+        assert_eq!(fate["action"], action, "{at}: {fate}");
+    }
+}
+
+#[test]
+fn what_a_run_says_of_its_own_snapshot_keeps_none_of_the_same_content() {
+    let repo = Fixture::with_commands(&["true"]);
+    for _ in 0..2 {
+        let mut program = repo.program();
+        program.args(["start", "--task", "t"]).env("LEARNING_PIPELINE_ENABLED", "1");
+        assert_eq!(repo.see(&mut program).code, 0);
+    }
+    for path in repo.tree(".runs/learning-snapshots/t") {
+        let path = repo.path(".runs/learning-snapshots/t").join(path);
+        if path.extension().is_some_and(|it| it == "json") && !path.to_string_lossy().contains("scenario") {
+            let mut document = json_of(&path);
+            document["created_at"] = json!("2020-01-01T00:00:00.000Z");
+            fs::write(&path, document.to_string()).unwrap();
+        }
+    }
+    let gc = repo.orchestrate("snapshot gc --format json").json();
+    let actions: Vec<_> = gc["snapshots"].as_array().unwrap().iter().map(|it| it["action"].clone()).collect();
+    assert_eq!(actions, ["removed", "removed"], "{gc}");
+}
+
 /// A command that says who it is, and goes on for long.
 fn endless(repo: &Fixture) -> String {
     format!("echo $$ > '{}'; setsid sleep 600 & exec sleep 600", repo.beside("pid").display())

@@ -144,3 +144,70 @@ fn a_folder_of_snapshots_in_the_work_tree_is_never_in_a_snapshot_however_it_is_n
     }
     assert_eq!(fs::read_dir(&outside).expect("a folder").count(), 0);
 }
+
+#[test]
+fn a_folder_of_snapshots_in_the_work_tree_is_no_change_and_no_citation() {
+    for folder in ["snaps", "a [b] c/d"] {
+        let repo = Fixture::new("passing");
+        let taken = create(&repo, Path::new(folder));
+        assert_eq!(repo.git(&["status", "--porcelain"]), "", "{folder}");
+        age(&taken);
+        let answer = snapshot(&repo, Path::new(folder), "gc --format json").json();
+        let id = taken["id"].as_str().expect("an id");
+        assert_eq!(fates(&answer)[id], ("removed", "its time is over"), "{folder}");
+    }
+}
+
+#[test]
+fn the_snapshots_of_all_worktrees_are_found_and_those_of_none_let_go() {
+    let repo = Fixture::new("passing");
+    let linked = repo.beside("linked");
+    repo.git(&["worktree", "add", "--quiet", linked.to_str().expect("text")]);
+    let seen = repo.orchestrate_in(&linked, "snapshot create --task t --format json");
+    assert_eq!(seen.code, 0, "{seen}");
+    let taken = seen.json();
+    let id = taken["id"].as_str().expect("an id");
+    let listed = repo.orchestrate("snapshot list --format json").json();
+    assert_eq!(listed["snapshots"][0]["id"], id);
+    for name in [id, &taken["digest"].as_str().expect("text").to_uppercase()] {
+        assert_eq!(repo.orchestrate(&format!("snapshot show {name}")).code, 0, "{name}");
+    }
+    assert_eq!(repo.orchestrate("snapshot show latest").code, 2, "there is none of this worktree");
+    let own = repo.orchestrate("snapshot create --task t --format json").json();
+    let newer = repo.orchestrate_in(&linked, "snapshot create --task t --format json").json();
+    let latest = repo.orchestrate("snapshot show latest --format json").json();
+    assert_eq!(latest["id"], own["id"], "whatever others do meanwhile");
+
+    // Of two that nobody has any more, one is named by a file.
+    let commit = taken["commit"].as_str().expect("a commit");
+    let of = |id: &str| format!("refs/orchestrate/snapshots/{id}");
+    let (lost, cited) = ("2020-01-01T00-00-00-000Z-deadbeef", "2020-01-01T00-00-00-000Z-0badcafe");
+    let other = repo.git(&["rev-parse", "HEAD"]);
+    repo.git(&["update-ref", &of(lost), &other]);
+    repo.git(&["update-ref", &of(cited), &other]);
+    repo.write("notes.md", &format!("See {cited}.\n"));
+    // One whose document is there goes with it, and not before.
+    let document = Path::new(newer["document_path"].as_str().expect("a path"));
+    let aged = document.with_file_name("2020-01-01T00-00-00-000Z-00000001.json");
+    fs::copy(document, &aged).expect("a copy");
+    repo.git(&["update-ref", &of("2020-01-01T00-00-00-000Z-00000001"), commit]);
+    let refs = || {
+        let all = repo.git(&["for-each-ref", "--format=%(refname:lstrip=3)", "refs/orchestrate/snapshots"]);
+        all.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = refs();
+    let dry = repo.orchestrate("snapshot gc --dry-run --format json").json();
+    assert_eq!((&dry["leftovers"], refs()), (&json!([of(lost)]), before.clone()));
+    let gc = repo.orchestrate("snapshot gc --format json");
+    assert_eq!((gc.code, &gc.json()["leftovers"]), (0, &json!([of(lost)])), "{gc}");
+    assert_eq!(before.difference(&refs()).collect::<Vec<_>>(), [lost]);
+
+    // While a worktree is away, nobody knows what it holds.
+    repo.git(&["update-ref", &of(lost), &other]);
+    fs::rename(&linked, repo.beside("away")).expect("moved");
+    assert_eq!(repo.orchestrate("snapshot gc --format json").json()["leftovers"], json!([]));
+    repo.git(&["worktree", "prune"]);
+    let gc = repo.orchestrate("snapshot gc --format json").json();
+    assert_eq!(gc["leftovers"].as_array().map(Vec::len), Some(2), "{gc}");
+    assert!(refs().contains(id), "it is too young to go");
+}

@@ -27,12 +27,33 @@ impl Own {
     }
 }
 
+/// Returns the folders of snapshots of all worktrees, ours first.
+pub fn stores(ctx: &Context) -> Vec<Snapshots> {
+    let mut stores: Vec<Snapshots> = Vec::new();
+    for layout in ctx.layouts() {
+        let store = Snapshots::of(&layout, &ctx.env);
+        if !stores.iter().any(|known| known.root() == store.root()) {
+            stores.push(store);
+        }
+    }
+    stores
+}
+
+/// Returns the snapshots in some folders, of a task or of all, newest first.
+fn all(stores: &[Snapshots], task: Option<&TaskId>) -> Vec<Stored> {
+    let mut all: Vec<_> = stores.iter().flat_map(|store| store.all(task)).collect();
+    all.sort_by(|a, b| {
+        let key = |it: &Stored| (it.snapshot.created_at, it.snapshot.id.clone());
+        key(b).cmp(&key(a))
+    });
+    all
+}
+
 /// Returns the snapshots of this repository, of a task or of all, newest first.
 pub fn list(ctx: &Context, task: Option<&TaskId>) -> Result<Vec<Stored>> {
     let own = Own::of(ctx)?;
-    let mut all = Snapshots::of(&ctx.layout, &ctx.env).all(task);
+    let mut all = all(&stores(ctx), task);
     all.retain(|it| own.has(&it.snapshot));
-    all.reverse();
     Ok(all)
 }
 
@@ -40,15 +61,17 @@ pub fn list(ctx: &Context, task: Option<&TaskId>) -> Result<Vec<Stored>> {
 /// newest. One of another repository is found where none of ours is meant, but it is never the latest.
 pub fn find(ctx: &Context, wanted: &str) -> Result<Stored> {
     let own = Own::of(ctx)?;
-    let mut found = Snapshots::of(&ctx.layout, &ctx.env).all(None);
-    found.reverse();
+    let stores = stores(ctx);
+    // The latest is one of this worktree, whatever happens in others meanwhile.
+    let mut found = all(if wanted == "latest" { &stores[..1] } else { &stores }, None);
     if wanted == "latest" {
         found.retain(|it| own.has(&it.snapshot));
         found.truncate(1);
     } else {
+        let digest = wanted.to_ascii_lowercase();
         found.retain(|it| {
             !wanted.is_empty()
-                && (it.snapshot.digest.starts_with(wanted) || it.snapshot.id.as_str().starts_with(wanted))
+                && (it.snapshot.digest.starts_with(&digest) || it.snapshot.id.as_str().starts_with(wanted))
         });
         if found.iter().any(|it| own.has(&it.snapshot)) {
             found.retain(|it| own.has(&it.snapshot));
