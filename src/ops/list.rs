@@ -74,12 +74,10 @@ pub fn list(ctx: &Context, options: &ListOptions) -> Result<Vec<Listed>> {
             Err(_) => options.status.is_empty() && commit.is_none(),
         };
         if wanted {
-            let next = match &run {
-                Ok((manifest, pulse)) => which::next(ctx, &found, manifest, *pulse),
-                Err(_) => None,
+            let (next, waiting) = match &run {
+                Ok((manifest, pulse)) => which::outlook(ctx, &found, manifest, *pulse),
+                Err(_) => (None, Vec::new()),
             };
-            let waiting = run.as_ref().map(|(manifest, _)| which::questions(&found, manifest));
-            let waiting = waiting.into_iter().flatten().map(|it| it.waiting).collect();
             listed.push(Listed { found, run, next, waiting });
         }
     }

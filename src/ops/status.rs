@@ -50,8 +50,7 @@ impl RunState {
 pub fn status(ctx: &Context, task: Option<&TaskId>, run: &Wanted) -> Result<RunState> {
     let (found, state) = which::run(ctx, task, run)?;
     let pulse = which::pulse(ctx, &found, &state);
-    let next = which::next(ctx, &found, &state.manifest, pulse);
-    let waiting = which::questions(&found, &state.manifest).into_iter().map(|it| it.waiting).collect();
+    let (next, waiting) = which::outlook(ctx, &found, &state.manifest, pulse);
     let children = which::children(ctx, &state.manifest);
     let integrity = integrity(&found, &state.manifest);
     let State { manifest, rebuilt, .. } = state;

@@ -9,6 +9,7 @@ use crate::run::approval::{Approval, Waiting};
 use crate::run::liveness::{self, Liveness};
 use crate::run::manifest::{ChildRun, Manifest, StageEntry};
 use crate::run::shell;
+use crate::store::approvals::Desk;
 use crate::store::catalog::{self, Found, State, Wanted};
 use crate::store::lease::Lease;
 use crate::sys::process;
@@ -79,6 +80,27 @@ pub fn next(ctx: &Context, found: &Found, manifest: &Manifest, pulse: Pulse) -> 
         parent.and_then(|paths| catalog::read(&paths).ok()).is_some_and(|it| !fleet::is_above(&it.manifest))
     });
     Some(resume(ctx, found, parent.unwrap_or(found.run.as_str())))
+}
+
+/// Returns what to type so that a run goes on, if it does not by itself, and what of it waits for a decision. What is
+/// decided waits for none: where nobody works on the run, it waits for somebody who does.
+pub fn outlook(
+    ctx: &Context,
+    found: &Found,
+    manifest: &Manifest,
+    pulse: Pulse,
+) -> (Option<String>, Vec<Waiting>) {
+    let is_decided = |it: &Question| {
+        let desk = Desk::find(&it.found.layout, &it.found.task, &it.found.paths, &it.manifest);
+        // One that cannot be read is none: whoever decides again is told.
+        matches!(desk.seat(it.index, &it.id).unheard(), Ok(Some(_)))
+    };
+    let (decided, open): (Vec<_>, Vec<_>) = questions(found, manifest).into_iter().partition(is_decided);
+    let is_parked = || manifest.parked_at.is_some() && !Lease::is_held(&found.paths.lease);
+    let next = next(ctx, found, manifest, pulse);
+    let next =
+        next.or_else(|| (!decided.is_empty() && is_parked()).then(|| resume(ctx, found, found.run.as_str())));
+    (next, open.into_iter().map(|it| it.waiting).collect())
 }
 
 /// Returns what to type so that a run goes on.

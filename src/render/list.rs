@@ -120,7 +120,7 @@ impl Answer for Runs<'_> {
             return writeln!(out, "No runs.");
         }
         let mut table = Table::new("RUN\tTASK\tPIPELINE\tSTATUS\tCOMMIT\tWORKTREE\tSTARTED")?;
-        for Listed { found, run, waiting, .. } in self.runs {
+        for Listed { found, run, waiting, next } in self.runs {
             let worktree = found.layout.root.file_name().unwrap_or_default().to_string_lossy();
             let worktree = untrusted(&worktree);
             let (manifest, pulse) = match run {
@@ -136,6 +136,7 @@ impl Answer for Runs<'_> {
             let mut words = vec![match waiting.is_empty() {
                 _ if pulse.dead => "dead",
                 true if manifest.is_queued() => "queued",
+                true if next.is_some() => "decided",
                 true => status,
                 false => "waiting",
             }];
@@ -174,8 +175,10 @@ impl Answer for Runs<'_> {
         }
         table.print(out)?;
         let mut said = std::collections::BTreeSet::new();
-        for next in self.runs.iter().filter_map(|listed| listed.next.as_ref()) {
-            writeln!(out, "dead; go on with: {}", untrusted(next))?;
+        for Listed { run, next, .. } in self.runs {
+            let Some(next) = next else { continue };
+            let is_dead = run.as_ref().is_ok_and(|(_, pulse)| pulse.dead);
+            writeln!(out, "{}; go on with: {}", if is_dead { "dead" } else { "decided" }, untrusted(next))?;
         }
         for waiting in self.runs.iter().flat_map(|listed| &listed.waiting) {
             // A child run says what the run says that it is a part of.

@@ -218,7 +218,11 @@ impl<'a> Answer for Standing<'a> {
             writeln!(out, "{}", untrusted(summary).with_lines())?;
         }
         if let Some(next) = &self.0.next {
-            writeln!(out, "The process that worked on this run is gone. Go on with: {}", untrusted(next))?;
+            let why = match self.0.pulse.dead {
+                true => "The process that worked on this run is gone.",
+                false => "It is decided, and nobody works on this run.",
+            };
+            writeln!(out, "{why} Go on with: {}", untrusted(next))?;
         }
         Ok(())
     }

@@ -365,6 +365,17 @@ fn a_decision_without_resume_waits_for_whoever_goes_on() {
     let next = format!("git orchestrate resume {}", id(&run));
     assert_eq!((seen.code, &seen.json()["next"]), (0, &json!(next)), "{seen}");
     assert_eq!((&seen.json()["reference"], count(&repo, "shipped")), (&Value::Null, 0));
+    // Nobody is asked any more: somebody has to go on.
+    for document in [
+        repo.orchestrate("status --format json").json(),
+        repo.orchestrate("list --format json").json()["runs"][0].clone(),
+    ] {
+        assert_eq!((&document["waiting"], &document["next"]), (&json!([]), &json!(next)), "{document}");
+    }
+    for words in ["status", "list"] {
+        let seen = repo.orchestrate(words);
+        assert!(seen.stdout.contains(&next) && !seen.stdout.contains("approve"), "{seen}");
+    }
     let seen = repo.orchestrate(&format!("resume {}", id(&run)));
     assert_eq!(seen.code, 0, "{seen}");
     assert_eq!(events(&run, "stage:waiting").len(), 1, "nobody was asked again");
