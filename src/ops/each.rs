@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::host::SharedWatch;
 use super::side::{Side, There};
-use super::start::{Asked, StartOptions, plan_of, with_interrupts};
+use super::start::{Asked, StartOptions, to_learn_from, with_interrupts};
 use super::{Context, Kind, Refusal};
 use crate::git::{Commit, GitError};
 use crate::run::manifest::{Manifest, Series, SeriesKind};
@@ -81,7 +81,7 @@ pub fn each(ctx: &Context, options: EachOptions, watch: SharedWatch) -> Result<E
             let planned = match ready {
                 Ok(There::Interrupted) => break,
                 Ok(There::Failed(manifest)) => Ok(Err(manifest)),
-                Ok(There::Ready(there)) => plan_of(&there, &start).map(|plan| Ok((plan, there))),
+                Ok(There::Ready(there)) => to_learn_from(&there, &start).map(|plan| Ok((plan, there))),
                 Err(err) => Err(err),
             };
             *end = match planned {

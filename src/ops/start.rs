@@ -71,8 +71,7 @@ impl RunOutcome {
 
 /// Runs a pipeline. `watch` is told everything as it happens.
 pub fn start(ctx: &Context, options: StartOptions, watch: SharedWatch) -> Result<RunOutcome> {
-    let mut plan = plan_of(ctx, &options)?;
-    plan.learning = learning::wanted(ctx)?;
+    let plan = to_learn_from(ctx, &options)?;
     ctx.layout.check(&options.task)?;
     with_interrupts(async |interrupts| {
         let run = Asked { plan, options: &options, series: None };
@@ -98,8 +97,7 @@ pub fn start_at(
             }
             There::Interrupted => return Err(cancelled(interrupts, "before anything ran").into()),
         };
-        let mut plan = plan_of(&there, &options)?;
-        plan.learning = learning::wanted(&there)?;
+        let plan = to_learn_from(&there, &options)?;
         let run = Asked { plan, options: &options, series: None };
         run.execute(&there, watch, interrupts, |run| side.used_by(run)).await
     })
@@ -110,6 +108,11 @@ pub(super) fn cancelled(interrupts: &Interrupts, when: &str) -> Refusal {
     let interrupt = interrupts.first().unwrap_or(Interrupt::Interrupt);
     let message = format!("cancelled by {} {when}", interrupt.name());
     Refusal::new(Kind::Cancelled(interrupt), message)
+}
+
+/// Returns what a request would run in a context, and how it is learned from.
+pub(super) fn to_learn_from(ctx: &Context, options: &StartOptions) -> Result<Plan> {
+    Ok(Plan { learning: learning::wanted(ctx)?, ..plan_of(ctx, options)? })
 }
 
 /// Returns what a request would run in a context.

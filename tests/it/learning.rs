@@ -660,6 +660,25 @@ fn what_a_run_says_of_its_own_snapshot_keeps_none_of_the_same_content() {
     assert_eq!(actions, ["removed", "removed"], "{gc}");
 }
 
+#[test]
+fn a_series_of_commits_is_learned_from_commit_by_commit() {
+    let repo = Fixture::with_commands(&["true"]);
+    for number in 0..2 {
+        repo.write("n", &number.to_string());
+        repo.git(&["add", "--all"]);
+        repo.git(&["commit", "--quiet", "--message", "n"]);
+    }
+    let mut program = repo.program();
+    program.args(["start", "--task", "t", "--each", "HEAD~2..HEAD"]).env("LEARNING_PIPELINE_ENABLED", "1");
+    let seen = repo.see(&mut program);
+    assert_eq!(seen.code, 0, "{seen}");
+    let runs = repo.runs("t");
+    assert_eq!(runs.len(), 2);
+    for run in runs {
+        assert_eq!(manifest(&run)["learning"]["validation"]["status"], "validated", "{seen}");
+    }
+}
+
 /// A command that says who it is, and goes on for long.
 fn endless(repo: &Fixture) -> String {
     format!("echo $$ > '{}'; setsid sleep 600 & exec sleep 600", repo.beside("pid").display())
