@@ -679,6 +679,51 @@ fn a_series_of_commits_is_learned_from_commit_by_commit() {
     }
 }
 
+#[test]
+fn of_stages_at_once_the_last_to_succeed_is_the_scenario() {
+    // Until the run has heard of the end of the other; in a side worktree nobody waits.
+    let wait = "until grep -qs stage:finished .runs/t/cli/*/runner.ndjson || ! test -d .git; do sleep 0.02; done; echo slow";
+    let fast = |id: &str| json!({"kind": "command", "id": id, "command": "echo fast"});
+    let slow = json!({"kind": "command", "id": "slow", "command": wait});
+    for stages in
+        [json!([slow, fast("fast")]), json!([{"kind": "subpipeline", "id": "sub", "pipeline": "both"}])]
+    {
+        let repo = Fixture::with_config(&json!({"jobs": 4, "pipelines": [
+            {"id": "diagnostics", "jobs": 4, "guardrailsRequired": false, "stages": stages},
+            {"id": "both", "jobs": 4, "guardrailsRequired": false, "stages": [slow, fast("fast")]}]}));
+        let seen = repo.see(
+            repo.program()
+                .args(["start", "--task", "t", "--jobs", "4"])
+                .env("LEARNING_PIPELINE_ENABLED", "1"),
+        );
+        assert_eq!(seen.code, 0, "{seen}");
+        let runs = repo.runs("t");
+        let run = runs.iter().find(|run| manifest(run)["parent_run_id"].is_null()).unwrap();
+        let scenario = json_of(&run.join("learning/scenario.json"));
+        assert_eq!(scenario["entrypoint"], wait, "{stages}");
+    }
+}
+
+#[test]
+fn what_the_verdict_depends_on_reaches_the_replay() {
+    let command =
+        "test \"$MODE\" = 1 && test \"$MCP_RUNNER_TASK_ID\" = t && test \"$CODEX_ORCHESTRATOR_TASK_ID\" = t";
+    let repo = Fixture::with_config(&json!({"fingerprintEnv": ["MODE"], "pipelines": [
+        {"id": "diagnostics", "guardrailsRequired": false,
+         "stages": [{"kind": "command", "id": "s1", "command": command}]}]}));
+    let mut program = repo.program();
+    program.args(["start", "--task", "t"]).env("LEARNING_PIPELINE_ENABLED", "1").env("MODE", "1");
+    let seen = repo.see(&mut program);
+    assert_eq!(seen.code, 0, "{seen}");
+    let learning = &manifest(&only_run(&repo))["learning"];
+    assert_eq!(learning["validation"]["status"], "validated", "{learning}");
+    let scenario = json_of(&only_run(&repo).join("learning/scenario.json"));
+    assert_eq!(scenario["environment"]["allow"], json!(["MODE"]));
+    let mut again = repo.program();
+    again.args(["snapshot", "replay", "latest"]).env("MODE", "1");
+    assert_eq!(repo.see(&mut again).code, 0);
+}
+
 /// A command that says who it is, and goes on for long.
 fn endless(repo: &Fixture) -> String {
     format!("echo $$ > '{}'; setsid sleep 600 & exec sleep 600", repo.beside("pid").display())

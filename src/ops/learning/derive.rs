@@ -9,8 +9,11 @@ use crate::ops::snapshot::again::leads_out;
 use crate::pipeline::plan::{Plan, PlannedStage};
 use crate::pipeline::{Action, Command};
 use crate::run::learning::{Clues, Environment, Executed, Scenario, ScenarioSource};
+use crate::run::manifest::Manifest;
 use crate::run::stamp::Stamp;
 use crate::run::status::StageStatus;
+use crate::store::catalog;
+use crate::store::layout::RunPaths;
 use crate::store::pointers::pretty;
 use crate::sys::fs;
 
@@ -32,9 +35,17 @@ pub(super) fn template(lesson: &Lesson<'_>) -> Scenario {
         context: Clues::default(),
         generated_at: None,
         cwd: None,
-        environment: Environment { allow: lesson.learning.environment.clone(), set: BTreeMap::new() },
+        environment: Environment { allow: allowed(lesson), set: BTreeMap::new() },
         timeout_seconds: Some(lesson.learning.timeout.as_secs()),
     }
+}
+
+/// Returns the names of the variables that a replay is given: those of the configuration, and all on which the verdict
+/// of the run depends.
+fn allowed(lesson: &Lesson<'_>) -> Vec<String> {
+    let named = &lesson.learning.environment;
+    let more = lesson.plan.iter().flat_map(|plan| &plan.evidence.variables);
+    named.iter().chain(more.filter(|name| !named.contains(name))).cloned().collect()
 }
 
 /// Returns the scenario and what it was taken from, or what is known and why that is not enough.
@@ -43,7 +54,7 @@ pub(super) fn scenario(
     at: Stamp,
 ) -> Result<(Scenario, ScenarioSource), (Clues, String)> {
     let masking = Masking::new(&lesson.ctx.env, lesson.plan);
-    let ran = lesson.plan.and_then(|plan| newest(plan, &|planned| has_succeeded(lesson, planned)));
+    let ran = lesson.plan.and_then(|plan| newest(plan, lesson.paths, lesson.manifest));
     let folder = lesson.folder();
     let text = |name: &str| {
         let bytes = fs::read_regular(&folder.join(name), LARGEST).ok()?;
@@ -80,7 +91,7 @@ pub(super) fn scenario(
         return Err((clues, reason.to_owned()));
     };
     let of_stage = ran.filter(|_| source == ScenarioSource::ExecutionHistory).map(|(_, command)| command);
-    let mut environment = Environment { allow: lesson.learning.environment.clone(), set: BTreeMap::new() };
+    let mut environment = Environment { allow: allowed(lesson), set: BTreeMap::new() };
     for (name, value) in of_stage.iter().flat_map(|command| &command.env) {
         match masking.masked(value) == *value {
             true => drop(environment.set.insert(name.clone(), value.clone())),
@@ -115,21 +126,29 @@ pub(super) fn holds_secret(scenario: &Scenario, masking: &Masking) -> bool {
         || is_secret(&String::from_utf8_lossy(&pretty(scenario)))
 }
 
-fn has_succeeded(lesson: &Lesson<'_>, planned: &PlannedStage) -> bool {
-    lesson.manifest.entry(planned.index).is_some_and(|entry| {
-        entry.status == StageStatus::Succeeded && entry.exit_code.is_none_or(|code| code == 0)
-    })
-}
-
-/// Returns the last command of a plan that succeeded, and its stage.
-fn newest<'p>(plan: &'p Plan, succeeded: &dyn Fn(&PlannedStage) -> bool) -> Option<(usize, &'p Command)> {
-    plan.stages.iter().rev().filter(|planned| succeeded(planned)).find_map(|planned| {
-        match (&planned.stage.action, &planned.child) {
-            (Action::Command(command), _) => Some((planned.index, command)),
-            // Of a pipeline that succeeded the last command did.
-            (_, Some(child)) => Some((planned.index, newest(child, &|_| true)?.1)),
-            _ => None,
-        }
+/// Returns the command of a run that was the last to succeed, and its stage: of several at once it need not be the
+/// last of the plan.
+fn newest<'p>(plan: &'p Plan, paths: &RunPaths, manifest: &Manifest) -> Option<(usize, &'p Command)> {
+    let ended = |planned: &PlannedStage| {
+        let entry = manifest.entry(planned.index)?;
+        let succeeded =
+            entry.status == StageStatus::Succeeded && entry.exit_code.is_none_or(|code| code == 0);
+        succeeded.then_some((entry.completed_at, planned.index))
+    };
+    let mut stages: Vec<_> =
+        plan.stages.iter().filter_map(|planned| Some((ended(planned)?, planned))).collect();
+    stages.sort_by_key(|(ended, _)| *ended);
+    stages.into_iter().rev().find_map(|(_, planned)| {
+        let command = match (&planned.stage.action, &planned.child) {
+            (Action::Command(command), _) => command,
+            (_, Some(child)) => {
+                let run = manifest.entry(planned.index)?.sub_run_id.as_deref()?;
+                let paths = RunPaths::new(paths.dir.with_file_name(run));
+                newest(child, &paths, &catalog::read(&paths).ok()?.manifest)?.1
+            }
+            _ => return None,
+        };
+        Some((planned.index, command))
     })
 }
 

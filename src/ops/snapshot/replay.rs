@@ -122,7 +122,7 @@ pub async fn replay(
     // Should we be killed, whoever takes the side worktree next ends what goes on in it.
     let mark = format!("replay-{}", uuid::Uuid::new_v4().simple());
     side.used_by(&mark)?;
-    let env = environment_of(ctx, scenario, environment, &there.root, &mark);
+    let env = environment_of(ctx, scenario, environment, &there.root, task, &mark);
     let limit = scenario.timeout_seconds.map_or(limit, |seconds| limit.min(Duration::from_secs(seconds)));
     let begin = Instant::now();
     let mut verdict = (Verdict::Validated, None);
@@ -190,6 +190,7 @@ fn environment_of(
     scenario: &Scenario,
     more: &[String],
     root: &Path,
+    task: &TaskId,
     mark: &str,
 ) -> Vec<(OsString, OsString)> {
     let named = |name: &str| {
@@ -200,12 +201,15 @@ fn environment_of(
         ctx.env.vars().filter(|(name, _)| name.to_str().is_some_and(|name| named(name) && !own(name)));
     let handed = handed.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let set = scenario.environment.set.iter().map(|(name, value)| (name.into(), value.into()));
+    // As a stage has them.
+    let task = |name: &str| (OsString::from(name), OsString::from(task.as_str()));
     let root = (OsString::from("CODEX_ORCHESTRATOR_REPO_ROOT"), root.as_os_str().to_owned());
+    let usual = [root, task("MCP_RUNNER_TASK_ID"), task("CODEX_ORCHESTRATOR_TASK_ID")];
     let lineage = match ctx.env.get(LINEAGE).filter(|lineage| !lineage.is_empty()) {
         Some(outer) => format!("{outer}:{mark}"),
         None => mark.to_owned(),
     };
-    handed.chain([root]).chain(set).chain([(LINEAGE.into(), lineage.into())]).collect()
+    handed.chain(usual).chain(set).chain([(LINEAGE.into(), lineage.into())]).collect()
 }
 
 /// The log of a replay.
