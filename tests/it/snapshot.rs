@@ -264,6 +264,37 @@ fn files_that_hold_a_secret_are_refused_and_ordinary_ones_are_not() {
 }
 
 #[test]
+fn paths_that_are_too_long_for_the_machine_stop_nothing() {
+    let repo = Fixture::with_commands(&["true"]);
+    let name = "x".repeat(200);
+    // By steps: no call takes such a path as a whole.
+    let script =
+        format!("n={name}; for i in $(seq 25); do mkdir $n && cd -P ./$n && echo $i > file || exit 1; done");
+    let made = repo.command("bash").args(["-c", &script]).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let seen = repo.orchestrate("start --task t");
+    assert_eq!(seen.code, 0, "{seen}");
+    let snapshot = create(&repo);
+    assert!(reasons(&snapshot).values().all(|why| why == "unreadable"), "{snapshot}");
+    assert!(!reasons(&snapshot).is_empty());
+    assert!(snapshot["files"].as_u64().unwrap() > 10, "{snapshot}");
+    check_commit_has(&repo, &snapshot);
+    // As deep as the machine can name it is nothing special.
+    let repo = Fixture::new("passing");
+    let deep = vec!["d".repeat(199); 14].join("/");
+    repo.write(&format!("{deep}/file"), "deep");
+    let snapshot = create(&repo);
+    assert_eq!(snapshot["left_out"], serde_json::json!([]));
+    check_commit(&repo, &snapshot, "deep");
+}
+
+/// Checks that the commit has as many files as the archive.
+fn check_commit_has(repo: &Fixture, snapshot: &Value) {
+    let stored = repo.git(&["ls-tree", "-r", "--name-only", snapshot["commit"].as_str().unwrap()]);
+    assert_eq!(Some(stored.lines().count() as u64), snapshot["files"].as_u64());
+}
+
+#[test]
 fn the_same_content_is_the_same_archive_in_another_clone() {
     let repo = odd();
     repo.git(&["add", "--all"]);

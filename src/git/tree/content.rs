@@ -198,5 +198,6 @@ impl Reader<'_> {
 }
 
 fn is_denied(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::PermissionDenied
+    // A path that is too long for the machine is none that it lets us read.
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidFilename)
 }

@@ -330,7 +330,8 @@ impl Walk<'_> {
         });
         let (dir, identity, known) = match opened {
             Ok(opened) => opened,
-            Err(Errno::ACCESS | Errno::PERM) => {
+            // git passes over a path that the machine does not take.
+            Err(Errno::ACCESS | Errno::PERM | Errno::NAMETOOLONG) => {
                 // What is tracked in it keeps the content of the index, as git has it.
                 seen.unreadable.push(folder.path);
                 return Ok(());
