@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use super::failure::Failure;
-use super::span::span;
+use super::span::{limit, span};
 use super::{Format, plain_watch, wanted};
 use crate::id::TaskId;
 use crate::ops::gc::Action;
@@ -135,7 +135,7 @@ struct ReplayArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     scenario: Option<PathBuf>,
     /// End it when it takes longer than this, such as `5m`; by default what the configuration says
-    #[arg(long, value_name = "SPAN", value_parser = span)]
+    #[arg(long, value_name = "SPAN", value_parser = limit)]
     timeout: Option<SignedDuration>,
     /// The task of a run that sets the side worktree up, where the archive is from elsewhere
     #[arg(long, value_name = "ID", env = "MCP_RUNNER_TASK_ID", default_value = "0101")]

@@ -17,6 +17,14 @@ pub fn span(text: &str) -> Result<SignedDuration, String> {
     Ok(span)
 }
 
+/// Reads a limit of time, which is longer than none.
+pub fn limit(text: &str) -> Result<SignedDuration, String> {
+    match span(text)? {
+        SignedDuration::ZERO => Err("no time at all: nothing could be done in it".to_owned()),
+        span => Ok(span),
+    }
+}
+
 /// Reads an amount of bytes such as `500M`, `2GiB` or `1048576`. As for git, `M` is `MiB`.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let such_as = || "no amount of bytes such as `500M` or `2GiB`".to_owned();
@@ -67,5 +75,7 @@ mod tests {
         for text in ["", "30", "-1d", "x", "1mo", "1y", "99999999999999d"] {
             assert!(span(text).is_err(), "{text}");
         }
+        assert!(limit("0s").is_err() && limit("-1s").is_err());
+        assert_eq!(limit("1s").map(|limit| limit.as_secs()), Ok(1));
     }
 }

@@ -724,6 +724,32 @@ fn what_the_verdict_depends_on_reaches_the_replay() {
     assert_eq!(repo.see(&mut again).code, 0);
 }
 
+#[test]
+fn mistakes_of_a_user_in_a_replay_are_told_as_such() {
+    let repo = Fixture::new("passing");
+    assert_eq!(repo.orchestrate("snapshot create --task t").code, 0);
+    let scenario = |more: Value| {
+        let mut scenario = json!({"id": "x", "entrypoint": "true", "commands": ["true"]});
+        scenario.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        fs::write(repo.beside("s.json"), scenario.to_string()).unwrap();
+        repo.beside("s.json")
+    };
+    let replay = |file: &std::path::Path| {
+        repo.see(repo.program().args(["snapshot", "replay", "latest", "--scenario"]).arg(file))
+    };
+    for file in [repo.beside("nowhere"), "/dev/null".into(), repo.root().to_owned()] {
+        let seen = replay(&file);
+        assert!(seen.code == 2 && seen.stderr.contains("hint:"), "{}: {seen}", file.display());
+    }
+    let seen = replay(&scenario(json!({"timeout_seconds": 0})));
+    assert!(seen.code == 2 && seen.stderr.contains("hint:"), "{seen}");
+    let seen = replay(&scenario(json!({"cwd": "nowhere"})));
+    assert!(seen.code == 1 && seen.stdout.contains("no folder `nowhere`"), "{seen}");
+    let seen = repo.orchestrate("snapshot replay latest --timeout 0s -- true");
+    assert!(seen.code == 2 && seen.stderr.contains("no time at all"), "{seen}");
+    assert_eq!(repo.orchestrate("snapshot replay latest --timeout 5m -- true").code, 0);
+}
+
 /// A command that says who it is, and goes on for long.
 fn endless(repo: &Fixture) -> String {
     format!("echo $$ > '{}'; setsid sleep 600 & exec sleep 600", repo.beside("pid").display())

@@ -125,9 +125,18 @@ fn scenario(ctx: &Context, wanted: &Wanted, archive: &Path) -> Result<Scenario> 
 
 /// Reads what a file says is to be run.
 pub fn read_scenario(ctx: &Context, path: &Path) -> Result<Scenario> {
-    let bytes = fs::read_regular(path, LARGEST)?;
+    let such_as =
+        "a scenario looks like `{\"id\": \"x\", \"entrypoint\": \"make\", \"commands\": [\"make\"]}`";
+    let bytes = fs::read_regular(path, LARGEST).map_err(|err| {
+        let message = format!("the scenario `{}` cannot be read: {}", path.display(), err.source);
+        Refusal::usage(message).hint("name a file that is there, or say the command itself: `-- COMMAND`")
+    })?;
     let scenario: Scenario = serde_json::from_slice(&bytes)
-        .map_err(|err| Refusal::usage(format!("`{}` is no scenario: {err}", path.display())))?;
+        .map_err(|err| Refusal::usage(format!("`{}` is no scenario: {err}", path.display())).hint(such_as))?;
+    if scenario.timeout_seconds == Some(0) {
+        let message = format!("`{}`: `timeout_seconds` leaves no time at all", path.display());
+        return Err(Refusal::usage(message).hint("say 1 or more, or leave it out").into());
+    }
     let folder = scenario.cwd.as_deref().unwrap_or("");
     if leads_out(ctx, Path::new(folder)) {
         return Err(Refusal::usage(format!("`{}` leads out of the work tree", folder.escape_debug())))

@@ -119,6 +119,13 @@ pub async fn replay(
     if folder.canonicalize().is_ok_and(|folder| top.is_ok_and(|top| !folder.starts_with(top))) {
         return unclear(&astray, setup_run);
     }
+    if !folder.is_dir() {
+        let reason = format!("the snapshot has no folder `{}`", inside.display());
+        let reason = masking.masked(&reason);
+        let (verdict, output) = (Verdict::SnapshotFailed, String::new());
+        log.line(&format!("{}: {reason}", verdict.word()))?;
+        return Ok(Replayed { verdict, reason: Some(reason), seconds: 0, setup_run, output });
+    }
     // Should we be killed, whoever takes the side worktree next ends what goes on in it.
     let mark = format!("replay-{}", uuid::Uuid::new_v4().simple());
     side.used_by(&mark)?;
