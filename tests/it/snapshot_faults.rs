@@ -395,6 +395,9 @@ fn a_process_that_is_killed_while_it_restores_leaves_all_or_nothing_under_that_n
     repo.write("a/b/file", "content");
     symlink("a", repo.path("link")).unwrap();
     create(&repo);
+    let mine = repo.beside(".tmp-restore-of-mine");
+    fs::create_dir(&mine).unwrap();
+    fs::write(mine.join("file"), "mine").unwrap();
     let mut killed = 0;
     for step in 1.. {
         let into = repo.beside(&format!("restored {step}"));
@@ -419,6 +422,12 @@ fn a_process_that_is_killed_while_it_restores_leaves_all_or_nothing_under_that_n
         }
         assert_eq!(fs::read_to_string(into.join("a/b/file")).unwrap(), "content");
         assert!(into.join("link").is_symlink());
+        // What the other had begun is cleared up; what is not ours, and what is empty, may be somebody's.
+        let halves = fs::read_dir(repo.beside("")).unwrap().map(|entry| entry.unwrap());
+        let halves = halves.filter(|it| it.file_name().to_string_lossy().starts_with(".tmp-restore-"));
+        let full: Vec<_> =
+            halves.map(|it| it.path()).filter(|it| fs::read_dir(it).unwrap().next().is_some()).collect();
+        assert_eq!(full, std::slice::from_ref(&mine), "step {step}");
     }
     assert!(killed > 4, "{killed}");
 }

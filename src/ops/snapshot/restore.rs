@@ -12,6 +12,9 @@ use crate::sys::fs::{self, At};
 use crate::sys::pack;
 use crate::sys::unpack::{UnpackError, Unpacked, unpack};
 
+/// What folders are called in which an archive is half unpacked.
+const HALF: &str = ".tmp-restore-";
+
 /// Opens an archive, if it is the one that a digest names: neither edited nor cut.
 pub fn open(archive: &Path, digest: &str) -> Result<File> {
     let mut file = File::open(archive).map_err(|err| {
@@ -43,8 +46,11 @@ pub fn restore(archive: &Path, digest: &str, target: &Path) -> Result<Unpacked> 
         _ => PathBuf::from("."),
     };
     fs::create_dir_all(&above)?;
-    let made = above.join(format!(".tmp-restore-{}", uuid::Uuid::new_v4().simple()));
+    clear_up(&above);
+    let made = above.join(format!("{HALF}{}", uuid::Uuid::new_v4().simple()));
     fs::create_private_dir(&made)?;
+    // For as long as we are at it; one that nobody has locked is left by a process that was killed.
+    let _lock = File::open(&made).and_then(|folder| folder.lock().map(|()| folder));
     let done = unpack_into(file, &made).and_then(|unpacked| {
         // An empty folder gives way to it.
         if target.is_dir() && !target.is_symlink() {
@@ -66,6 +72,24 @@ pub fn restore(archive: &Path, digest: &str, target: &Path) -> Result<Unpacked> 
         let _ = fs::remove_tree(&made);
     }
     done
+}
+
+/// Removes what others left that were killed while they unpacked; not what somebody is just about to unpack into.
+fn clear_up(above: &Path) {
+    for entry in std::fs::read_dir(above).into_iter().flatten().flatten() {
+        let is_half = entry.file_name().to_str().is_some_and(|name| {
+            name.strip_prefix(HALF).is_some_and(|rest| uuid::Uuid::try_parse(rest).is_ok())
+        });
+        if !is_half || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let path = entry.path();
+        let has_begun = || std::fs::read_dir(&path).is_ok_and(|mut inside| inside.next().is_some());
+        let is_left = File::open(&path).is_ok_and(|folder| folder.try_lock().is_ok() && has_begun());
+        if is_left && let Err(err) = fs::remove_tree(&path) {
+            tracing::debug!("what another restore left stays: {err}");
+        }
+    }
 }
 
 /// Moves all that is in a folder into an empty one, or nothing of it.
