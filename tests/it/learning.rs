@@ -539,6 +539,7 @@ fn a_pattern_is_made_within_its_budget_or_not_at_all() {
         (&[][..], "succeeded", Value::Null),
         (&[("COST", "0.9")][..], "failed", json!("budget_exceeded")),
         (&[("CODE", "3")][..], "failed", json!("the program failed with exit code 3")),
+        (&[("COST", "-5")][..], "failed", json!("the program says that it cost `-5`, and that is no amount")),
     ] {
         let repo = Fixture::with_commands(&["true"]);
         let tool = repo.beside("a tool");

@@ -213,6 +213,22 @@ fn what_cannot_be_read_is_told_and_the_rest_is_captured() {
 }
 
 #[test]
+fn what_one_user_may_not_read_another_may() {
+    let repo = Fixture::new("passing");
+    repo.write("untracked", "x");
+    fs::set_permissions(repo.path("untracked"), fs::Permissions::from_mode(0o000)).unwrap();
+    let unprivileged = repo.unprivileged().filter(|_| rustix::process::geteuid().is_root());
+    let Some(mut program) = unprivileged else {
+        eprintln!("skipped: there is nobody here who may read more than others");
+        return;
+    };
+    let seen = repo.see(program.args(["snapshot", "create", "--task", "t", "--format", "json"]));
+    assert_eq!(seen.code, 0, "{seen}");
+    assert_eq!(reasons(&seen.json()), [("untracked", "unreadable")]);
+    assert_eq!(reasons(&create(&repo)), []);
+}
+
+#[test]
 fn a_linked_worktree_its_subfolder_and_a_hook_in_it_mean_that_worktree() {
     let repo = Fixture::new("passing");
     repo.write("sub/file", "main");

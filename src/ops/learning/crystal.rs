@@ -147,9 +147,21 @@ impl Lesson<'_> {
         let pattern = fs::read_regular(&output, LARGEST).context("the program wrote no pattern")?;
         let pattern = Masking::new(&self.ctx.env, None).masked(String::from_utf8_lossy(&pattern).trim());
         anyhow::ensure!(!pattern.is_empty(), "the program wrote an empty pattern");
-        let cost = fs::read_regular(&cost, 64).ok();
-        let cost = cost.and_then(|cost| String::from_utf8_lossy(&cost).trim().parse::<f64>().ok());
-        Ok((pattern, cost.filter(|cost| cost.is_finite())))
+        let cost = fs::read_regular(&cost, 64).unwrap_or_default();
+        let cost = match String::from_utf8_lossy(&cost).trim() {
+            "" => None,
+            text => {
+                Some(text.parse::<f64>().ok().filter(|cost| cost.is_finite() && *cost >= 0.0).with_context(
+                    || {
+                        format!(
+                            "the program says that it cost `{}`, and that is no amount",
+                            text.escape_debug()
+                        )
+                    },
+                )?)
+            }
+        };
+        Ok((pattern, cost))
     }
 
     /// Puts the pattern where candidates wait, over none that is there already.

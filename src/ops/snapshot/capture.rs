@@ -137,7 +137,9 @@ impl Taking<'_> {
             left_out,
             changed_while_read: tree.changed.iter().map(|path| text(path)).collect(),
         })?;
-        if wait.is_some() && !tree.moved {
+        // Somebody else may be let in where we were not.
+        let denied = captured.snapshot.left_out.iter().any(|it| it.reason == Reason::Unreadable);
+        if wait.is_some() && !tree.moved && !denied {
             let (archive, snapshot) = (self.archive.to_owned(), captured.snapshot.clone());
             Known { fingerprint: print, archive, snapshot }.keep(repo.git_dir());
         }

@@ -1,6 +1,6 @@
 //! The section `learning` of the configuration.
 
-use super::{ConfigError, Fields, Problem, Reader, Value, of_section, span};
+use super::{ConfigError, Fields, Problem, Reader, Value, of_section, shown, span};
 use crate::pipeline::learning::{Alerts, Compression, Crystalizer, Learning};
 
 pub(in crate::pipeline) const LEARNING_KEYS: &[&str] = &[
@@ -78,12 +78,15 @@ impl Reader<'_> {
         let budget = match fields.get("budgetUsd") {
             None => usual.budget,
             Some(value) => {
-                let amount = match value {
-                    Value::NumberLit(number) => number.value.parse::<f64>().ok(),
-                    _ => None,
+                let Value::NumberLit(number) = value else {
+                    return Err(self.wrong_type(value, "`budgetUsd`".to_owned(), "a number of dollars"));
                 };
-                let amount = amount.filter(|amount| (0.0..1e6).contains(amount));
-                let wrong = || self.wrong_type(value, "`budgetUsd`".to_owned(), "a number of dollars");
+                let amount = number.value.parse::<f64>().ok().filter(|amount| (0.0..1e6).contains(amount));
+                let wrong = || {
+                    let (what, word) = ("`budgetUsd`".to_owned(), shown(number.value));
+                    let error = self.error(span(value), Problem::WrongWord { what, word });
+                    error.with_hint("say how many dollars: 0 or more, and less than a million")
+                };
                 (amount.ok_or_else(wrong)? * 1e6) as u64
             }
         };
@@ -145,8 +148,9 @@ mod tests {
             (r#"{"learning": {"environment": ["A=B"]}}"#, "A=B"),
             (r#"{"learning": {"alerts": {"severity": "p9"}}}"#, "`severity` cannot be `p9`"),
             (r#"{"learning": {"compression": "xz"}}"#, "`compression` cannot be `xz`"),
+            (r#"{"learning": {"crystalizer": {"budgetUsd": -1}}}"#, "`budgetUsd` cannot be `-1`"),
             (
-                r#"{"learning": {"crystalizer": {"budgetUsd": -1}}}"#,
+                r#"{"learning": {"crystalizer": {"budgetUsd": "1"}}}"#,
                 "`budgetUsd` must be a number of dollars",
             ),
         ] {
