@@ -88,8 +88,15 @@ pub fn cancel(ctx: &Context, options: &CancelOptions, watch: &SharedWatch) -> Re
 
 pub(super) fn over(found: &Found, manifest: &Manifest) -> Refusal {
     let (run, status) = (&found.run, manifest.status);
-    Refusal::new(Kind::Usage, format!("run `{run}` is over: it has ended as {status}"))
-        .hint(format!("`git orchestrate status {run}` shows how"))
+    let refusal = Refusal::new(Kind::Usage, format!("run `{run}` is over: it has ended as {status}"));
+    let is_busy = status == RunStatus::Succeeded && Lease::is_held(&found.paths.lease);
+    match lease::holder(&found.paths.lease).filter(|owner| is_busy && owner.host == process::host()) {
+        // What follows from a run does not change how it ended.
+        Some(Owner { pid, .. }) => refusal.hint(format!(
+            "process {pid} is at what follows, such as learning from it: `kill -TERM {pid}` ends that"
+        )),
+        None => refusal.hint(format!("`git orchestrate status {run}` shows how")),
+    }
 }
 
 /// A part of a run ends with the whole: one process works on both.

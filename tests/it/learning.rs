@@ -223,6 +223,29 @@ fn a_command_with_a_secret_is_not_written_down() {
 }
 
 #[test]
+fn where_no_command_can_be_written_down_the_prompt_says_what_to_replay() {
+    let repo = Fixture::with_commands(&[
+        "echo hunter2hunter2 > made; for run in .runs/t/cli/*; do mkdir -p \"$run/learning\"; \
+         printf 'Make it, and then run `test -s made`.' > \"$run/learning/prompt.md\"; done",
+    ]);
+    let mut program = repo.program();
+    program.args(["start", "--task", "t"]).env("LEARNING_PIPELINE_ENABLED", "1");
+    let seen = repo.see(program.env("API_TOKEN", "hunter2hunter2"));
+    assert_eq!(seen.code, 0, "{seen}");
+    let run = only_run(&repo);
+    let learning = &manifest(&run)["learning"];
+    assert_eq!(
+        (&learning["scenario"]["source"], &learning["validation"]["status"]),
+        (&json!("prompt"), &json!("validated")),
+        "{learning}"
+    );
+    let scenario = json_of(&run.join("learning/scenario.json"));
+    assert_eq!(scenario["commands"], json!(["test -s made"]));
+    let payload = json_of(&run.join("learning/queue-payload.json"));
+    assert_eq!(payload["prompt_path"], run.join("learning/prompt.md").display().to_string());
+}
+
+#[test]
 fn a_snapshot_that_fails_leaves_the_run_succeeded_and_says_why() {
     let repo = Fixture::with_commands(&["true"]);
     repo.write("nowhere", "a file in place of a folder");
@@ -909,6 +932,9 @@ fn nobody_waits_for_the_learning_of_another_run() {
     assert_eq!(seen.code, 0, "{seen}");
     assert_eq!(repo.only_manifest("u")["commands"][0]["reused"]["run_id"], id(&only_run(&repo)));
     assert!(is_alive(&pid), "the other run is still being learned from");
+    let seen = repo.orchestrate(&format!("cancel {} --task t", id(&only_run(&repo))));
+    let hint = format!("`kill -TERM {}`", child.id());
+    assert!(seen.code == 2 && seen.stderr.contains(&hint), "{seen}");
     kill("-TERM", child.id());
     assert_eq!(ended(child).code, 0);
 }

@@ -213,6 +213,29 @@ fn what_cannot_be_read_is_told_and_the_rest_is_captured() {
 }
 
 #[test]
+fn devices_are_told_and_not_read() {
+    let repo = Fixture::new("passing");
+    // As `/dev/zero`, and as a disk.
+    let nodes = [("zero", "c", ["1", "5"]), ("disk", "b", ["7", "200"])];
+    for (name, kind, numbers) in nodes {
+        let made = repo.command("mknod").arg(repo.path(name)).arg(kind).args(numbers).output().unwrap();
+        if !made.status.success() {
+            eprintln!("skipped: no devices can be made here");
+            return;
+        }
+    }
+    repo.write("was a file", "x");
+    repo.git(&["add", "was a file"]);
+    repo.git(&["commit", "--quiet", "--message", "more"]);
+    fs::remove_file(repo.path("was a file")).unwrap();
+    fs::rename(repo.path("zero"), repo.path("was a file")).unwrap();
+    let snapshot = create(&repo);
+    // What git does not track and cannot hold it does not list either.
+    assert_eq!(reasons(&snapshot), [("was a file", "special")]);
+    assert!(!names(&repo, &archive(&snapshot)).iter().any(|name| ["disk", "was a file"].contains(&&**name)));
+}
+
+#[test]
 fn what_one_user_may_not_read_another_may() {
     let repo = Fixture::new("passing");
     repo.write("untracked", "x");
