@@ -706,7 +706,7 @@ fn a_series_of_commits_is_learned_from_commit_by_commit() {
 #[test]
 fn of_stages_at_once_the_last_to_succeed_is_the_scenario() {
     // Until the run has heard of the end of the other; in a side worktree nobody waits.
-    let wait = "until grep -qs stage:finished .runs/t/cli/*/runner.ndjson || ! test -d .git; do sleep 0.02; done; echo slow";
+    let wait = "until grep -qs [s]tage:finished .runs/t/cli/*/runner.ndjson || ! test -d .git; do sleep 0.02; done; echo slow";
     let fast = |id: &str| json!({"kind": "command", "id": id, "command": "echo fast"});
     let slow = json!({"kind": "command", "id": "slow", "command": wait});
     for stages in
