@@ -1,6 +1,7 @@
 //! The command line: flags of each request, dispatch, failures and exit codes.
 
 mod approve;
+pub mod bare;
 mod completions;
 mod bisect;
 mod budget;

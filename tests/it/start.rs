@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, keys, lines_of, manifest, statuses};
+use crate::fixture::{Fixture, keys, lines_of, manifest, only_run, statuses};
 
 /// Returns a repository whose `diagnostics` holds one command stage per object.
 fn with_stages(stages: Value) -> Fixture {
@@ -639,4 +639,15 @@ fn runs_beside_the_files_of_the_project_are_refused() {
             assert_eq!(repo.git(&["status", "--short"]), "");
         }
     }
+}
+
+#[test]
+fn a_standard_stream_that_is_closed_is_no_file_of_the_run() {
+    let repo = Fixture::with_commands(&["echo printed"]);
+    let mut command = repo.command("/bin/sh");
+    command.args(["-c", "exec \"$0\" start --task t <&- >&- 2>&-", env!("CARGO_BIN_EXE_git-orchestrate")]);
+    assert_eq!(repo.see(&mut command).code, 0);
+    let run = only_run(&repo);
+    assert_eq!(statuses(&manifest(&run)), ["succeeded"]);
+    assert_eq!(lines_of(&run.join("runner.ndjson"))[0]["type"], "run:created");
 }
